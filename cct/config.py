@@ -1,0 +1,251 @@
+"""What can be trained: model variants, datasets and the spec of a run. Standard library only, never torch.
+
+A hyperparameter is declared once, as a field of `RunSpec`: its default reproduces the reference recipe, its metadata
+(description, range, choices) becomes the API's schema, the form of the dashboard and the messages of this module.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from cct.catalog import poolings
+
+Tokenizer = Literal["conv", "patch"]
+PositionalEmbedding = Literal["learnable", "sine", "none"]
+
+
+class SpecError(ValueError):
+    """A spec that cannot be trained: which field is wrong and what to change."""
+
+    def __init__(self, field_name: str, message: str) -> None:
+        super().__init__(f"{field_name}: {message}")
+        self.field = field_name
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Architecture of one CCT, CVT or ViT-Lite model (Hassani et al. 2021, "Escaping the Big Data Paradigm", section 3).
+
+    Images are `(batch, in_channels, image_size, image_size)`; the tokenizer makes `tokens` of `embed_dim` channels.
+    """
+
+    image_size: int
+    num_classes: int
+    tokenizer: Tokenizer
+    kernel_size: int
+    """Side of a convolution's kernel, or of a patch, in pixels."""
+    conv_layers: int
+    """Convolutions (each followed by ReLU and 3x3 max-pooling of stride 2) in the tokenizer; 1 for patches."""
+    depth: int
+    num_heads: int
+    mlp_ratio: int
+    embed_dim: int
+    pooling: str
+    positional_embedding: PositionalEmbedding = "learnable"
+    in_channels: int = 3
+    conv_channels: int = 64
+    """Channels between two convolutions of the tokenizer."""
+    dropout: float = 0.0
+    attention_dropout: float = 0.1
+    stochastic_depth: float = 0.1
+    """Probability that the last block is skipped for an image; it grows linearly from 0 over the blocks."""
+
+
+# (depth, heads, MLP ratio, channels) of the encoder, by its depth.
+_ENCODERS = {2: (2, 2, 1, 128), 4: (4, 2, 1, 128), 6: (6, 4, 2, 256), 7: (7, 4, 2, 256), 14: (14, 6, 3, 384)}
+
+
+def _variant(
+    tokenizer: Tokenizer, depth: int, kernel: int, layers: int, size: int, classes: int, pooling: str, sine: bool
+) -> ModelConfig:
+    blocks, heads, ratio, channels = _ENCODERS[depth]
+    return ModelConfig(
+        image_size=size,
+        num_classes=classes,
+        tokenizer=tokenizer,
+        kernel_size=kernel,
+        conv_layers=layers,
+        depth=blocks,
+        num_heads=heads,
+        mlp_ratio=ratio,
+        embed_dim=channels,
+        pooling=pooling,
+        positional_embedding="sine" if sine else "learnable",
+    )
+
+
+def _named_models() -> dict[str, ModelConfig]:
+    models: dict[str, ModelConfig] = {}
+    for suffix, sine in (("", False), ("_sine", True)):
+        for depth, kernel, layers, size, classes in (
+            (2, 3, 2, 32, 10),
+            (4, 3, 2, 32, 10),
+            (6, 3, 1, 32, 10),
+            (6, 3, 2, 32, 10),
+            (7, 3, 1, 32, 10),
+            (7, 3, 2, 32, 10),
+            (7, 7, 2, 224, 102),
+        ):
+            name = f"cct_{depth}_{kernel}x{layers}_{size}{suffix}"
+            models[name] = _variant("conv", depth, kernel, layers, size, classes, "seqpool", sine)
+        models[f"cct_7_3x1_32{suffix}_c100"] = _variant("conv", 7, 3, 1, 32, 100, "seqpool", sine)
+        for family, pooling in (("cvt", "seqpool"), ("vit", "class_token")):
+            for depth in (2, 4, 6, 7):
+                models[f"{family}_{depth}_4_32{suffix}"] = _variant("patch", depth, 4, 1, 32, 10, pooling, sine)
+    models["cct_14_7x2_224"] = _variant("conv", 14, 7, 2, 224, 1000, "seqpool", False)
+    models["cct_14_7x2_384"] = _variant("conv", 14, 7, 2, 384, 1000, "seqpool", False)
+    models["cct_14_7x2_384_fl"] = _variant("conv", 14, 7, 2, 384, 102, "seqpool", False)
+    return dict(sorted(models.items()))
+
+
+MODELS: dict[str, ModelConfig] = _named_models()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetInfo:
+    """A dataset as the board knows it. Sizes are images; mean and std are per channel of pixels scaled to 0..1."""
+
+    title: str
+    num_classes: int
+    train_size: int
+    test_size: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    bundled: bool = False
+
+
+DATASETS: dict[str, DatasetInfo] = {
+    "cifar10": DatasetInfo(
+        title="CIFAR-10",
+        num_classes=10,
+        train_size=50_000,
+        test_size=10_000,
+        image_size=32,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+    ),
+    "cifar100": DatasetInfo(
+        title="CIFAR-100",
+        num_classes=100,
+        train_size=50_000,
+        test_size=10_000,
+        image_size=32,
+        mean=(0.5071, 0.4867, 0.4408),
+        std=(0.2675, 0.2565, 0.2761),
+    ),
+    "digits": DatasetInfo(
+        title="Digits (scikit-learn, bundled)",
+        num_classes=10,
+        train_size=1_437,
+        test_size=360,
+        image_size=32,
+        mean=(0.3053,) * 3,
+        std=(0.3760,) * 3,
+        bundled=True,
+    ),
+    "fashion_mnist": DatasetInfo(
+        title="Fashion-MNIST",
+        num_classes=10,
+        train_size=60_000,
+        test_size=10_000,
+        image_size=32,
+        mean=(0.2190,) * 3,
+        std=(0.3318,) * 3,
+    ),
+    "mnist": DatasetInfo(
+        title="MNIST",
+        num_classes=10,
+        train_size=60_000,
+        test_size=10_000,
+        image_size=32,
+        mean=(0.1000,) * 3,
+        std=(0.2752,) * 3,
+    ),
+}
+
+AUGMENTATIONS: dict[str, str] = {
+    "autoaugment": "AutoAugment with the CIFAR-10 policy, random crop with padding, horizontal flip (the reference recipe)",
+    "crop_flip": "random crop with padding and horizontal flip",
+    "crop": "random crop with padding (for digits and letters, which a flip would change)",
+    "none": "none",
+}
+
+
+def _parameter(
+    default: Any, description: str, *, ge: float | None = None, gt: float | None = None, le: float | None = None
+) -> Any:
+    return field(default=default, metadata={"description": description, "ge": ge, "gt": gt, "le": le})
+
+
+def _choice(default: str, description: str, choices: tuple[str, ...]) -> Any:
+    return field(default=default, metadata={"description": description, "choices": choices})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """One training of one model with one seed. The defaults are the reference's bare-minimum recipe on CIFAR-10.
+
+    Raises `SpecError`, which names the field, if the spec cannot be trained.
+    """
+
+    model: str = _choice("cct_2_3x2_32", "Named model variant", tuple(MODELS))
+    pooling: str = _choice("auto", "Pooling step before the classifier; auto: the model's own", ("auto", *poolings()))
+    dataset: str = _choice("cifar10", "Dataset to train and validate on", tuple(DATASETS))
+    epochs: int = _parameter(200, "Passes over the training images", ge=1, le=10_000)
+    seed: int = _parameter(0, "Fixes initial weights, data order, augmentation and dropout", ge=0, le=2**31 - 1)
+    batch_size: int = _parameter(128, "Images per step", ge=1, le=65_536)
+    lr: float = _parameter(5e-4, "Peak learning rate of AdamW", gt=0, le=10)
+    weight_decay: float = _parameter(0.03, "Decoupled weight decay of AdamW", ge=0, le=10)
+    warmup_epochs: int = _parameter(5, "Epochs before the cosine schedule starts", ge=0, le=10_000)
+    label_smoothing: float = _parameter(0.1, "Share of the target spread over all classes", ge=0, le=0.99)
+    dropout: float = _parameter(0.0, "Dropout of embeddings, projections and MLPs", ge=0, le=0.99)
+    attention_dropout: float = _parameter(0.1, "Dropout of attention weights", ge=0, le=0.99)
+    stochastic_depth: float = _parameter(0.1, "Skip probability of the last block, linear from 0", ge=0, le=0.99)
+    augmentation: str = _choice("autoaugment", "What is done to training images", tuple(AUGMENTATIONS))
+
+    def __post_init__(self) -> None:
+        for spec_field in fields(self):
+            _check(spec_field.name, getattr(self, spec_field.name), spec_field.type, spec_field.metadata)
+        if self.pooling == "auto":
+            object.__setattr__(self, "pooling", MODELS[self.model].pooling)
+        dataset = DATASETS[self.dataset]
+        if self.batch_size > dataset.train_size:
+            raise SpecError(
+                "batch_size",
+                f"{self.batch_size} is larger than the {dataset.train_size} training images of {self.dataset}; "
+                f"use at most {dataset.train_size}",
+            )
+
+
+def _check(name: str, value: Any, kind: Any, limits: Any) -> None:
+    if "choices" in limits:
+        if value not in limits["choices"]:
+            raise SpecError(name, f"{value!r} is unknown; choose one of {', '.join(limits['choices'])}")
+        return
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
+        raise SpecError(name, f"{value!r} is not {'an integer' if kind is int else 'a number'}")
+    ge, gt, le = limits["ge"], limits["gt"], limits["le"]
+    if (ge is not None and not value >= ge) or (gt is not None and not value > gt) or (le is not None and not value <= le):
+        raise SpecError(name, f"{value} is out of range; allowed: {f'at least {ge}' if ge is not None else f'above {gt}'} and at most {le}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """What was measured at the end of one epoch. Losses in nats, top-k in percent."""
+
+    epoch: int
+    """Counted from 1."""
+    train_loss: float
+    train_top1: float
+    val_loss: float
+    val_top1: float
+    val_top5: float
+    lr: float
+    """Learning rate of the epoch."""
+    seconds: float
+    """Wall-clock time of training and validation."""
+    images_per_second: float
+    """Training images per second of training time, augmentation included, validation excluded."""
+    peak_memory_bytes: int
+    """Most memory in use during the epoch: allocated on the GPU, or resident in the process on a CPU."""
