@@ -28,7 +28,11 @@ def poolings() -> dict[str, PoolingInfo]:
         if not isinstance(node, ast.ClassDef):
             continue
         for decorator in node.decorator_list:
-            if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name) and decorator.func.id == "register":
+            if (
+                isinstance(decorator, ast.Call)
+                and isinstance(decorator.func, ast.Name)
+                and decorator.func.id == "register"
+            ):
                 name = ast.literal_eval(decorator.args[0])
                 found[name] = PoolingInfo(name, _summary(node), _formula(node))
     return found
@@ -40,6 +44,8 @@ def _summary(node: ast.ClassDef) -> str:
 
 def _formula(node: ast.ClassDef) -> str:
     for statement in node.body:
-        if isinstance(statement, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "formula" for t in statement.targets):
+        if isinstance(statement, ast.Assign) and any(
+            isinstance(t, ast.Name) and t.id == "formula" for t in statement.targets
+        ):
             return str(ast.literal_eval(statement.value))
     return ""

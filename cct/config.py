@@ -226,8 +226,15 @@ def _check(name: str, value: Any, kind: Any, limits: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         raise SpecError(name, f"{value!r} is not {'an integer' if kind is int else 'a number'}")
     ge, gt, le = limits["ge"], limits["gt"], limits["le"]
-    if (ge is not None and not value >= ge) or (gt is not None and not value > gt) or (le is not None and not value <= le):
-        raise SpecError(name, f"{value} is out of range; allowed: {f'at least {ge}' if ge is not None else f'above {gt}'} and at most {le}")
+    if (
+        (ge is not None and not value >= ge)
+        or (gt is not None and not value > gt)
+        or (le is not None and not value <= le)
+    ):
+        raise SpecError(
+            name,
+            f"{value} is out of range; allowed: {f'at least {ge}' if ge is not None else f'above {gt}'} and at most {le}",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""The service: run store, HTTP API, figures and command line. Never imports torch."""

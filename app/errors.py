@@ -1,0 +1,49 @@
+"""The errors a user can cause or meet, and the one shape in which the API tells of them (RFC 9457)."""
+
+from collections.abc import Sequence
+
+from starlette.responses import JSONResponse
+
+
+class BoardError(Exception):
+    """Base of all errors that are told to the user; `str(error)` says what is wrong and what to do."""
+
+    status = 500
+    title = "Error"
+
+
+class NotFound(BoardError):
+    status = 404
+    title = "Not found"
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"there is no {kind} {name!r}")
+
+
+class AlreadyFinished(BoardError):
+    """What was asked for needs an unfinished run."""
+
+    status = 409
+    title = "Already finished"
+
+
+class Invalid(BoardError):
+    """A request that asks for something impossible; `field` is the dotted path of what to change."""
+
+    status = 422
+    title = "Invalid request"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class LeaseLost(Exception):
+    """The caller may no longer train or write this run: its lease expired and the run belongs to someone else."""
+
+
+def problem_response(status: int, title: str, detail: str, errors: Sequence[dict[str, str]] = ()) -> JSONResponse:
+    """The body of every error response; `errors` name the fields at fault and what is allowed."""
+    content = {"type": "about:blank", "title": title, "status": status, "detail": detail, "errors": list(errors)}
+    return JSONResponse(content, status, media_type="application/problem+json")

@@ -1,0 +1,137 @@
+"""The live view: one reader of the store's event stream per API process, any number of subscribers."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio
+from fastapi.concurrency import run_in_threadpool
+from redis.exceptions import RedisError
+
+from app.schemas import WorkerList
+from app.settings import Settings
+from app.store import Experiment, Run, RunStore
+
+WORKERS_EVERY_SECONDS = 2.0
+BACKLOG = 1_000
+"""Events a subscriber may lag behind before it is told to start over."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change as browsers receive it: `data` is JSON; `id` is the stream's, None for what is not replayed."""
+
+    id: str | None
+    kind: str
+    data: str
+
+
+RESET = Event(None, "reset", "{}")
+
+
+class EventHub:
+    """Reads the event stream once and hands each event to every subscriber."""
+
+    def __init__(self, settings: Settings, store: RunStore) -> None:
+        self._redis: Any = redis.asyncio.Redis.from_url(str(settings.redis_url), decode_responses=True)
+        self._store = store
+        self._stream = store.key("events")
+        self._subscribers: set[asyncio.Queue[Event]] = set()
+        self._last_id = "0-0"
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Reads while the context is open."""
+        tasks = [asyncio.create_task(self._read_events()), asyncio.create_task(self._watch_workers())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._redis.aclose()
+
+    async def subscribe(self, last_id: str | None) -> AsyncIterator[Event]:
+        """Events from now on; after `last_id`, if given: what was missed comes first, or `reset` if it is gone."""
+        queue: asyncio.Queue[Event] = asyncio.Queue(BACKLOG)
+        self._subscribers.add(queue)
+        try:
+            sent = (0, 0)
+            if last_id is not None:
+                for event in await self._missed(last_id):
+                    sent = _order(event.id) if event.id else sent
+                    yield event
+            while True:
+                event = await queue.get()
+                # An event that arrived between subscribing and reading what was missed is in both.
+                if event.id is None or _order(event.id) > sent:
+                    yield event
+        finally:
+            self._subscribers.discard(queue)
+
+    async def _missed(self, last_id: str) -> list[Event]:
+        try:
+            after = _order(last_id)
+        except ValueError:
+            return [RESET]
+        oldest = await self._redis.xrange(self._stream, count=1)
+        if not oldest or after < _order(oldest[0][0]):
+            return [RESET]
+        return [_event(*entry) for entry in await self._redis.xrange(self._stream, min=f"({last_id}")]
+
+    async def _read_events(self) -> None:
+        position = "$"
+        while True:
+            try:
+                if position == "$":
+                    newest = await self._redis.xrevrange(self._stream, count=1)
+                    position = newest[0][0] if newest else "0-0"
+                reply = await self._redis.xread({self._stream: position}, block=5_000, count=500)
+            except RedisError as error:
+                logger.warning("the event stream cannot be read, trying again: %s", error)
+                await asyncio.sleep(0.5)
+                continue
+            for _, entries in reply:
+                for entry in entries:
+                    self._publish(_event(*entry))
+                    position = entry[0]
+
+    async def _watch_workers(self) -> None:
+        """Workers vanish without a word, so their list is compared rather than listened to."""
+        known: str | None = None
+        while True:
+            with contextlib.suppress(RedisError):
+                workers = await run_in_threadpool(self._store.workers)
+                names = json.dumps([[worker.name, worker.run_id] for worker in workers])
+                if known is not None and names != known:
+                    self._publish(Event(None, "worker", WorkerList(workers=workers).model_dump_json()))
+                known = names
+            await asyncio.sleep(WORKERS_EVERY_SECONDS)
+
+    def _publish(self, event: Event) -> None:
+        for queue in self._subscribers:
+            if queue.full():
+                while not queue.empty():
+                    queue.get_nowait()
+                queue.put_nowait(RESET)
+            queue.put_nowait(event)
+
+
+def _order(event_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = event_id.partition("-")
+    return int(milliseconds), int(sequence)
+
+
+def _event(entry_id: str, entry: dict[str, str]) -> Event:
+    kind, data = entry["kind"], entry["data"]
+    if kind == "run":
+        data = Run.model_validate(json.loads(data)).model_dump_json()
+    elif kind == "experiment":
+        data = Experiment.model_validate(json.loads(data)).model_dump_json()
+    return Event(entry_id, kind, data)

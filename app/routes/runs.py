@@ -1,0 +1,70 @@
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Query, Response
+
+from app.dependencies import Queue, Store
+from app.queue import wake_workers
+from app.schemas import EXAMPLES, Log, RunList, RunRequest, parse_spec
+from app.store import Run, State
+from cct.config import EpochRecord
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+
+@router.post("", status_code=201, summary="Queue a run")
+def create_run(
+    store: Store,
+    queue: Queue,
+    response: Response,
+    request: Annotated[
+        RunRequest,  # type: ignore[valid-type]
+        Body(openapi_examples={name: {"value": value} for name, value in EXAMPLES.items()}),
+    ],
+) -> Run:
+    """Every field has a default that reproduces the reference recipe, so `{}` is a valid run."""
+    [run] = store.create_runs([parse_spec(request.model_dump())])  # type: ignore[attr-defined]
+    wake_workers(queue, 1)
+    response.headers["Location"] = f"/runs/{run.id}"
+    return run
+
+
+@router.get("", summary="List runs, newest first")
+def list_runs(
+    store: Store,
+    state: Annotated[list[State], Query(description="Only runs in one of these states")] = [],  # noqa: B006
+    experiment: Annotated[str | None, Query(description="Only runs of this experiment")] = None,
+    text: Annotated[str, Query(description="Only runs whose id or a spec value contains this", max_length=200)] = "",
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+) -> RunList:
+    runs = store.runs() if experiment is None else store.experiment_runs(experiment)[::-1]
+    matching = [run for run in runs if (not state or run.state in state) and _contains(run, text.lower())]
+    return RunList(runs=matching[offset : offset + limit], total=len(matching))
+
+
+def _contains(run: Run, text: str) -> bool:
+    spec = run.spec
+    return not text or any(text in value.lower() for value in (run.id, spec.model, spec.pooling, spec.dataset))
+
+
+@router.get("/{run_id}", summary="Read a run")
+def read_run(store: Store, run_id: str) -> Run:
+    return store.run(run_id)
+
+
+@router.get("/{run_id}/epochs", summary="Read what a run's epochs measured")
+def read_epochs(store: Store, run_id: str) -> Sequence[EpochRecord]:
+    store.run(run_id)
+    return store.epochs([run_id])[0]
+
+
+@router.get("/{run_id}/log", summary="Read what a run's trainer printed")
+def read_log(store: Store, run_id: str) -> Log:
+    return Log(lines=store.log(run_id))
+
+
+@router.post("/{run_id}/cancel", summary="Cancel a run")
+def cancel_run(store: Store, run_id: str) -> Run:
+    """A queued run is cancelled at once, a running one after its current step; what was measured is kept."""
+    return store.cancel(run_id)

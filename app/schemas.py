@@ -1,0 +1,195 @@
+"""What requests and responses look like, where that is more than a row of the store."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from app.comparison import PALETTE
+from app.errors import Invalid
+from app.figures import METRICS
+from app.store import Experiment, LogLine, Run, Worker
+from cct.catalog import poolings
+from cct.config import DATASETS, MODELS, RunSpec, SpecError
+
+MAX_RUNS = 1_000
+"""Most runs that one request may queue."""
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=False, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def _spec_model() -> type[Request]:
+    """The request body made of the fields of `RunSpec`, the one place where hyperparameters are declared."""
+    declared: dict[str, Any] = {}
+    for field in fields(RunSpec):
+        limits = dict(field.metadata)
+        choices = limits.pop("choices", None)
+        kind = Literal[choices] if choices else field.type
+        strict = None if choices else True
+        declared[field.name] = (kind, Field(default=field.default, strict=strict, **limits))
+    return create_model("RunRequest", __base__=Request, __doc__=RunSpec.__doc__, **declared)
+
+
+RunRequest = _spec_model()
+"""Body of `POST /runs`: any subset of the fields of `RunSpec`."""
+
+EXAMPLES: dict[str, Any] = {
+    "one run": {
+        "model": "cct_2_3x2_32",
+        "pooling": "seqpool_softmax_tokens",
+        "dataset": "digits",
+        "epochs": 20,
+        "seed": 1,
+    },
+    "the reference recipe": {},
+}
+DEMO: dict[str, Any] = {
+    "name": "Softmax in the pooling step (demo on digits)",
+    "spec": {
+        "model": "cct_2_3x2_32",
+        "dataset": "digits",
+        "epochs": 8,
+        "batch_size": 64,
+        "lr": 0.001,
+        "warmup_epochs": 1,
+        "augmentation": "crop",
+    },
+    "axes": {"pooling": ["seqpool", "seqpool_softmax_tokens", "seqpool_softmax_batch"], "seed": [0, 1, 2]},
+}
+
+
+class ExperimentRequest(Request):
+    """A base spec and axes; the runs are the product of the axes' values."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [DEMO]})
+
+    name: str = Field(default="Experiment", min_length=1, max_length=200)
+    spec: dict[str, Any] = {}
+    """The fields that all runs share; what is left out has its default."""
+    axes: dict[str, list[Any]] = Field(default={}, max_length=len(fields(RunSpec)))
+    """Values per field. Seeds vary slowest, so that every variant has its first seed before any has its second."""
+
+    def specs(self) -> list[RunSpec]:
+        """One spec per combination of the axes' values. Raises `Invalid`, or pydantic's `ValidationError`."""
+        axes = dict(sorted(self.axes.items(), key=lambda axis: axis[0] != "seed"))
+        for name, values in axes.items():
+            if not values:
+                raise Invalid(f"axes.{name}", "is empty; give at least one value or leave the axis out")
+            if len({json.dumps(value) for value in values}) < len(values):
+                raise Invalid(f"axes.{name}", "names a value twice; each combination is one run")
+            if name in self.spec:
+                raise Invalid(f"axes.{name}", "is given in the base spec too; leave it out of one of them")
+        count = 1
+        for values in axes.values():
+            count *= len(values)
+        if count > MAX_RUNS:
+            raise Invalid("axes", f"make {count} runs; at most {MAX_RUNS} can be queued with one request")
+        combinations = itertools.product(*axes.values())
+        return [parse_spec(self.spec | dict(zip(axes, values, strict=True))) for values in combinations]
+
+
+def parse_spec(given: dict[str, Any]) -> RunSpec:
+    """The checked spec. Raises pydantic's `ValidationError` or `Invalid`, which name the field."""
+    request = RunRequest.model_validate(given)
+    try:
+        return RunSpec(**request.model_dump())
+    except SpecError as error:
+        raise Invalid(error.field, error.message) from error
+
+
+class RunList(BaseModel):
+    runs: Sequence[Run]
+    total: int = Field(description="Runs that match, on all pages")
+
+
+class ExperimentList(BaseModel):
+    experiments: Sequence[Experiment]
+
+
+class WorkerList(BaseModel):
+    workers: Sequence[Worker]
+
+
+class Log(BaseModel):
+    lines: Sequence[LogLine]
+
+
+class ModelEntry(BaseModel):
+    name: str
+    image_size: int
+    depth: int
+    embed_dim: int
+    pooling: str
+    positional_embedding: str
+
+
+class PoolingEntry(BaseModel):
+    name: str
+    summary: str
+    formula: str
+    color: str
+
+
+class DatasetEntry(BaseModel):
+    name: str
+    title: str
+    num_classes: int
+    train_size: int
+    test_size: int
+    image_size: int
+    bundled: bool
+
+
+class MetricEntry(BaseModel):
+    name: str
+    label: str
+
+
+class Catalog(BaseModel):
+    """All that can be chosen, the schema of a run's spec and the demo experiment (a body for `POST /experiments`)."""
+
+    models: Sequence[ModelEntry]
+    poolings: Sequence[PoolingEntry]
+    datasets: Sequence[DatasetEntry]
+    metrics: Sequence[MetricEntry]
+    spec_schema: dict[str, Any]
+    demo: ExperimentRequest
+    version: str
+
+
+def catalog(version: str) -> Catalog:
+    return Catalog(
+        models=[ModelEntry(name=name, **_pick(ModelEntry, asdict(config))) for name, config in MODELS.items()],
+        poolings=[
+            PoolingEntry(**asdict(info), color=PALETTE[position % len(PALETTE)])
+            for position, info in enumerate(poolings().values())
+        ],
+        datasets=[DatasetEntry(name=name, **_pick(DatasetEntry, asdict(info))) for name, info in DATASETS.items()],
+        metrics=[MetricEntry(name=metric.name, label=metric.label) for metric in METRICS.values()],
+        spec_schema=RunRequest.model_json_schema(),
+        demo=ExperimentRequest.model_validate(DEMO),
+        version=version,
+    )
+
+
+def _pick(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in model.model_fields if name in values}
+
+
+class Problem(BaseModel):
+    """What went wrong and what to change (RFC 9457), served as `application/problem+json`."""
+
+    class FieldError(BaseModel):
+        field: str
+        message: str
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: Sequence[FieldError] = ()

@@ -1,0 +1,1 @@
+"""The Celery worker: the only place where `cct` meets the run store."""

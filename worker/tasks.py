@@ -1,0 +1,66 @@
+"""The Celery worker of one device: `celery -A worker.tasks worker`, or `cctboard worker`.
+
+The threads pool keeps Celery's main thread free to answer signals while a run is trained in a subprocess.
+"""
+
+import logging
+import os
+import platform
+import threading
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Any
+
+from celery import signals
+from redis.exceptions import RedisError
+
+from app.queue import TRAIN_NEXT, create_queue, resend_lost_messages
+from app.settings import Settings
+from app.store import RunStore
+from worker.supervisor import Supervisor
+
+HOUSEKEEPING_SECONDS = 2.0
+
+settings = Settings()
+store = RunStore(settings)
+celery = create_queue(settings)
+supervisor = Supervisor(settings, store, worker=f"{platform.node()}-{os.getpid()}")
+logger = logging.getLogger(__name__)
+
+
+@celery.task(name=TRAIN_NEXT)
+def train_next() -> None:
+    """Trains the first run of the queue; does nothing if there is none (a repeated message)."""
+    supervisor.train_next()
+
+
+@signals.worker_ready.connect
+def _start_housekeeping(**_: Any) -> None:
+    threading.Thread(target=_keep_house, name="housekeeping", daemon=True).start()
+
+
+@signals.worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    supervisor.stop()
+
+
+def _keep_house() -> None:
+    """Heartbeat; returns the runs of silent workers to the queue; re-sends lost messages. Any worker does it for all."""
+    device = _device()
+    while not supervisor.stopping.wait(HOUSEKEEPING_SECONDS):
+        try:
+            store.heartbeat(supervisor.worker, device, version("cctboard"), supervisor.run_id)
+            if lost := store.expire_leases():
+                logger.warning("%d runs lost their worker", lost)
+            resend_lost_messages(store, celery)
+        except RedisError as error:
+            logger.warning("the run store does not answer, trying again: %s", error)
+    with suppress(RedisError):
+        store.forget_worker(supervisor.worker)
+
+
+def _device() -> str:
+    """The device as the trainer will choose it, without importing torch into this long-lived process."""
+    from worker.trainer import probe_device
+
+    return probe_device()
