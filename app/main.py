@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
@@ -43,11 +43,12 @@ def create_app(settings: Settings, store: RunStore, queue: Celery, dashboard: Pa
         summary="Queues, runs, watches and compares training runs of Compact Convolutional Transformers.",
         version=version("cctboard"),
         lifespan=lifespan,
-        max_body_size=MAX_BODY_BYTES,
     )
     app.state.store, app.state.queue, app.state.hub = store, queue, hub
+    api = APIRouter(max_body_size=MAX_BODY_BYTES)
     for module in (runs, experiments, figures, events, workers, catalog):
-        app.include_router(module.router)
+        api.include_router(module.router)
+    app.include_router(api)
     if dashboard is not None:
         app.frontend("/", directory=dashboard, fallback="index.html")
     app.add_middleware(SameOriginMiddleware)

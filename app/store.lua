@@ -58,7 +58,7 @@ local function move(id, to)
     redis.call("ZREM", key("queued"), id)
   else
     redis.call("ZREM", key("leases"), id)
-    redis.call("HDEL", key("run", id), "token", "worker", "step", "steps", "epoch_seconds")
+    redis.call("HDEL", key("run", id), "token", "worker", "step", "steps", "epoch_seconds", "cancelling")
     redis.call("DEL", key("run", id, "control"))
   end
   if to == "queued" then

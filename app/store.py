@@ -60,7 +60,7 @@ class Run(Stored):
 
     id: str
     experiment_id: str | None = None
-    spec: Annotated[RunSpec, BeforeValidator(_from_json)]
+    spec: Annotated[RunSpec, BeforeValidator(lambda value: RunSpec.stored(_from_json(value)))]
     state: State
     created_at: Time
     started_at: Time | None = None

@@ -4,6 +4,7 @@ A hyperparameter is declared once, as a field of `RunSpec`: its default reproduc
 (description, range, choices) becomes the API's schema, the form of the dashboard and the messages of this module.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -216,6 +217,14 @@ class RunSpec:
                 f"{self.batch_size} is larger than the {dataset.train_size} training images of {self.dataset}; "
                 f"use at most {dataset.train_size}",
             )
+
+    @classmethod
+    def stored(cls, values: Mapping[str, Any]) -> "RunSpec":
+        """A spec accepted earlier, perhaps by another version: not checked again, so that old runs stay readable."""
+        spec = object.__new__(cls)
+        for spec_field in fields(cls):
+            object.__setattr__(spec, spec_field.name, values.get(spec_field.name, spec_field.default))
+        return spec
 
 
 def _check(name: str, value: Any, kind: Any, limits: Any) -> None:

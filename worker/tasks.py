@@ -45,7 +45,7 @@ def _stop(**_: Any) -> None:
 
 
 def _keep_house() -> None:
-    """Heartbeat; returns the runs of silent workers to the queue; re-sends lost messages. Any worker does it for all."""
+    """Heartbeat; sends the runs of silent workers back to the queue; re-sends lost messages. Any worker helps all."""
     device = _device()
     while not supervisor.stopping.wait(HOUSEKEEPING_SECONDS):
         try:

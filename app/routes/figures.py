@@ -36,4 +36,4 @@ def draw_curves(
     """A Plotly figure (`data` and `layout`): one thin line per run, mean and SD per variant, published results."""
     records: dict[str, Any] = dict(zip((run.id for run in runs), store.epochs(run.id for run in runs), strict=True))
     figure = figures.curves(runs, records, metric, group, theme)
-    return Response(figure.to_json(), media_type="application/json")
+    return Response(figure.to_json(remove_uids=False), media_type="application/json")

@@ -1,0 +1,63 @@
+# Every command is one short recipe; `make demo` and `make test` do all set-up by themselves.
+PYTHON ?= python3
+DATA ?= data
+PORT ?= 8000
+BIN := .venv/bin
+NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix frontend
+
+.PHONY: demo run test check format types lock bench clean browser
+
+demo: .venv/installed frontend/dist/index.html ## start everything, train the demo experiment, show it
+	$(BIN)/cctboard demo --data $(DATA) --port $(PORT)
+
+run: .venv/installed frontend/dist/index.html ## start everything
+	$(BIN)/cctboard up --data $(DATA) --port $(PORT)
+
+test: check browser frontend/dist/index.html ## all checks and tests
+	$(BIN)/pytest $(TESTS)
+
+check: .venv/installed frontend/node_modules ## linters, type checkers, generated files are current
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/cctboard openapi | cmp - frontend/openapi.json || { echo "run: make types"; exit 1; }
+	$(NPM) run check
+
+format: .venv/installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: .venv/installed frontend/node_modules ## regenerate the dashboard's API types
+	$(BIN)/cctboard openapi > frontend/openapi.json
+	$(NPM) run types
+
+lock: .venv/installed ## resolve dependencies anew; TORCH pins what GPU drivers in use support
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra train --group dev --constraint constraints.txt \
+	  --generate-hashes --no-header --quiet --upgrade pyproject.toml --output-file requirements.lock
+
+bench: .venv/installed ## speed of training and of the live view
+	$(BIN)/python benchmarks/event_latency.py
+	$(BIN)/python benchmarks/training_throughput.py
+
+browser: .venv/installed ## a Chromium for the tests: one that is here, Debian's, or Playwright's
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -yq --no-install-recommends chromium; } \
+	  || $(BIN)/playwright install chromium
+
+clean: ## removes what was built, keeps data
+	rm -rf .venv frontend/node_modules frontend/dist
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+frontend/node_modules: .venv/installed frontend/package-lock.json
+	$(NPM) ci --no-audit --no-fund
+	touch $@
+
+frontend/dist/index.html: frontend/node_modules $(shell find frontend/src frontend/index.html frontend/vite.config.ts -type f 2>/dev/null)
+	$(NPM) run build
+	touch $@

@@ -1,0 +1,270 @@
+"""The `cctboard` command: the same words as the API. Bad input ends with one line and exit code 2."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx2 as httpx
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from app.settings import Settings
+
+cli = typer.Typer(
+    help="Queue, run, watch and compare training runs.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+console = Console()
+
+Data = Annotated[Path | None, typer.Option(help="Folder of database, datasets and checkpoints. [default: data]")]
+Port = Annotated[int, typer.Option(help="Port of the API and the dashboard.", min=1, max=65535)]
+Workers = Annotated[int, typer.Option(help="Worker processes; each trains one run at a time.", min=0, max=64)]
+
+
+class UsageError(Exception):
+    """What the user must change, in one line."""
+
+
+def main() -> None:
+    """Entry point: errors that the user can mend are one line and exit code 2."""
+    try:
+        cli()
+    except UsageError as error:
+        print(f"cctboard: {error}", file=sys.stderr)
+        sys.exit(2)
+    except httpx.TransportError as error:
+        print(
+            f"cctboard: no board answers at {Settings().url} ({error}); start one with `cctboard up`", file=sys.stderr
+        )
+        sys.exit(2)
+
+
+@cli.command()
+def up(data: Data = None, port: Port = 8000, workers: Workers = 1) -> None:
+    """Start database, API, dashboard and worker on this machine; Ctrl-C stops them all."""
+    _run_board(data, port, workers, lambda api: None, stay=True)
+
+
+@cli.command()
+def demo(
+    data: Data = None,
+    port: Port = 8000,
+    workers: Workers = 1,
+    stay: Annotated[bool, typer.Option(help="Keep the board running when the demo is done.")] = True,
+) -> None:
+    """Like `up`, and queue the demo experiment, show its progress and its comparison."""
+    _run_board(data, port, workers, _run_demo, stay)
+
+
+@cli.command()
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Port = 8000,
+) -> None:
+    """Run the API and the dashboard alone."""
+    import uvicorn
+
+    from app.main import create_app
+    from app.queue import create_queue
+    from app.store import RunStore
+
+    settings = Settings()
+    app = create_app(settings, RunStore(settings), create_queue(settings))
+    uvicorn.run(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=1)
+
+
+@cli.command()
+def worker() -> None:
+    """Run one worker; it trains one run at a time on the GPU, or on the CPU if there is none."""
+    arguments = ["-A", "worker.tasks", "worker", "--pool", "threads", "--concurrency", "1", "--loglevel", "INFO"]
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    os.execv(sys.executable, [sys.executable, "-m", "celery", *arguments, *quiet])
+
+
+@cli.command()
+def submit(
+    fields: Annotated[
+        list[str], typer.Argument(metavar="FIELD=VALUE[,VALUE...]", help="Fields of the run's spec.")
+    ] = [],  # noqa: B006
+    name: Annotated[str, typer.Option(help="Name of the experiment, if there is more than one run.")] = "Experiment",
+) -> None:
+    """Queue a run, or with several values per field an experiment of their product.
+
+    Example: cctboard submit dataset=digits epochs=8 pooling=seqpool,mean seed=0,1,2
+    """
+    spec: dict[str, Any] = {}
+    axes: dict[str, list[Any]] = {}
+    for field in fields:
+        key, equals, text = field.partition("=")
+        if not equals:
+            raise UsageError(f"{field!r} is not FIELD=VALUE; for example epochs=20")
+        values = [_value(part) for part in text.split(",")]
+        if len(values) > 1:
+            axes[key] = values
+        else:
+            spec[key] = values[0]
+    with _api() as client:
+        if axes:
+            created = _ask(client, "POST", "/experiments", {"name": name, "spec": spec, "axes": axes})
+            console.print(f"experiment {created['id']}: {created['runs']} runs queued")
+        else:
+            created = _ask(client, "POST", "/runs", spec)
+            console.print(f"run {created['id']} queued")
+
+
+@cli.command()
+def runs(limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=1000)] = 20) -> None:
+    """List the newest runs."""
+    with _api() as client:
+        console.print(_runs_table(_ask(client, "GET", f"/runs?limit={limit}")["runs"]))
+
+
+@cli.command()
+def compare(
+    experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
+    group: Annotated[str, typer.Option(help="Spec field whose values are the variants.")] = "pooling",
+) -> None:
+    """Show an experiment's comparison table."""
+    with _api() as client:
+        console.print(
+            _comparison_table(_ask(client, "GET", "/comparison", params={"experiment": experiment, "group": group}))
+        )
+
+
+@cli.command()
+def cancel(run: Annotated[str, typer.Argument(help="Id of the run.")]) -> None:
+    """Cancel a queued or running run; what was measured is kept."""
+    with _api() as client:
+        cancelled = _ask(client, "POST", f"/runs/{run}/cancel")
+    console.print(f"run {run} {'is stopping' if cancelled['state'] == 'running' else cancelled['state']}")
+
+
+@cli.command()
+def openapi() -> None:
+    """Print the API's OpenAPI document."""
+    from app.main import create_app
+    from app.queue import create_queue
+    from app.store import RunStore
+
+    settings = Settings()
+    app = create_app(settings, RunStore(settings), create_queue(settings), dashboard=None)
+    print(json.dumps(app.openapi(), indent=2))
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _api(url: str | None = None) -> httpx.Client:
+    return httpx.Client(base_url=url or Settings().url, timeout=30)
+
+
+def _ask(client: httpx.Client, method: str, path: str, body: Any = None, params: dict[str, str] | None = None) -> Any:
+    response = client.request(method, path, json=body, params=params)
+    if response.is_error:
+        raise UsageError(response.json()["detail"])
+    return response.json()
+
+
+def _run_board(data: Path | None, port: int, workers: int, then: Callable[[httpx.Client], None], stay: bool) -> None:
+    import signal
+
+    from app.services import ServiceFailed, running
+
+    settings = Settings()
+    redis_url = str(settings.redis_url) if "redis_url" in settings.model_fields_set else None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with running(data or settings.data, "127.0.0.1", port, workers, redis_url) as services:
+            console.print(f"CCT Board is up: [bold]http://localhost:{port}[/bold]  (Ctrl-C stops it)")
+            with _api(f"http://127.0.0.1:{port}") as client:
+                then(client)
+            while stay:
+                services.check()
+                time.sleep(0.5)
+    except ServiceFailed as error:
+        raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        console.print("stopped; unfinished runs continue at the next start")
+
+
+def _run_demo(client: httpx.Client) -> None:
+    """Queues the demo experiment unless one is unfinished, and follows it to its end."""
+    request = _ask(client, "GET", "/catalog")["demo"]
+    experiments = _ask(client, "GET", "/experiments")["experiments"]
+    unfinished = [e for e in experiments if e["name"] == request["name"] and e["queued"] + e["running"]]
+    experiment = unfinished[0] if unfinished else _ask(client, "POST", "/experiments", request)
+    console.print(f"Watch it live: [bold]{client.base_url}board/experiments/{experiment['id']}[/bold]")
+    with Live(console=console, refresh_per_second=4) as live:
+        while experiment["queued"] + experiment["running"]:
+            found = _ask(client, "GET", f"/runs?limit=1000&experiment={experiment['id']}")["runs"]
+            live.update(_runs_table(found[::-1]))
+            time.sleep(0.5)
+            experiment = _ask(client, "GET", f"/experiments/{experiment['id']}")
+        live.update(_runs_table(_ask(client, "GET", f"/runs?limit=1000&experiment={experiment['id']}")["runs"][::-1]))
+    console.print(_comparison_table(_ask(client, "GET", "/comparison", params={"experiment": experiment["id"]})))
+
+
+def _runs_table(found: list[dict[str, Any]]) -> Table:
+    table = Table("run", "pooling", "dataset", "seed", "state", "epoch", "left", "best", "final", box=None)
+    for run in found:
+        within = f" +{100 * run['step'] // run['steps']} %" if run["steps"] else ""
+        eta = f"{run['eta_seconds']:.0f} s" if run["eta_seconds"] is not None else ""
+        table.add_row(
+            run["id"],
+            run["spec"]["pooling"] + (" (mixes the batch)" if run["mixes_batch"] else ""),
+            run["spec"]["dataset"],
+            str(run["spec"]["seed"]),
+            run["state"] + (f": {run['error']}" if run["error"] else ""),
+            f"{run['epoch']}/{run['spec']['epochs']}{within}",
+            eta,
+            _percent(run["best_top1"]),
+            _percent(run["final_top1"]),
+        )
+    return table
+
+
+def _comparison_table(comparison: dict[str, Any]) -> Table:
+    table = Table(
+        "variant", "seeds", "best", "final", "minutes", f"difference to {comparison['baseline']}", title="Comparison"
+    )
+    for row in comparison["variants"]:
+        table.add_row(
+            row["variant"] + (" (mixes the batch)" if row["mixes_batch"] else ""),
+            str(row["seeds"]),
+            _stat(row["best"], " %"),
+            _stat(row["final"], " %"),
+            _stat(row["minutes"]),
+            "baseline"
+            if row["variant"] == comparison["baseline"]
+            else _stat(row["difference"], " points", signed=True),
+        )
+    for reference in comparison["references"]:
+        table.add_row(
+            f"{reference['label']}: {reference['model']}, {reference['pooling']}", "", "", _percent(reference["top1"])
+        )
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f} %"
+
+
+def _stat(stat: dict[str, Any] | None, unit: str = "", signed: bool = False) -> str:
+    if stat is None:
+        return "-"
+    mean = f"{stat['mean']:{'+' if signed else ''}.2f}"
+    spread = "" if stat["sd"] is None else f" ± {stat['sd']:.2f}"
+    return mean + spread + unit
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Real parts for every test: one Valkey server, and where a test asks for it the whole board with one worker."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+from celery import Celery
+from fastapi.testclient import TestClient
+from pydantic import RedisDsn
+
+from app.main import create_app
+from app.queue import create_queue
+from app.services import Services, free_port, running, start_valkey
+from app.settings import Settings
+from app.store import Lease, RunStore
+
+DIGITS = {"dataset": "digits", "augmentation": "none", "warmup_epochs": 0}
+"""A spec that trains in seconds; tests add epochs."""
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Polls until the condition holds; fails the test if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty Valkey server."""
+    data = tmp_path_factory.mktemp("valkey")
+    services = Services(data)
+    try:
+        yield start_valkey(services, data)
+    finally:
+        services.stop()
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path) -> Settings:
+    hosts = ["testserver", "127.0.0.1", "localhost"]
+    return Settings(redis_url=RedisDsn(redis_url), data=tmp_path, allowed_hosts=hosts)
+
+
+@pytest.fixture
+def store(settings: Settings) -> RunStore:
+    """A store over an empty database."""
+    store = RunStore(settings)
+    store.redis.flushdb()
+    return store
+
+
+@pytest.fixture
+def queue(settings: Settings) -> Celery:
+    return create_queue(settings)
+
+
+@pytest.fixture
+def client(settings: Settings, store: RunStore, queue: Celery) -> Iterator[TestClient]:
+    """The API without pages and without workers."""
+    with TestClient(create_app(settings, store, queue, dashboard=None)) as client:
+        yield client
+
+
+@pytest.fixture
+def claim(store: RunStore) -> Callable[[], Lease]:
+    def claim() -> Lease:
+        lease = store.claim("test-worker")
+        assert lease is not None, "the queue is empty"
+        return lease
+
+    return claim
+
+
+@pytest.fixture(scope="session")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """The whole product: database, API with the built dashboard, and one worker."""
+    port = free_port()
+    with (
+        running(tmp_path_factory.mktemp("board"), "127.0.0.1", port, workers=1, redis_url=None),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+    ):
+        yield client
+
+
+def fresh_interpreter(code: str) -> str:
+    """What the code prints in a new Python process."""
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
