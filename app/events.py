@@ -39,15 +39,16 @@ class EventHub:
     """Reads the event stream once and hands each event to every subscriber."""
 
     def __init__(self, settings: Settings, store: RunStore) -> None:
-        self._redis: Any = redis.asyncio.Redis.from_url(str(settings.redis_url), decode_responses=True)
+        self._url = str(settings.redis_url)
+        self._redis: Any = None
         self._store = store
         self._stream = store.key("events")
         self._subscribers: set[asyncio.Queue[Event]] = set()
-        self._last_id = "0-0"
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Reads while the context is open."""
+        self._redis = redis.asyncio.Redis.from_url(self._url, decode_responses=True)
         tasks = [asyncio.create_task(self._read_events()), asyncio.create_task(self._watch_workers())]
         try:
             yield

@@ -21,11 +21,10 @@ from app.errors import BoardError, Invalid, problem_response
 from app.events import EventHub
 from app.routes import catalog, events, experiments, figures, runs, workers
 from app.schemas import Problem, RunRequest
-from app.security import SameOriginMiddleware
+from app.security import MAX_BODY_BYTES, GuardMiddleware
 from app.settings import Settings
 from app.store import RunStore
 
-MAX_BODY_BYTES = 1_000_000
 DASHBOARD = Path(__file__).parent.parent / "frontend" / "dist"
 
 
@@ -51,7 +50,7 @@ def create_app(settings: Settings, store: RunStore, queue: Celery, dashboard: Pa
     app.include_router(api)
     if dashboard is not None:
         app.frontend("/", directory=dashboard, fallback="index.html")
-    app.add_middleware(SameOriginMiddleware)
+    app.add_middleware(GuardMiddleware)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts)
     _tell_errors(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+import uvicorn
 from celery import Celery
 from fastapi.testclient import TestClient
 from pydantic import RedisDsn
@@ -65,6 +67,20 @@ def client(settings: Settings, store: RunStore, queue: Celery) -> Iterator[TestC
     """The API without pages and without workers."""
     with TestClient(create_app(settings, store, queue, dashboard=None)) as client:
         yield client
+
+
+@pytest.fixture
+def server(settings: Settings, store: RunStore, queue: Celery) -> Iterator[str]:
+    """The API on a port of its own, as users reach it, without pages and without workers; its address."""
+    port = free_port()
+    app = create_app(settings, store, queue, dashboard=None)
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_for(lambda: server.started, 20)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
 
 
 @pytest.fixture

@@ -1,0 +1,107 @@
+"""Runs trained by the real worker process, over the real queue."""
+
+import os
+import signal
+import time
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from tests.conftest import DIGITS, wait_for
+
+
+def queue(board: httpx.Client, **spec: Any) -> str:
+    response = board.post("/runs", json=DIGITS | spec)
+    assert response.status_code == 201, response.text
+    return str(response.json()["id"])
+
+
+def run(board: httpx.Client, run_id: str) -> dict[str, Any]:
+    return dict(board.get(f"/runs/{run_id}").json())
+
+
+def ended(board: httpx.Client, run_id: str) -> bool:
+    return run(board, run_id)["state"] not in ("queued", "running")
+
+
+def log(board: httpx.Client, run_id: str) -> str:
+    return "\n".join(line["text"] for line in board.get(f"/runs/{run_id}/log").json()["lines"])
+
+
+def test_a_run_is_trained_and_the_same_spec_gives_the_same_numbers(board: httpx.Client) -> None:
+    first, second = queue(board, epochs=2, seed=3), queue(board, epochs=2, seed=3)
+    wait_for(lambda: ended(board, second), 120)
+    done = run(board, first)
+    assert (done["state"], done["epoch"], done["attempt"], done["error"]) == ("completed", 2, 1, None)
+    assert (done["parameters"], done["mixes_batch"]) == (283_723, False)
+    assert done["device"]
+    measured = ("epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr")
+    epochs = [
+        [[record[name] for name in measured] for record in board.get(f"/runs/{run_id}/epochs").json()]
+        for run_id in (first, second)
+    ]
+    assert len(epochs[0]) == 2
+    assert epochs[0] == epochs[1]
+
+
+def test_a_pooling_that_mixes_the_batch_is_marked(board: httpx.Client) -> None:
+    run_id = queue(board, epochs=1, pooling="seqpool_softmax_batch")
+    wait_for(lambda: run(board, run_id)["mixes_batch"] is not None, 60)
+    assert run(board, run_id)["mixes_batch"] is True
+    wait_for(lambda: ended(board, run_id), 60)
+
+
+def test_a_running_run_is_cancelled_and_keeps_what_was_measured(board: httpx.Client) -> None:
+    run_id = queue(board, epochs=1000)
+    wait_for(lambda: run(board, run_id)["epoch"] >= 1, 90)
+    asked = time.monotonic()
+    assert board.post(f"/runs/{run_id}/cancel").status_code == 200
+    wait_for(lambda: ended(board, run_id), 15)
+    took = time.monotonic() - asked
+    cancelled = run(board, run_id)
+    assert cancelled["state"] == "cancelled"
+    assert len(board.get(f"/runs/{run_id}/epochs").json()) == cancelled["epoch"] >= 1
+    assert took < 10, f"cancelling took {took:.1f} s"
+
+
+def test_missing_data_fails_the_run_with_the_way_out(board: httpx.Client) -> None:
+    run_id = queue(board, dataset="cifar10", epochs=1)
+    wait_for(lambda: ended(board, run_id), 120)
+    failed = run(board, run_id)
+    assert failed["state"] == "failed"
+    assert "cifar10" in failed["error"]
+    assert "datasets" in failed["error"], "the folder is named"
+    assert "Traceback" in log(board, run_id)
+
+
+def test_a_diverging_loss_fails_the_run(board: httpx.Client) -> None:
+    run_id = queue(board, epochs=30, lr=10, label_smoothing=0)
+    wait_for(lambda: ended(board, run_id), 120)
+    ended_run = run(board, run_id)
+    if ended_run["state"] == "failed":
+        assert "lr" in ended_run["error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL])
+def test_a_killed_trainer_fails_the_run_and_spares_the_worker(board: httpx.Client, number: signal.Signals) -> None:
+    run_id = queue(board, epochs=1000)
+    wait_for(lambda: run(board, run_id)["epoch"] >= 1, 90)
+    os.kill(_trainer(run_id), number)
+    wait_for(lambda: ended(board, run_id), 15)
+    failed = run(board, run_id)
+    assert failed["state"] == "failed"
+    assert "killed by SIGKILL" in failed["error"]
+    assert len(board.get("/workers").json()["workers"]) == 1
+
+
+def _trainer(run_id: str) -> int:
+    for process in os.listdir("/proc"):
+        if process.isdecimal():
+            try:
+                with open(f"/proc/{process}/cmdline", encoding="utf-8") as command:
+                    if f"worker.trainer\0{run_id}" in command.read():
+                        return int(process)
+            except OSError:
+                continue
+    raise AssertionError("no trainer")
