@@ -30,7 +30,7 @@ Hub = Annotated[EventHub, Depends(_hub)]
 def _selected_runs(
     store: Store,
     experiment: Annotated[str | None, Query(description="All runs of this experiment")] = None,
-    run: Annotated[list[str], Query(description="These runs", max_length=1_000)] = [],  # noqa: B006
+    run: Annotated[list[str], Query(description="These runs")] = [],  # noqa: B006
 ) -> list[Run]:
     if (experiment is None) == (not run):
         raise Invalid("experiment", "name either one experiment or one or more runs")

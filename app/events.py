@@ -93,7 +93,7 @@ class EventHub:
                 if position == "$":
                     newest = await self._redis.xrevrange(self._stream, count=1)
                     position = newest[0][0] if newest else "0-0"
-                reply = await self._redis.xread({self._stream: position}, block=5_000, count=500)
+                reply = await self._redis.xread({self._stream: position}, block=2_000, count=500)
             except RedisError as error:
                 logger.warning("the event stream cannot be read, trying again: %s", error)
                 await asyncio.sleep(0.5)

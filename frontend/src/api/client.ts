@@ -1,0 +1,42 @@
+import createClient from "openapi-fetch";
+
+import type { components, paths } from "./schema";
+
+type Schemas = components["schemas"];
+export type Catalog = Schemas["Catalog"];
+export type Comparison = Schemas["Comparison"];
+export type Experiment = Schemas["Experiment"];
+export type EpochEvent = { run_id: string; experiment_id: string | null; record: Schemas["EpochRecord"] };
+export type Figure = Schemas["Figure"];
+export type Problem = Schemas["Problem"];
+export type Run = Schemas["Run"];
+export type RunList = Schemas["RunList"];
+export type State = Schemas["State"];
+export type Stat = Schemas["Stat"];
+export type WorkerList = Schemas["WorkerList"];
+
+export const STATES: readonly State[] = ["queued", "running", "completed", "failed", "cancelled"];
+
+/** What the API answered instead of success: its problem document (RFC 9457). */
+export class ApiError extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.detail);
+  }
+}
+
+export const api = createClient<paths>();
+
+/** The answer's body; throws `ApiError` for a problem and passes on what `fetch` throws when nobody answers. */
+export async function body<T>(request: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {
+  const { data, error, response } = await request;
+  if (response.ok) return data as T;
+  throw new ApiError(isProblem(error) ? error : unexpected(response));
+}
+
+function isProblem(error: unknown): error is Problem {
+  return typeof error === "object" && error !== null && "detail" in error;
+}
+
+function unexpected({ status, statusText }: Response): Problem {
+  return { type: "about:blank", title: statusText, status, detail: `The board answered ${status} ${statusText}`, errors: [] };
+}

@@ -1,0 +1,63 @@
+import { keepPreviousData, queryOptions } from "@tanstack/react-query";
+
+import { api, body, type State } from "./client";
+
+/** The runs that a comparison or a figure is about: all of an experiment, or a hand-picked set. */
+export type Selection = { experiment: string } | { run: string[] };
+
+export type RunFilter = { state?: State[]; experiment?: string; text?: string; limit?: number; offset?: number };
+
+export type CurvesQuery = Selection & { metric: string; group: string; theme: "light" | "dark" };
+
+export const catalogQuery = queryOptions({
+  queryKey: ["catalog"],
+  queryFn: () => body(api.GET("/catalog")),
+  staleTime: Infinity,
+});
+
+export const workersQuery = queryOptions({ queryKey: ["workers"], queryFn: () => body(api.GET("/workers")) });
+
+export const experimentsQuery = queryOptions({
+  queryKey: ["experiments"],
+  queryFn: () => body(api.GET("/experiments")),
+});
+
+export const experimentQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["experiment", id],
+    queryFn: () => body(api.GET("/experiments/{experiment_id}", { params: { path: { experiment_id: id } } })),
+  });
+
+export const runsQuery = (filter: RunFilter) =>
+  queryOptions({
+    queryKey: ["runs", filter],
+    queryFn: () => body(api.GET("/runs", { params: { query: filter } })),
+    placeholderData: keepPreviousData,
+  });
+
+export const runQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["run", id],
+    queryFn: () => body(api.GET("/runs/{run_id}", { params: { path: { run_id: id } } })),
+  });
+
+export const logQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["log", id],
+    queryFn: () => body(api.GET("/runs/{run_id}/log", { params: { path: { run_id: id } } })),
+  });
+
+export const comparisonQuery = (query: Selection & { group: string; baseline?: string }) =>
+  queryOptions({
+    queryKey: ["comparison", query],
+    queryFn: () => body(api.GET("/comparison", { params: { query } })),
+    placeholderData: keepPreviousData,
+  });
+
+export const curvesQuery = (query: CurvesQuery) =>
+  queryOptions({
+    queryKey: ["figure", query],
+    queryFn: () => body(api.GET("/figures/curves", { params: { query } })),
+    placeholderData: keepPreviousData,
+    structuralSharing: false,
+  });

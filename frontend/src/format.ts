@@ -1,0 +1,40 @@
+import type { Run, Stat } from "./api/client";
+
+const count = new Intl.NumberFormat("en");
+
+export const integer = (value: number) => count.format(value);
+
+export const percent = (value: number | null | undefined) => (value == null ? "–" : `${value.toFixed(2)} %`);
+
+export const plural = (number: number, noun: string) => `${integer(number)} ${noun}${number === 1 ? "" : "s"}`;
+
+/** Mean and sample SD over seeds; a single value has no spread. */
+export function meanAndSd(stat: Stat | null | undefined, digits = 2, signed = false): string {
+  if (!stat) return "–";
+  const sign = signed && stat.mean >= 0 ? "+" : "";
+  const spread = stat.sd == null ? "" : ` ± ${stat.sd.toFixed(digits)}`;
+  return `${sign}${stat.mean.toFixed(digits)}${spread}`.replaceAll("-", "−");
+}
+
+export function duration(seconds: number): string {
+  const s = Math.round(seconds);
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  const hours = Math.floor(s / 3600);
+  if (hours < 48) return `${hours} h ${Math.floor((s % 3600) / 60)} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+export const timeOfDay = (time: Date) => time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+
+/** Today as a time, otherwise as a date with time. */
+export function moment(iso: string): string {
+  const time = new Date(iso);
+  if (time.toDateString() === new Date().toDateString()) return timeOfDay(time);
+  return `${time.toLocaleDateString([], { month: "short", day: "numeric" })}, ${timeOfDay(time)}`;
+}
+
+/** Finished share of the epoch that is being trained, 0 to 1. */
+export const withinEpoch = (run: Run) => (run.steps ? run.step / run.steps : 0);
+
+export const runProgress = (run: Run) => (run.epoch + withinEpoch(run)) / run.spec.epochs;
