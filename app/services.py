@@ -25,6 +25,9 @@ class ServiceFailed(Exception):
 class Services:
     """Started in order, stopped in reverse. Each runs in its own session, so that Ctrl-C reaches only the parent."""
 
+    redis_url: str
+    """The database that the services share."""
+
     def __init__(self, data: Path) -> None:
         self._logs = data / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -77,7 +80,7 @@ def running(data: Path, host: str, port: int, workers: int, redis_url: str | Non
     try:
         if redis_url is None:
             redis_url = start_valkey(services, data)
-        environment["CCTBOARD_REDIS_URL"] = redis_url
+        services.redis_url = environment["CCTBOARD_REDIS_URL"] = redis_url
         if not _is_free(host, port):
             raise ServiceFailed(f"port {port} is in use; stop what uses it or choose another with --port")
         me = [sys.executable, "-m", "app.cli"]

@@ -68,7 +68,7 @@ class LiveCache {
   constructor(private readonly queries: QueryClient) {}
 
   run(run: Run) {
-    this.queries.setQueryData(["run", run.id], run);
+    this.queries.setQueryData<Run>(["run", run.id], (row) => row && run);
     this.queries.setQueriesData<RunList>(
       { queryKey: ["runs"] },
       (list) => list && { ...list, runs: list.runs.map((row) => (row.id === run.id ? run : row)) },
@@ -82,7 +82,7 @@ class LiveCache {
   }
 
   experiment(experiment: Experiment) {
-    this.queries.setQueryData(["experiment", experiment.id], experiment);
+    this.queries.setQueryData<Experiment>(["experiment", experiment.id], (row) => row && experiment);
     this.queries.setQueryData<{ experiments: Experiment[] }>(["experiments"], (list) => {
       if (!list) return list;
       const known = list.experiments.some(({ id }) => id === experiment.id);

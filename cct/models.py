@@ -1,0 +1,151 @@
+"""Assembles ViT-Lite, CVT and CCT (Hassani et al. 2021, section 3). State dicts have the reference's keys and shapes."""
+
+from dataclasses import replace
+from zlib import crc32
+
+import torch
+from torch import Tensor, nn
+
+from cct.catalog import poolings
+from cct.config import MODELS, ModelConfig, PositionalEmbedding, SpecError
+from cct.encoder import Block
+from cct.pooling import POOLINGS
+from cct.tokenizers import Tokenizer, count_tokens
+
+
+class Classifier(nn.Module):
+    """Positional embedding, encoder, pooling and linear head: tokens `(batch, tokens, channels)` to logits."""
+
+    def __init__(self, config: ModelConfig, tokens: int) -> None:
+        super().__init__()
+        pooling = POOLINGS[config.pooling](config.embed_dim)
+        self.class_emb: nn.Parameter | None = None
+        self.positional_emb: nn.Parameter | None = None
+        if getattr(pooling, "uses_class_token", False):
+            tokens += 1
+            self.class_emb = nn.Parameter(torch.zeros(1, 1, config.embed_dim))
+        if config.positional_embedding == "learnable":
+            self.positional_emb = nn.Parameter(torch.empty(1, tokens, config.embed_dim))
+        elif config.positional_embedding == "sine":
+            table = sinusoidal_embedding(tokens, config.embed_dim)
+            self.positional_emb = nn.Parameter(table, requires_grad=False)
+        self.attention_pool = pooling
+        self.dropout = nn.Dropout(config.dropout)
+        depths = torch.linspace(0, config.stochastic_depth, config.depth).tolist()
+        self.blocks = nn.Sequential(*(Block(config, depth) for depth in depths))
+        self.norm = nn.LayerNorm(config.embed_dim)
+        self.fc = nn.Linear(config.embed_dim, config.num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.class_emb is not None:
+            x = torch.cat([self.class_emb.expand(len(x), -1, -1), x], dim=1)
+        if self.positional_emb is not None:
+            x = x + self.positional_emb
+        x = self.norm(self.blocks(self.dropout(x)))
+        logits: Tensor = self.fc(self.attention_pool(x))
+        return logits
+
+
+class CompactTransformer(nn.Module):
+    """Images `(batch, in_channels, image_size, image_size)`, normalised, to logits `(batch, num_classes)`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = Tokenizer(config)
+        self.classifier = Classifier(config, count_tokens(config))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.tokenizer(images))
+        return logits
+
+
+def create_model(
+    name: str,
+    *,
+    pooling: str | None = None,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    positional_embedding: PositionalEmbedding | None = None,
+    dropout: float | None = None,
+    attention_dropout: float | None = None,
+    stochastic_depth: float | None = None,
+    seed: int | None = None,
+) -> CompactTransformer:
+    """A named model with fresh weights; what is None is as the name says. Raises `SpecError` for an unknown name.
+
+    Models of the same seed start from the same weights wherever their shapes agree, whatever their pooling.
+    """
+    if name not in MODELS:
+        raise SpecError("model", f"{name!r} is unknown; choose one of {', '.join(MODELS)}")
+    changes = {
+        "pooling": pooling,
+        "num_classes": num_classes,
+        "image_size": image_size,
+        "positional_embedding": positional_embedding,
+        "dropout": dropout,
+        "attention_dropout": attention_dropout,
+        "stochastic_depth": stochastic_depth,
+    }
+    return build(replace(MODELS[name], **{field: value for field, value in changes.items() if value is not None}), seed)
+
+
+def build(config: ModelConfig, seed: int | None = None) -> CompactTransformer:
+    """The model that a configuration describes. Raises `SpecError` for an unknown pooling."""
+    if config.pooling not in POOLINGS:
+        raise SpecError("pooling", f"{config.pooling!r} is unknown; choose one of {', '.join(poolings())}")
+    model = CompactTransformer(config)
+    initialise(model, torch.seed() if seed is None else seed)
+    return model
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, seed: int) -> None:
+    """Draws the reference's initial weights, each parameter from a random stream of its own name and the seed.
+
+    Linear: truncated normal of SD 0.02 and zero bias; convolution: Kaiming normal; positional embedding: truncated
+    normal of SD 0.2; norms: identity.
+    """
+    for prefix, module in model.named_modules():
+        random = torch.Generator().manual_seed((seed << 32 | crc32(prefix.encode())) % 2**63)
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02, generator=random)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, generator=random)
+            if module.bias is not None:
+                bound = module.weight[0].numel() ** -0.5
+                nn.init.uniform_(module.bias, -bound, bound, generator=random)
+        elif isinstance(module, Classifier) and module.positional_emb is not None and module.positional_emb.requires_grad:
+            nn.init.trunc_normal_(module.positional_emb, std=0.2, generator=random)
+
+
+def sinusoidal_embedding(tokens: int, channels: int) -> Tensor:
+    """`(1, tokens, channels)`: sines in even and cosines in odd channels (Vaswani et al. 2017, section 3.5)."""
+    channel = torch.arange(channels)
+    angles = torch.arange(tokens)[:, None] / 10_000 ** (2 * (channel // 2) / channels)
+    return torch.where(channel % 2 == 0, angles.sin(), angles.cos()).unsqueeze(0)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of weights, fixed embeddings included, as the reference counts them."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@torch.no_grad()
+def mixes_batch(model: CompactTransformer) -> bool:
+    """Whether the outputs for an image depend on its batch-mates in evaluation mode: a mistake in nearly all cases.
+
+    Compares the same image beside two different companions, on noise, with the model's present weights.
+    """
+    config, device = model.config, next(model.parameters()).device
+    random = torch.Generator().manual_seed(0)
+    shape = (5, config.in_channels, config.image_size, config.image_size)
+    first, *others = torch.randn(shape, generator=random).to(device)
+    was_training = model.training
+    model.eval()
+    one = model(torch.stack([first, others[0], others[1]]))[0]
+    two = model(torch.stack([first, others[2], others[3]]))[0]
+    model.train(was_training)
+    return not torch.allclose(one, two, rtol=1e-4, atol=1e-6)

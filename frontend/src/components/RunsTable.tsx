@@ -1,0 +1,194 @@
+import { Anchor, Checkbox, Table, Text, UnstyledButton } from "@mantine/core";
+import { IconArrowDown, IconArrowsSort, IconArrowUp } from "@tabler/icons-react";
+import {
+  createColumnHelper,
+  createSortedRowModel,
+  rowSelectionFeature,
+  rowSortingFeature,
+  sortFn_alphanumeric,
+  sortFn_basic,
+  tableFeatures,
+  useTable,
+  type RowSelectionState,
+  type SortingState,
+} from "@tanstack/react-table";
+import { Link } from "react-router";
+
+import type { Run } from "../api/client";
+import { duration, moment, percent } from "../format";
+import { CancelButton } from "./CancelButton";
+import { PoolingWithBadge, RunProgress, StateLabel } from "./RunFacts";
+import { useUrlParam } from "./urlState";
+
+const features = tableFeatures({
+  rowSelectionFeature,
+  rowSortingFeature,
+  sortedRowModel: createSortedRowModel(),
+  sortFns: { alphanumeric: sortFn_alphanumeric, basic: sortFn_basic },
+});
+
+const column = createColumnHelper<typeof features, Run>();
+const NUMERIC = new Set(["seed", "eta_seconds", "best_top1", "final_top1", "started_at"]);
+
+const columns = column.columns([
+  column.display({
+    id: "select",
+    header: ({ table }) => (
+      <Checkbox
+        size="xs"
+        aria-label="Select all runs on this page"
+        checked={table.getIsAllRowsSelected()}
+        indeterminate={table.getIsSomeRowsSelected()}
+        onChange={table.getToggleAllRowsSelectedHandler()}
+      />
+    ),
+    cell: ({ row }) => (
+      <Checkbox
+        size="xs"
+        aria-label={`Select run ${row.id}`}
+        checked={row.getIsSelected()}
+        onChange={row.getToggleSelectedHandler()}
+      />
+    ),
+  }),
+  column.accessor((run) => run.spec.model, {
+    id: "model",
+    header: "Model",
+    cell: ({ row: { original: run } }) => (
+      <Anchor component={Link} to={`/board/runs/${run.id}`} size="sm" title={`Run ${run.id}`}>
+        {run.spec.model}
+      </Anchor>
+    ),
+  }),
+  column.accessor((run) => run.spec.pooling, {
+    id: "pooling",
+    header: "Pooling",
+    cell: ({ row }) => <PoolingWithBadge run={row.original} />,
+  }),
+  column.accessor((run) => run.spec.dataset, { id: "dataset", header: "Dataset" }),
+  column.accessor((run) => run.spec.seed, { id: "seed", header: "Seed" }),
+  column.accessor("state", { header: "State", cell: ({ row }) => <StateLabel run={row.original} /> }),
+  column.accessor("epoch", { header: "Epochs", cell: ({ row }) => <RunProgress run={row.original} /> }),
+  column.accessor((run) => run.eta_seconds ?? undefined, {
+    id: "eta_seconds",
+    header: "ETA",
+    sortUndefined: "last",
+    cell: ({ getValue }) => duration_(getValue()),
+  }),
+  column.accessor((run) => run.best_top1 ?? undefined, {
+    id: "best_top1",
+    header: "Best top-1",
+    sortUndefined: "last",
+    cell: ({ getValue }) => percent(getValue()),
+  }),
+  column.accessor((run) => run.final_top1 ?? undefined, {
+    id: "final_top1",
+    header: "Final top-1",
+    sortUndefined: "last",
+    cell: ({ getValue }) => percent(getValue()),
+  }),
+  column.accessor((run) => run.started_at ?? undefined, {
+    id: "started_at",
+    header: "Started",
+    sortUndefined: "last",
+    cell: ({ getValue }) => (getValue() ? moment(getValue()!) : "–"),
+  }),
+  column.display({
+    id: "cancel",
+    header: () => null,
+    cell: ({ row: { original: run } }) =>
+      (run.state === "queued" || run.state === "running") &&
+      !run.cancelling && <CancelButton what="run" id={run.id} compact />,
+  }),
+]);
+
+function duration_(seconds: number | undefined) {
+  return seconds === undefined ? "–" : duration(seconds);
+}
+
+type Props = {
+  runs: Run[];
+  selected: RowSelectionState;
+  onSelect: (update: RowSelectionState | ((now: RowSelectionState) => RowSelectionState)) => void;
+};
+
+export function RunsTable({ runs, selected, onSelect }: Props) {
+  const [sort, setSort] = useUrlParam("sort");
+  const sorting: SortingState = sort ? [{ id: sort.replace(/^-/, ""), desc: sort.startsWith("-") }] : [];
+  const table = useTable({
+    features,
+    columns,
+    data: runs,
+    getRowId: (run) => run.id,
+    state: { sorting, rowSelection: selected },
+    onRowSelectionChange: onSelect,
+    onSortingChange: (update) => {
+      const [by] = typeof update === "function" ? update(sorting) : update;
+      setSort(by ? `${by.desc ? "-" : ""}${by.id}` : null);
+    },
+  });
+
+  return (
+    <Table.ScrollContainer minWidth={980} type="native">
+      <Table highlightOnHover fz="sm">
+        <Table.Caption className="visually-hidden">Runs</Table.Caption>
+        <Table.Thead>
+          {table.getHeaderGroups().map((group) => (
+            <Table.Tr key={group.id}>
+              {group.headers.map((header) => (
+                <HeaderCell
+                  key={header.id}
+                  id={header.column.id}
+                  sorted={header.column.getCanSort() ? header.column.getIsSorted() : undefined}
+                  onSort={header.column.getToggleSortingHandler()}
+                >
+                  <table.FlexRender header={header} />
+                </HeaderCell>
+              ))}
+            </Table.Tr>
+          ))}
+        </Table.Thead>
+        <Table.Tbody>
+          {table.getRowModel().rows.map((row) => (
+            <Table.Tr key={row.id} data-selected={row.getIsSelected() || undefined}>
+              {row.getAllCells().map((cell) => (
+                <Table.Td key={cell.id} className={NUMERIC.has(cell.column.id) ? "right nowrap" : undefined}>
+                  <table.FlexRender cell={cell} />
+                </Table.Td>
+              ))}
+            </Table.Tr>
+          ))}
+        </Table.Tbody>
+      </Table>
+      {runs.length === 0 && (
+        <Text c="dimmed" size="sm" ta="center" py="lg">
+          No run matches.
+        </Text>
+      )}
+    </Table.ScrollContainer>
+  );
+}
+
+type HeaderProps = {
+  id: string;
+  sorted: false | "asc" | "desc" | undefined;
+  onSort?: (event: unknown) => void;
+  children: React.ReactNode;
+};
+
+function HeaderCell({ id, sorted, onSort, children }: HeaderProps) {
+  const className = NUMERIC.has(id) ? "right" : undefined;
+  if (sorted === undefined) return <Table.Th className={className}>{children}</Table.Th>;
+  const Icon = sorted === "asc" ? IconArrowUp : sorted === "desc" ? IconArrowDown : IconArrowsSort;
+  return (
+    <Table.Th
+      className={className}
+      aria-sort={sorted === "asc" ? "ascending" : sorted === "desc" ? "descending" : "none"}
+    >
+      <UnstyledButton onClick={onSort}>
+        {children}
+        <Icon size={13} aria-hidden opacity={sorted ? 1 : 0.35} />
+      </UnstyledButton>
+    </Table.Th>
+  );
+}

@@ -1,0 +1,23 @@
+import { createTheme, Paper, Select, Table, Tooltip } from "@mantine/core";
+
+export const theme = createTheme({
+  primaryColor: "indigo",
+  primaryShade: { light: 7, dark: 8 },
+  autoContrast: true,
+  defaultRadius: "md",
+  cursorType: "pointer",
+  fontFamily: "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
+  fontFamilyMonospace: "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace",
+  headings: {
+    fontWeight: "650",
+    sizes: { h1: { fontSize: "1.5rem" }, h2: { fontSize: "1.0625rem" }, h3: { fontSize: "0.9375rem" } },
+  },
+  components: {
+    Paper: Paper.extend({ defaultProps: { withBorder: true } }),
+    Select: Select.extend({ defaultProps: { checkIconPosition: "right" } }),
+    Table: Table.extend({ defaultProps: { tabularNums: true, verticalSpacing: 6 } }),
+    Tooltip: Tooltip.extend({
+      defaultProps: { multiline: true, maw: 320, withArrow: true, events: { hover: true, focus: true, touch: true } },
+    }),
+  },
+});
