@@ -42,17 +42,21 @@ class EventHub:
         self._url = str(settings.redis_url)
         self._redis: Any = None
         self._store = store
+        self._open = False
         self._stream = store.key("events")
         self._subscribers: set[asyncio.Queue[Event]] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Reads while the context is open."""
+        self._open = True
         self._redis = redis.asyncio.Redis.from_url(self._url, decode_responses=True)
         tasks = [asyncio.create_task(self._read_events()), asyncio.create_task(self._watch_workers())]
         try:
             yield
         finally:
+            # A cancellation that meets a socket's time-out may surface as that time-out; then the flag ends the loop.
+            self._open = False
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -88,7 +92,7 @@ class EventHub:
 
     async def _read_events(self) -> None:
         position = "$"
-        while True:
+        while self._open:
             try:
                 if position == "$":
                     newest = await self._redis.xrevrange(self._stream, count=1)
@@ -106,7 +110,7 @@ class EventHub:
     async def _watch_workers(self) -> None:
         """Workers vanish without a word, so their list is compared rather than listened to."""
         known: str | None = None
-        while True:
+        while self._open:
             with contextlib.suppress(RedisError):
                 workers = await run_in_threadpool(self._store.workers)
                 names = json.dumps([[worker.name, worker.run_id] for worker in workers])

@@ -53,11 +53,12 @@ DEMO: dict[str, Any] = {
     "spec": {
         "model": "cct_2_3x2_32",
         "dataset": "digits",
-        "epochs": 8,
+        "epochs": 6,
         "batch_size": 64,
-        "lr": 0.001,
+        "lr": 0.002,
         "warmup_epochs": 1,
-        "augmentation": "crop",
+        "augmentation": "none",
+        "precision": "auto",
     },
     "axes": {"pooling": ["seqpool", "seqpool_softmax_tokens", "seqpool_softmax_batch"], "seed": [0, 1, 2]},
 }

@@ -29,9 +29,12 @@ class Settings(BaseSettings):
     events_kept: Annotated[int, Field(ge=1_000, le=1_000_000)] = 20_000
     """Events that a page can miss and still continue from its last id."""
 
+    datasets: Path | None = None
+    """Folder of the datasets, if not `datasets` in the data folder."""
+
     @property
-    def datasets(self) -> Path:
-        return self.data / "datasets"
+    def datasets_folder(self) -> Path:
+        return self.datasets or self.data / "datasets"
 
     def checkpoints(self, run_id: str) -> Path:
         return self.data / "checkpoints" / run_id

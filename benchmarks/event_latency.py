@@ -1,4 +1,4 @@
-"""Time from the moment a worker begins to record an epoch to "event received by an HTTP client", over the real database and API.
+"""Time from a worker's beginning to record an epoch to an HTTP client's receiving it, over real database and API.
 
 One process plays a worker and records epochs; a thread of it follows `/events` over HTTP. Both use the same clock.
 Target: p99 <= 10 ms. Run: `python benchmarks/event_latency.py [--events 500] [--clients 1]`.

@@ -1,7 +1,7 @@
 """The names of the pooling variants, read without importing torch.
 
-`cct/pooling.py` is the one file a user edits to add a variant. The API validates and lists variants by name but must not
-import torch, so this module reads that file's syntax tree: each class decorated with `@register("name")` is an entry.
+`cct/pooling.py` is the one file a user edits to add a variant. The API validates and lists variants by name but must
+not import torch, so this module reads that file's syntax tree: each class with `@register("name")` is an entry.
 """
 
 import ast

@@ -56,5 +56,6 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm1(x + self.stochastic_depth(self.self_attn(self.pre_norm(x))))
-        mlp = self.linear2(self.dropout(F.gelu(self.linear1(x))))
-        return x + self.stochastic_depth(self.dropout(mlp))
+        mlp: Tensor = self.linear2(self.dropout(F.gelu(self.linear1(x))))
+        branch: Tensor = self.stochastic_depth(self.dropout(mlp))
+        return x + branch

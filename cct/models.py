@@ -1,6 +1,7 @@
-"""Assembles ViT-Lite, CVT and CCT (Hassani et al. 2021, section 3). State dicts have the reference's keys and shapes."""
+"""Assembles ViT-Lite, CVT and CCT (Hassani et al. 2021). State dicts have the reference's keys and shapes."""
 
 from dataclasses import replace
+from typing import Any
 from zlib import crc32
 
 import torch
@@ -78,7 +79,7 @@ def create_model(
     """
     if name not in MODELS:
         raise SpecError("model", f"{name!r} is unknown; choose one of {', '.join(MODELS)}")
-    changes = {
+    changes: dict[str, Any] = {
         "pooling": pooling,
         "num_classes": num_classes,
         "image_size": image_size,
@@ -117,7 +118,9 @@ def initialise(model: nn.Module, seed: int) -> None:
             if module.bias is not None:
                 bound = module.weight[0].numel() ** -0.5
                 nn.init.uniform_(module.bias, -bound, bound, generator=random)
-        elif isinstance(module, Classifier) and module.positional_emb is not None and module.positional_emb.requires_grad:
+        elif (
+            isinstance(module, Classifier) and module.positional_emb is not None and module.positional_emb.requires_grad
+        ):
             nn.init.trunc_normal_(module.positional_emb, std=0.2, generator=random)
 
 

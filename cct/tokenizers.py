@@ -1,5 +1,7 @@
 """From images `(batch, in_channels, height, width)` to tokens `(batch, tokens, embed_dim)`, row by row."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -26,13 +28,12 @@ def count_tokens(config: ModelConfig) -> int:
     """Number of tokens of one image; computes shapes only."""
     with torch.device("meta"):
         images = torch.empty(1, config.in_channels, config.image_size, config.image_size)
-        return Tokenizer(config)(images).shape[1]
+        tokens: Tensor = Tokenizer(config)(images)
+    return tokens.shape[1]
 
 
 def _patches(config: ModelConfig) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(config.in_channels, config.embed_dim, config.kernel_size, stride=config.kernel_size)
-    )
+    return nn.Sequential(nn.Conv2d(config.in_channels, config.embed_dim, config.kernel_size, stride=config.kernel_size))
 
 
 def _convolutions(config: ModelConfig) -> list[nn.Sequential]:
@@ -45,5 +46,5 @@ def _convolutions(config: ModelConfig) -> list[nn.Sequential]:
             nn.ReLU(),
             nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
         )
-        for before, after in zip(channels, channels[1:], strict=False)
+        for before, after in pairwise(channels)
     ]

@@ -6,6 +6,8 @@ The threads pool keeps Celery's main thread free to answer signals while a run i
 import logging
 import os
 import platform
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 from importlib.metadata import version
@@ -60,7 +62,6 @@ def _keep_house() -> None:
 
 
 def _device() -> str:
-    """The device as the trainer will choose it, without importing torch into this long-lived process."""
-    from worker.trainer import probe_device
-
-    return probe_device()
+    """The device as a trainer will choose it; asked in another process, so that this one never loads torch."""
+    ask = "from cct.train import default_device, device_name; print(device_name(default_device()))"
+    return subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()

@@ -5,11 +5,10 @@ import sys
 import threading
 import traceback
 
-from cct.train import Facts, Progress, Stopped, train
-
 from app.errors import LeaseLost
 from app.settings import Settings
 from app.store import Lease, RunStore, State
+from cct.train import Facts, Progress, Stopped, train
 from worker.supervisor import Exit
 
 
@@ -24,7 +23,7 @@ def main(run_id: str, token: str) -> int:
     try:
         records = train(
             run.spec,
-            data_dir=settings.datasets,
+            data_dir=settings.datasets_folder,
             checkpoint_dir=settings.checkpoints(run_id),
             should_stop=stop.is_set,
             on_start=lambda facts: _describe_facts(lease, facts),

@@ -16,7 +16,8 @@ export function meanAndSd(stat: Stat | null | undefined, digits = 2, signed = fa
   return `${sign}${stat.mean.toFixed(digits)}${spread}`.replaceAll("-", "−");
 }
 
-export function duration(seconds: number): string {
+export function duration(seconds: number | null | undefined): string {
+  if (seconds == null) return "–";
   const s = Math.round(seconds);
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
@@ -25,7 +26,7 @@ export function duration(seconds: number): string {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-export const timeOfDay = (time: Date) => time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+export const timeOfDay = (time: Date) => time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 /** Today as a time, otherwise as a date with time. */
 export function moment(iso: string): string {

@@ -8,7 +8,7 @@ import { MixesBatchBadge, Variant } from "./RunFacts";
 export function ComparisonTable({ comparison: { group, baseline, variants, references } }: { comparison: Comparison }) {
   return (
     <Paper>
-      <Table.ScrollContainer minWidth={760} type="native">
+      <Table.ScrollContainer minWidth={640} type="native">
         <Table fz="sm">
           <Table.Caption className="visually-hidden">Comparison</Table.Caption>
           <Table.Thead>
@@ -29,12 +29,12 @@ export function ComparisonTable({ comparison: { group, baseline, variants, refer
             {variants.map((row) => (
               <Table.Tr key={row.variant}>
                 <Table.Th scope="row" fw={500}>
-                  <Group gap={8} wrap="nowrap">
+                  <Group gap="2px 8px">
                     <Variant name={row.variant} color={row.color} />
                     <MixesBatchBadge mixes={row.mixes_batch} />
                   </Group>
                   {row.formula && (
-                    <Code fz="xs" bg="transparent" c="dimmed" pl="1rem">
+                    <Code fz="xs" bg="transparent" c="dimmed" pl="1rem" className="not-on-phones">
                       {row.formula}
                     </Code>
                   )}
@@ -61,17 +61,14 @@ export function ComparisonTable({ comparison: { group, baseline, variants, refer
             ))}
             {references.map((result) => (
               <Table.Tr key={`${result.label} ${result.model} ${result.dataset} ${result.epochs} ${result.pooling}`}>
-                <Table.Th scope="row" fw={400}>
+                <Table.Th scope="row" fw={400} colSpan={3}>
                   {result.label}: {result.pooling}
-                  <Text size="xs" c="dimmed" maw={420}>
+                  <Text size="xs" c="dimmed">
                     {result.model} on {result.dataset}, {result.epochs} epochs. {result.source}
                   </Text>
                 </Table.Th>
-                <Table.Td className="right">–</Table.Td>
-                <Table.Td className="right">–</Table.Td>
                 <Table.Td className="right">{result.top1.toFixed(2)}</Table.Td>
-                <Table.Td className="right">–</Table.Td>
-                <Table.Td className="right">–</Table.Td>
+                <Table.Td colSpan={2} />
               </Table.Tr>
             ))}
           </Table.Tbody>

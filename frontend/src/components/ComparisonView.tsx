@@ -1,7 +1,8 @@
-import { Alert, Group, Paper, Select, SimpleGrid, Skeleton, Text, Title } from "@mantine/core";
+import { Group, Paper, Select, SimpleGrid, Skeleton, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 
 import { catalogQuery, comparisonQuery, type Selection } from "../api/queries";
+import { ErrorAlert } from "./ErrorAlert";
 import { ComparisonTable } from "./ComparisonTable";
 import { Curves } from "./Figure";
 import { useUrlParam } from "./urlState";
@@ -55,9 +56,6 @@ export function ComparisonView({ selection, groups }: Props) {
       <SimpleGrid cols={{ base: 1, md: 2 }} spacing="md">
         {shown.map((name) => (
           <Paper key={name} p="xs">
-            <Text size="sm" fw={600} px={4}>
-              {labelOf(name)}
-            </Text>
             <Curves selection={selection} metric={name} group={by} label={labelOf(name)} />
           </Paper>
         ))}
@@ -77,7 +75,7 @@ export function ComparisonView({ selection, groups }: Props) {
           />
         )}
       </Group>
-      {error && <Alert color="red" title="No comparison" children={error.message} />}
+      {error && <ErrorAlert title="No comparison" message={error.message} />}
       {comparison ? <ComparisonTable comparison={comparison} /> : !error && <Skeleton h={160} />}
     </>
   );

@@ -54,7 +54,7 @@ export function ExperimentProgress({ experiment }: { experiment: Experiment }) {
           {Math.floor(100 * experiment.progress)} %
         </Text>
       </Group>
-      <Group gap="sm" rowGap={2} fz="xs">
+      <Group gap="2px 0.75rem" fz="xs">
         {STATES.filter((state) => experiment[state] > 0).map((state) => (
           <StateName key={state} state={state}>
             {experiment[state]} {state}

@@ -1,9 +1,10 @@
-import { Alert, Center, Loader, Text, useComputedColorScheme } from "@mantine/core";
+import { Center, Loader, Text, useComputedColorScheme } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useRef } from "react";
 
 import type { Figure as PlotlyFigure } from "../api/client";
 import { curvesQuery, type Selection } from "../api/queries";
+import { ErrorAlert } from "./ErrorAlert";
 
 const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
@@ -37,8 +38,14 @@ export function Figure({ figure, label }: { figure: PlotlyFigure; label: string 
 export function Curves({ selection, metric, group, label }: CurvesProps) {
   const theme = useComputedColorScheme("light");
   const { data, error } = useQuery(curvesQuery({ ...selection, metric, group, theme }));
-  if (error && !data) return <Alert color="red" title={`${label} cannot be drawn`} children={error.message} />;
-  if (!data) return <Center className="figure" children={<Loader size="sm" aria-label={`${label} is loading`} />} />;
+  if (error && !data) return <ErrorAlert title={`${label} cannot be drawn`} message={error.message} />;
+  if (!data) {
+    return (
+      <Center className="figure">
+        <Loader size="sm" aria-label={`${label} is loading`} />
+      </Center>
+    );
+  }
   if (data.data.length === 0) {
     return (
       <Center className="figure">

@@ -116,7 +116,7 @@ function NoWorkerWarning() {
   const { data: queued } = useQuery({ ...runsQuery({ state: ["queued"], limit: 1 }), enabled: nobody });
   if (!nobody || !queued?.total) return null;
   return (
-    <Alert color="orange" title="No worker is connected" mb="lg">
+    <Alert variant="default" style={{ "--alert-color": "var(--warn)" }} title="No worker is connected" mb="lg">
       {plural(queued.total, "run")} wait in the queue. Start a worker with <Code>cctboard worker</Code>; it takes the
       first run by itself.
     </Alert>

@@ -1,4 +1,4 @@
-import { Badge, Group, Text, Tooltip } from "@mantine/core";
+import { Group, Text, Tooltip } from "@mantine/core";
 import {
   IconAlertTriangle,
   IconBan,
@@ -106,16 +106,14 @@ export function MixesBatchBadge({ mixes }: { mixes: boolean | null | undefined }
   if (!mixes) return null;
   return (
     <Tooltip label="The output for one image depends on the other images of its batch, so results change with batch size and order.">
-      <Badge variant="outline" size="xs" className="mixes" tabIndex={0}>
-        mixes the batch
-      </Badge>
+      <span className="mixes">mixes the batch</span>
     </Tooltip>
   );
 }
 
 export function PoolingWithBadge({ run }: { run: Run }) {
   return (
-    <Group gap={6} wrap="nowrap">
+    <Group gap={6} wrap="nowrap" w="max-content">
       <Pooling name={run.spec.pooling} />
       <MixesBatchBadge mixes={run.mixes_batch} />
     </Group>

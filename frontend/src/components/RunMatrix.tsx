@@ -13,7 +13,7 @@ export function RunMatrix({ runs, group, variants }: Props) {
   const valueOf = (run: Run) => String(run.spec[group as keyof Run["spec"]]);
   return (
     <Paper>
-      <Table.ScrollContainer minWidth={200 + 130 * seeds.length} type="native">
+      <Table.ScrollContainer minWidth={180 + 125 * seeds.length} type="native">
         <Table fz="sm" withRowBorders={false}>
           <Table.Caption className="visually-hidden">Runs by seed</Table.Caption>
           <Table.Thead>

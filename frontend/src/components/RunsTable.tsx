@@ -1,4 +1,4 @@
-import { Anchor, Checkbox, Table, Text, UnstyledButton } from "@mantine/core";
+import { Anchor, Checkbox, Table, Text, UnstyledButton, VisuallyHidden } from "@mantine/core";
 import { IconArrowDown, IconArrowsSort, IconArrowUp } from "@tabler/icons-react";
 import {
   createColumnHelper,
@@ -30,6 +30,8 @@ const features = tableFeatures({
 const column = createColumnHelper<typeof features, Run>();
 const NUMERIC = new Set(["seed", "eta_seconds", "best_top1", "final_top1", "started_at"]);
 
+const cellClass = (id: string) => (NUMERIC.has(id) ? "right nowrap" : id === "select" ? "not-on-phones" : undefined);
+
 const columns = column.columns([
   column.display({
     id: "select",
@@ -51,12 +53,15 @@ const columns = column.columns([
       />
     ),
   }),
+  column.accessor("state", { header: "State", cell: ({ row }) => <StateLabel run={row.original} /> }),
+  column.accessor("epoch", { header: "Epochs", cell: ({ row }) => <RunProgress run={row.original} /> }),
   column.accessor((run) => run.spec.model, {
     id: "model",
     header: "Model",
     cell: ({ row: { original: run } }) => (
       <Anchor component={Link} to={`/board/runs/${run.id}`} size="sm" title={`Run ${run.id}`}>
         {run.spec.model}
+        <VisuallyHidden> run {run.id}</VisuallyHidden>
       </Anchor>
     ),
   }),
@@ -67,13 +72,11 @@ const columns = column.columns([
   }),
   column.accessor((run) => run.spec.dataset, { id: "dataset", header: "Dataset" }),
   column.accessor((run) => run.spec.seed, { id: "seed", header: "Seed" }),
-  column.accessor("state", { header: "State", cell: ({ row }) => <StateLabel run={row.original} /> }),
-  column.accessor("epoch", { header: "Epochs", cell: ({ row }) => <RunProgress run={row.original} /> }),
   column.accessor((run) => run.eta_seconds ?? undefined, {
     id: "eta_seconds",
     header: "ETA",
     sortUndefined: "last",
-    cell: ({ getValue }) => duration_(getValue()),
+    cell: ({ getValue }) => duration(getValue()),
   }),
   column.accessor((run) => run.best_top1 ?? undefined, {
     id: "best_top1",
@@ -101,10 +104,6 @@ const columns = column.columns([
       !run.cancelling && <CancelButton what="run" id={run.id} compact />,
   }),
 ]);
-
-function duration_(seconds: number | undefined) {
-  return seconds === undefined ? "–" : duration(seconds);
-}
 
 type Props = {
   runs: Run[];
@@ -152,7 +151,7 @@ export function RunsTable({ runs, selected, onSelect }: Props) {
           {table.getRowModel().rows.map((row) => (
             <Table.Tr key={row.id} data-selected={row.getIsSelected() || undefined}>
               {row.getAllCells().map((cell) => (
-                <Table.Td key={cell.id} className={NUMERIC.has(cell.column.id) ? "right nowrap" : undefined}>
+                <Table.Td key={cell.id} className={cellClass(cell.column.id)}>
                   <table.FlexRender cell={cell} />
                 </Table.Td>
               ))}
@@ -177,7 +176,7 @@ type HeaderProps = {
 };
 
 function HeaderCell({ id, sorted, onSort, children }: HeaderProps) {
-  const className = NUMERIC.has(id) ? "right" : undefined;
+  const className = cellClass(id);
   if (sorted === undefined) return <Table.Th className={className}>{children}</Table.Th>;
   const Icon = sorted === "asc" ? IconArrowUp : sorted === "desc" ? IconArrowDown : IconArrowsSort;
   return (
@@ -187,7 +186,7 @@ function HeaderCell({ id, sorted, onSort, children }: HeaderProps) {
     >
       <UnstyledButton onClick={onSort}>
         {children}
-        <Icon size={13} aria-hidden opacity={sorted ? 1 : 0.35} />
+        <Icon size={13} aria-hidden />
       </UnstyledButton>
     </Table.Th>
   );

@@ -1,0 +1,47 @@
+"""Compact Convolutional Transformers and their pooling variants; useful without the board.
+
+Importing this package does not import torch: names are loaded when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cct.catalog import poolings
+from cct.config import DATASETS, MODELS, EpochRecord, ModelConfig, RunSpec, SpecError
+
+if TYPE_CHECKING:
+    from cct.models import build, create_model, mixes_batch
+    from cct.train import train
+
+__all__ = [
+    "DATASETS",
+    "MODELS",
+    "EpochRecord",
+    "ModelConfig",
+    "RunSpec",
+    "SpecError",
+    "build",
+    "create_model",
+    "list_models",
+    "list_poolings",
+    "mixes_batch",
+    "train",
+]
+
+_LAZY = {"build": "cct.models", "create_model": "cct.models", "mixes_batch": "cct.models", "train": "cct.train"}
+
+
+def list_models() -> list[str]:
+    """Names for `create_model`."""
+    return list(MODELS)
+
+
+def list_poolings() -> list[str]:
+    """Names for `create_model(..., pooling=...)`, the baseline first."""
+    return list(poolings())
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'cct' has no attribute {name!r}")

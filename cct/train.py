@@ -1,0 +1,257 @@
+"""The training loop: the reference's bare-minimum recipe, one record per epoch."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cct import checkpoint
+from cct.augment import augment
+from cct.config import DATASETS, EpochRecord, RunSpec
+from cct.data import Split, load
+from cct.models import CompactTransformer, create_model, mixes_batch, parameter_count
+
+PROGRESS_SECONDS = 0.5
+CHUNK = 4096
+"""Images that are augmented at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a run before its first step."""
+
+    device: str
+    parameters: int
+    mixes_batch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where training is within an epoch."""
+
+    epoch: int
+    step: int
+    steps: int
+    seconds: float
+    """Since the epoch began."""
+
+
+class Stopped(Exception):
+    """Training ended because `should_stop` said so; the last finished epoch is in the checkpoint."""
+
+
+class NonFiniteLoss(Exception):
+    """The loss became infinite or not a number."""
+
+
+def train(
+    spec: RunSpec,
+    *,
+    data_dir: Path,
+    checkpoint_dir: Path | None = None,
+    device: torch.device | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_start: Callable[[Facts], None] = lambda facts: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Iterator[EpochRecord]:
+    """Trains a model and yields one record per epoch.
+
+    With `checkpoint_dir` the run continues after the last checkpoint there; records of earlier epochs are yielded
+    again first. Order, augmentation, dropout and stochastic depth derive from seed and epoch, so a run that was stopped
+    and resumed equals one that was not, bit for bit on the same CPU.
+
+    Raises `Stopped` within one step of `should_stop`, `NonFiniteLoss`, `DatasetUnavailable`, `CheckpointMismatch`.
+    """
+    device = device or default_device()
+    info = DATASETS[spec.dataset]
+    train_split, test_split = (split.to(device) for split in load(spec.dataset, data_dir))
+    model = create_model(
+        spec.model,
+        pooling=spec.pooling,
+        num_classes=info.num_classes,
+        dropout=spec.dropout,
+        attention_dropout=spec.attention_dropout,
+        stochastic_depth=spec.stochastic_depth,
+        seed=spec.seed,
+    )
+    model.to(device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+    precision = "bf16" if uses_bf16(spec, device) else "fp32"
+    on_start(Facts(f"{device_name(device)}, {precision}", parameter_count(model), mixes_batch(model)))
+
+    records: list[EpochRecord] = []
+    saved = checkpoint.load_last(checkpoint_dir, spec, device) if checkpoint_dir else None
+    if saved:
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        records = [EpochRecord(**record) for record in saved["records"]]
+    yield from records
+
+    for epoch in range(len(records), spec.epochs):
+        lr = learning_rate(spec, epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        began = time.perf_counter()
+        train_loss, train_top1 = _train_epoch(model, optimizer, train_split, spec, epoch, should_stop, on_progress)
+        trained = time.perf_counter()
+        val_loss, val_top1, val_top5 = _validate(model, test_split, spec, should_stop)
+        if not math.isfinite(train_loss) or not math.isfinite(val_loss):
+            raise NonFiniteLoss(
+                f"the loss is not finite in epoch {epoch + 1}; try a lower lr (it was {lr:g}) or a warm-up"
+            )
+        record = EpochRecord(
+            epoch=epoch + 1,
+            train_loss=train_loss,
+            train_top1=train_top1,
+            val_loss=val_loss,
+            val_top1=val_top1,
+            val_top5=val_top5,
+            lr=lr,
+            seconds=time.perf_counter() - began,
+            images_per_second=len(train_split.labels) / (trained - began),
+            peak_memory_bytes=_peak_memory(device),
+        )
+        is_best = val_top1 > max((earlier.val_top1 for earlier in records), default=-1.0)
+        records.append(record)
+        if checkpoint_dir:
+            weights = model.state_dict()
+            if is_best:
+                checkpoint.save(checkpoint_dir, checkpoint.BEST, {"model": weights, "epoch": epoch + 1})
+            state = {"model": weights, "optimizer": optimizer.state_dict(), "spec": asdict(spec)}
+            done = {"records": [asdict(earlier) for earlier in records]}
+            checkpoint.save(checkpoint_dir, checkpoint.LAST, state | done)
+        yield record
+
+
+def learning_rate(spec: RunSpec, epoch: int) -> float:
+    """Of an epoch counted from 0: lr / (warmup - epoch) while warming up, then half a cosine from lr to 0."""
+    if epoch < spec.warmup_epochs:
+        return spec.lr / (spec.warmup_epochs - epoch)
+    share = (epoch - spec.warmup_epochs) / (spec.epochs - spec.warmup_epochs)
+    return spec.lr * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _train_epoch(
+    model: CompactTransformer,
+    optimizer: torch.optim.Optimizer,
+    split: Split,
+    spec: RunSpec,
+    epoch: int,
+    should_stop: Callable[[], bool],
+    on_progress: Callable[[Progress], None],
+) -> tuple[float, float]:
+    """One pass over the training images; returns the mean loss in nats and the top-1 in percent."""
+    model.train()
+    device = split.labels.device
+    random = torch.Generator().manual_seed(_stream(spec.seed, epoch))
+    torch.manual_seed(_stream(spec.seed, epoch))
+    order = torch.randperm(len(split.labels), generator=random)
+    steps = math.ceil(len(order) / spec.batch_size)
+    # Sums stay on the device: reading them would make the host wait for every step.
+    loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
+    precision = _autocast(spec, device)
+    step, began = 0, time.perf_counter()
+    reported = began
+    for chunk in torch.split(order, spec.batch_size * max(1, CHUNK // spec.batch_size)):
+        chunk = chunk.to(device)
+        images, labels = augment(split.images[chunk], spec.augmentation, random), split.labels[chunk]
+        for batch, target in _batches(images, labels, spec.batch_size):
+            if should_stop():
+                raise Stopped
+            with precision:
+                logits = model(_normalised(batch, spec, model)).float()
+            loss = F.cross_entropy(logits, target, label_smoothing=spec.label_smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            loss_sum += loss.detach() * len(target)
+            correct += (logits.detach().argmax(dim=1) == target).sum()
+            step += 1
+            now = time.perf_counter()
+            if now - reported >= PROGRESS_SECONDS:
+                on_progress(Progress(epoch + 1, step, steps, now - began))
+                reported = now
+    return loss_sum.item() / len(order), 100 * correct.item() / len(order)
+
+
+@torch.no_grad()
+def _validate(
+    model: CompactTransformer, split: Split, spec: RunSpec, should_stop: Callable[[], bool]
+) -> tuple[float, float, float]:
+    """The mean loss in nats, smoothed as in training (so does the reference), top-1 and top-5 in percent."""
+    model.eval()
+    device, count = split.labels.device, len(split.labels)
+    precision = _autocast(spec, device)
+    sums = torch.zeros(3, device=device)
+    for batch, target in _batches(split.images, split.labels, spec.batch_size):
+        if should_stop():
+            raise Stopped
+        with precision:
+            logits = model(_normalised(batch, spec, model)).float()
+        loss = F.cross_entropy(logits, target, label_smoothing=spec.label_smoothing)
+        hits = logits.topk(min(5, logits.shape[1])).indices == target[:, None]
+        sums += torch.stack([loss * len(target), hits[:, 0].sum(), hits.sum()])
+    loss_sum, top1, top5 = sums.tolist()
+    return loss_sum / count, 100 * top1 / count, 100 * top5 / count
+
+
+def uses_bf16(spec: RunSpec, device: torch.device) -> bool:
+    """Whether the model computes in bfloat16; `auto` takes it where the hardware multiplies it natively."""
+    if spec.precision != "auto":
+        return spec.precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _autocast(spec: RunSpec, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(spec, device))
+
+
+def _batches(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(torch.split(images, size), torch.split(labels, size), strict=True)
+
+
+def _normalised(images: Tensor, spec: RunSpec, model: CompactTransformer) -> Tensor:
+    """uint8 images as the model takes them: its size, zero mean and unit variance per channel, channels last."""
+    info = DATASETS[spec.dataset]
+    mean = torch.tensor(info.mean, device=images.device)[:, None, None] * 255
+    std = torch.tensor(info.std, device=images.device)[:, None, None] * 255
+    pixels = (images.float() - mean) / std
+    size = model.config.image_size
+    if pixels.shape[-1] != size:
+        pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def _stream(seed: int, epoch: int) -> int:
+    """A seed for the random numbers of one epoch."""
+    return (seed << 20 | (epoch + 1)) % 2**63
+
+
+def default_device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """As the board shows it, for example "NVIDIA H100" or "CPU, 2 threads"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return peak
+    kibibytes = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kibibytes

@@ -1,0 +1,74 @@
+import type { Catalog, Run } from "./client";
+
+/** A hyperparameter as the spec's JSON schema declares it. */
+export type SpecField = {
+  name: string;
+  type: "string" | "integer" | "number";
+  default: string | number;
+  description: string;
+  enum?: string[];
+  minimum?: number;
+  exclusiveMinimum?: number;
+  maximum?: number;
+};
+
+export type Value = string | number;
+
+/** What the form holds: values that differ from the defaults, and the fields that vary between runs. */
+export type Draft = { name: string; values: Record<string, Value>; axes: Record<string, Value[]> };
+
+export function specFields(catalog: Catalog): SpecField[] {
+  const properties = catalog.spec_schema["properties"] as Record<string, Omit<SpecField, "name">>;
+  return Object.entries(properties).map(([name, field]) => ({ name, ...field }));
+}
+
+/** What a field means when it is left out; `auto` poolings are those of the model. */
+export function defaultOf(field: SpecField, catalog: Catalog, spec: Run["spec"]): Value {
+  if (field.default !== "auto") return field.default;
+  return catalog.models.find(({ name }) => name === spec.model)?.pooling ?? field.default;
+}
+
+/** Text as the field's type wants it; what is no number stays as it is, for the server to explain. */
+export function parseValue(field: SpecField, text: string): Value {
+  return field.type === "string" || text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
+}
+
+/** A draft from an address: a field given several times is an axis. */
+export function draftFromParams(params: URLSearchParams, fields: SpecField[]): Draft {
+  const draft: Draft = { name: params.get("name") ?? "", values: {}, axes: {} };
+  for (const field of fields) {
+    const found = params.getAll(field.name).map((text) => parseValue(field, text));
+    if (found.length === 1) draft.values[field.name] = found[0]!;
+    else if (found.length > 1) draft.axes[field.name] = found;
+  }
+  return draft;
+}
+
+export function paramsFromDraft({ name, values, axes }: Draft): URLSearchParams {
+  const params = new URLSearchParams(name ? { name } : {});
+  for (const [field, value] of Object.entries(values)) if (!(field in axes)) params.append(field, String(value));
+  for (const [field, axis] of Object.entries(axes)) for (const value of axis) params.append(field, String(value));
+  return params;
+}
+
+/** The address of the form filled with a base spec and axes. */
+export function formPath(spec: Record<string, unknown>, axes: Record<string, unknown[]> = {}, name = ""): string {
+  const draft = { name, values: spec as Draft["values"], axes: axes as Draft["axes"] };
+  return `/board/new?${paramsFromDraft(draft)}`;
+}
+
+/** How many runs the draft makes, and the request that queues them: one run, or an experiment if fields vary. */
+export function requestOf(draft: Draft, fields: SpecField[]) {
+  const axes: Draft["axes"] = {};
+  const spec: Draft["values"] = {};
+  for (const { name, default: usual } of fields) {
+    const axis = draft.axes[name] ?? [];
+    const value = axis.length === 1 ? axis[0] : draft.values[name];
+    if (axis.length > 1) axes[name] = axis;
+    else if (value !== undefined && value !== "" && value !== usual) spec[name] = value;
+  }
+  const runs = Object.values(axes).reduce((product, axis) => product * axis.length, 1);
+  if (runs === 1) return { runs, path: "/runs" as const, body: spec };
+  const name = draft.name || Object.keys(axes).join(" × ");
+  return { runs, path: "/experiments" as const, body: { name, spec, axes } };
+}

@@ -1,0 +1,30 @@
+import { Anchor, Text, Title } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { Link, useSearchParams } from "react-router";
+
+import { catalogQuery } from "../api/queries";
+import { specFields } from "../api/spec";
+import { ComparisonView } from "../components/ComparisonView";
+import { plural } from "../format";
+import { NotFoundPage } from "./NotFoundPage";
+
+/** Hand-picked runs side by side: `?run=…&run=…`. */
+export function ComparePage() {
+  const [params] = useSearchParams();
+  const { data: catalog } = useQuery(catalogQuery);
+  const run = params.getAll("run");
+  if (run.length === 0) return <NotFoundPage />;
+  const groups = catalog ? specFields(catalog).flatMap(({ name }) => (name === "seed" ? [] : name)) : [];
+  return (
+    <>
+      <title>Compare · CCT Board</title>
+      <Title order={1}>Compare {plural(run.length, "run")}</Title>
+      <Text size="sm" mb="lg">
+        <Anchor component={Link} to="/" inherit>
+          Choose others on the board
+        </Anchor>
+      </Text>
+      <ComparisonView selection={{ run }} groups={groups} />
+    </>
+  );
+}

@@ -1,0 +1,192 @@
+import {
+  Button,
+  Code,
+  CopyButton,
+  Fieldset,
+  Grid,
+  Group,
+  Paper,
+  Select,
+  SimpleGrid,
+  Skeleton,
+  Stack,
+  Text,
+  TextInput,
+  Title,
+} from "@mantine/core";
+import { useDebouncedCallback } from "@mantine/hooks";
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { useNavigate, useSearchParams } from "react-router";
+
+import { api, ApiError, body, type Catalog } from "../api/client";
+import { catalogQuery } from "../api/queries";
+import { draftFromParams, paramsFromDraft, requestOf, specFields, type Draft, type Value } from "../api/spec";
+import { ErrorAlert } from "../components/ErrorAlert";
+import { AxisInput, SpecFieldInput } from "../components/SpecFieldInput";
+import { plural } from "../format";
+
+export function NewRunPage() {
+  const { data: catalog, error } = useQuery(catalogQuery);
+  return (
+    <>
+      <title>New run · CCT Board</title>
+      <Title order={1} mb="md">
+        New run
+      </Title>
+      {error && <ErrorAlert title="The form needs the board's catalog" message={error.message} />}
+      {catalog ? <SpecForm catalog={catalog} /> : !error && <Skeleton h={480} />}
+    </>
+  );
+}
+
+function SpecForm({ catalog }: { catalog: Catalog }) {
+  const fields = specFields(catalog);
+  const [params, setParams] = useSearchParams();
+  const [draft, setDraft] = useState(() => draftFromParams(params, fields));
+  const [axisNames, setAxisNames] = useState(() => [
+    ...new Set([...Object.keys(catalog.demo.axes), ...Object.keys(draft.axes)]),
+  ]);
+  const saveInAddress = useDebouncedCallback((next: Draft) => setParams(paramsFromDraft(next), { replace: true }), 300);
+  const navigate = useNavigate();
+  const request = requestOf(draft, fields);
+  const submit = useMutation({
+    mutationFn: () => queue(request),
+    onSuccess: (path) => navigate(path),
+  });
+  const errors = fieldErrors(submit.error);
+  const elsewhere = submit.error && !fields.some(({ name }) => name in errors);
+
+  const change = (next: Draft) => {
+    setDraft(next);
+    saveInAddress(next);
+  };
+  const setAxis = (name: string, values: Value[]) => {
+    const { [name]: _, ...others } = draft.axes;
+    change({ ...draft, axes: values.length > 0 ? { ...others, [name]: values } : others });
+  };
+
+  return (
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        submit.mutate();
+      }}
+    >
+      <Grid gap="md">
+        <Grid.Col span={{ base: 12, md: 8 }}>
+          <Paper p="md">
+            <Title order={2} mb="sm">
+              Spec
+            </Title>
+            <SimpleGrid cols={{ base: 1, xs: 2, lg: 3 }} spacing="md" verticalSpacing="sm">
+              {fields.map((field) => (
+                <SpecFieldInput
+                  key={field.name}
+                  field={field}
+                  value={draft.values[field.name]}
+                  onChange={(value) => change({ ...draft, values: { ...draft.values, [field.name]: value } })}
+                  varies={field.name in draft.axes}
+                  error={field.name in draft.axes ? undefined : errors[field.name]}
+                />
+              ))}
+            </SimpleGrid>
+          </Paper>
+        </Grid.Col>
+        <Grid.Col span={{ base: 12, md: 4 }}>
+          <Stack gap="md" className="sticky">
+            <Paper p="md">
+              <Title order={2}>Compare</Title>
+              <Text size="sm" c="dimmed" mb="sm">
+                Several values of a field make an experiment: one run per combination.
+              </Text>
+              <Stack gap="sm">
+                {axisNames.map((name) => {
+                  const field = fields.find((candidate) => candidate.name === name);
+                  return (
+                    field && (
+                      <AxisInput
+                        key={name}
+                        field={field}
+                        values={draft.axes[name] ?? []}
+                        onChange={(values) => setAxis(name, values)}
+                        error={name in draft.axes ? errors[name] : undefined}
+                      />
+                    )
+                  );
+                })}
+                <Select
+                  aria-label="Vary another field"
+                  placeholder="Vary another field"
+                  size="xs"
+                  searchable
+                  data={fields.map(({ name }) => name).filter((name) => !axisNames.includes(name))}
+                  value={null}
+                  onChange={(name) => name && setAxisNames([...axisNames, name])}
+                />
+                {request.path === "/experiments" && (
+                  <TextInput
+                    label="Experiment name"
+                    placeholder={request.body.name}
+                    maxLength={200}
+                    value={draft.name}
+                    onChange={(event) => change({ ...draft, name: event.currentTarget.value })}
+                    error={errors["name"]}
+                  />
+                )}
+              </Stack>
+            </Paper>
+            {elsewhere && (
+              <ErrorAlert title="Not queued" message={submit.error.message} />
+            )}
+            <Button type="submit" loading={submit.isPending}>
+              {request.runs === 1 ? "Queue run" : `Queue ${plural(request.runs, "run")}`}
+            </Button>
+            <CurlCommand path={request.path} json={JSON.stringify(request.body)} />
+          </Stack>
+        </Grid.Col>
+      </Grid>
+    </form>
+  );
+}
+
+type QueueRequest = ReturnType<typeof requestOf>;
+
+/** Queues what the form asks for and returns the address of its page. */
+async function queue(request: QueueRequest): Promise<string> {
+  if (request.path === "/experiments") {
+    const experiment = await body(api.POST("/experiments", { body: request.body }));
+    return `/board/experiments/${experiment.id}`;
+  }
+  // The server fills in what is left out; the form is drawn from a schema that the compiler does not know.
+  const run = await body(api.POST("/runs", { body: request.body as never }));
+  return `/board/runs/${run.id}`;
+}
+
+/** Messages by field; an experiment's fields come as `spec.<field>` and `axes.<field>`. */
+function fieldErrors(error: Error | null): Record<string, string> {
+  if (!(error instanceof ApiError)) return {};
+  return Object.fromEntries(
+    error.problem.errors.map(({ field, message }) => [field.replace(/^(spec|axes)\./, "").split(".")[0]!, message]),
+  );
+}
+
+function CurlCommand({ path, json }: { path: string; json: string }) {
+  const command = `curl -X POST ${location.origin}${path} -d '${json.replaceAll("'", String.raw`'\''`)}'`;
+  return (
+    <Fieldset legend="The same from a shell" variant="unstyled">
+      <Code block className="command">
+        {command}
+      </Code>
+      <Group justify="flex-end" mt={4}>
+        <CopyButton value={command}>
+          {({ copied, copy }) => (
+            <Button size="compact-xs" variant="subtle" onClick={copy}>
+              {copied ? "Copied" : "Copy command"}
+            </Button>
+          )}
+        </CopyButton>
+      </Group>
+    </Fieldset>
+  );
+}
