@@ -6,7 +6,7 @@ with grey where a geometric operation uncovers the border, as in the reference.
 """
 
 from collections.abc import Callable
-from math import degrees
+from math import atan, degrees
 
 import torch
 from torch import Tensor
@@ -29,8 +29,7 @@ def augment(images: Tensor, kind: str, random: torch.Generator) -> Tensor:
     if kind != "none":
         images = random_crop(images, images.shape[-1] * CROP_PADDING // 32, random)
     if kind in ("autoaugment", "crop_flip"):
-        flipped = torch.rand(len(images), generator=random) < 0.5
-        images = torch.where(flipped.to(images.device)[:, None, None, None], images.flip(-1), images)
+        images = random_flip(images, random)
     return images
 
 
@@ -45,32 +44,49 @@ def random_crop(images: Tensor, padding: int, random: torch.Generator) -> Tensor
     return padded[image[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
+def random_flip(images: Tensor, random: torch.Generator) -> Tensor:
+    """Mirrors each image left to right with probability 1/2."""
+    flipped = torch.rand(len(images), generator=random) < 0.5
+    return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(-1), images)
+
+
 def autoaugment(images: Tensor, random: torch.Generator) -> Tensor:
     """Applies to each image a sub-policy drawn for it; returns a new tensor."""
-    count = len(images)
     images = images.clone()
-    policy = torch.randint(len(POLICIES), (count,), generator=random)
-    chance = torch.rand(count, 2, generator=random)
-    negative = torch.rand(count, 2, generator=random) < 0.5
-    for position in (0, 1):
-        groups: dict[tuple[str, float], Tensor] = {}
-        for number, sub_policy in enumerate(POLICIES):
-            name, probability, level = sub_policy[position]
-            drawn = (policy == number) & (chance[:, position] <= probability)
-            size = magnitude(name, level, images.shape[-1])
-            for sign in (1, -1) if name in SIGNED else (1,):
-                chosen = drawn & (negative[:, position] == (sign < 0)) if name in SIGNED else drawn
-                group = (name, sign * size)
-                groups[group] = groups[group] | chosen if group in groups else chosen
-        for (name, size), members in groups.items():
-            index = members.nonzero().squeeze(1).to(images.device)
-            if len(index):
-                images[index] = OPERATIONS[name](images[index], size)
+    for groups in draw_operations(len(images), images.shape[-1], random):
+        # One transfer for all groups: each would make the host wait for the GPU.
+        index = torch.cat(list(groups.values())).to(images.device)
+        sizes = [len(members) for members in groups.values()]
+        for (name, magnitude), members in zip(groups, index.split(sizes), strict=True):
+            images[members] = OPERATIONS[name](images[members], magnitude)
     return images
 
 
-def magnitude(name: str, level: int | None, image_size: int) -> float:
-    """The strength of an operation at a level from 0 to 9: radians-free units of `OPERATIONS`, unsigned."""
+def draw_operations(count: int, image_size: int, random: torch.Generator) -> list[dict[tuple[str, float], Tensor]]:
+    """First and second operation for each of `count` images: the images' numbers by operation and signed magnitude."""
+    sub_policy = torch.randint(len(POLICIES), (count,), generator=random)
+    chance = torch.rand(count, 2, generator=random)
+    negative = torch.randint(2, (count, 2), generator=random).bool()
+    drawn: list[dict[tuple[str, float], Tensor]] = []
+    for position in (0, 1):
+        members: dict[tuple[str, float], list[Tensor]] = {}
+        for number, operations in enumerate(POLICIES):
+            name, probability, level = operations[position]
+            applied = (sub_policy == number) & (chance[:, position] <= probability)
+            strength = magnitude_of(name, level, image_size)
+            for sign, signed in ((1, ~negative[:, position]), (-1, negative[:, position])):
+                group = (name, sign * strength if name in SIGNED else strength)
+                members.setdefault(group, []).append((applied & signed).nonzero().squeeze(1))
+        drawn.append({group: torch.cat(parts) for group, parts in members.items()})
+    return [{group: images for group, images in groups.items() if len(images)} for groups in drawn]
+
+
+def magnitude_of(name: str, level: int | None, image_size: int) -> float:
+    """The strength of an operation at a level from 0 to 9, without its sign.
+
+    Shear as a slope, translation in pixels, rotation in degrees, the four adjustments as a change of a factor of 1,
+    posterisation as the bits that are kept, solarisation as a threshold; the others have none.
+    """
     share = (level or 0) / 9
     match name:
         case "ShearX" | "ShearY":
@@ -93,33 +109,31 @@ SIGNED = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness"
 """Operations whose magnitude has either sign with equal probability."""
 
 
-def _affine(images: Tensor, translate: tuple[float, float] = (0, 0), shear: tuple[float, float] = (0, 0)) -> Tensor:
-    moved: Tensor = F.affine(
-        images,
-        angle=0.0,
-        translate=[int(translate[0]), int(translate[1])],
-        scale=1.0,
-        shear=[degrees(torch.tensor(shear[0]).atan().item()), degrees(torch.tensor(shear[1]).atan().item())],
-        interpolation=InterpolationMode.NEAREST,
-        fill=GREY,
-        center=[0.0, 0.0] if any(shear) else None,
-    )
+def _translate(images: Tensor, x: float = 0, y: float = 0) -> Tensor:
+    moved: Tensor = F.affine(images, 0.0, [int(x), int(y)], 1.0, [0.0, 0.0], fill=GREY)
     return moved
 
 
+def _shear(images: Tensor, x: float = 0, y: float = 0) -> Tensor:
+    angles = [degrees(atan(x)), degrees(atan(y))]
+    sheared: Tensor = F.affine(images, 0.0, [0, 0], 1.0, angles, fill=GREY, center=[0.0, 0.0])
+    return sheared
+
+
 OPERATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "ShearX": lambda x, m: _affine(x, shear=(m, 0)),
-    "ShearY": lambda x, m: _affine(x, shear=(0, m)),
-    "TranslateX": lambda x, m: _affine(x, translate=(m, 0)),
-    "TranslateY": lambda x, m: _affine(x, translate=(0, m)),
-    "Rotate": lambda x, m: F.rotate(x, m, interpolation=InterpolationMode.NEAREST, fill=GREY),
-    "Brightness": lambda x, m: F.adjust_brightness(x, 1 + m),
-    "Color": lambda x, m: F.adjust_saturation(x, 1 + m),
-    "Contrast": lambda x, m: F.adjust_contrast(x, 1 + m),
-    "Sharpness": lambda x, m: F.adjust_sharpness(x, 1 + m),
-    "Posterize": lambda x, m: F.posterize(x, int(m)),
-    "Solarize": lambda x, m: F.solarize(x, m),
-    "AutoContrast": lambda x, _: F.autocontrast(x),
-    "Equalize": lambda x, _: F.equalize(x),
-    "Invert": lambda x, _: F.invert(x),
+    "ShearX": lambda images, slope: _shear(images, x=slope),
+    "ShearY": lambda images, slope: _shear(images, y=slope),
+    "TranslateX": lambda images, pixels: _translate(images, x=pixels),
+    "TranslateY": lambda images, pixels: _translate(images, y=pixels),
+    "Rotate": lambda images, angle: F.rotate(images, angle, InterpolationMode.NEAREST, fill=GREY),
+    "Brightness": lambda images, change: F.adjust_brightness(images, 1 + change),
+    "Color": lambda images, change: F.adjust_saturation(images, 1 + change),
+    "Contrast": lambda images, change: F.adjust_contrast(images, 1 + change),
+    "Sharpness": lambda images, change: F.adjust_sharpness(images, 1 + change),
+    "Posterize": lambda images, bits: F.posterize(images, int(bits)),
+    "Solarize": lambda images, threshold: F.solarize(images, threshold),
+    "AutoContrast": lambda images, _: F.autocontrast(images),
+    "Equalize": lambda images, _: F.equalize(images),
+    "Invert": lambda images, _: F.invert(images),
 }
+"""What each operation does to images `(batch, 3, size, size)` at one magnitude."""

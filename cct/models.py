@@ -108,7 +108,7 @@ def initialise(model: nn.Module, seed: int) -> None:
     normal of SD 0.2; norms: identity.
     """
     for prefix, module in model.named_modules():
-        random = torch.Generator().manual_seed((seed << 32 | crc32(prefix.encode())) % 2**63)
+        random = torch.Generator().manual_seed(crc32(f"{seed} {prefix}".encode()))
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02, generator=random)
             if module.bias is not None:

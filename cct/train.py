@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from zlib import crc32
 
 import torch
 import torch.nn.functional as F
@@ -207,7 +208,7 @@ def uses_bf16(spec: RunSpec, device: torch.device) -> bool:
     if spec.precision != "auto":
         return spec.precision == "bf16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -232,8 +233,8 @@ def _normalised(images: Tensor, spec: RunSpec, model: CompactTransformer) -> Ten
 
 
 def _stream(seed: int, epoch: int) -> int:
-    """A seed for the random numbers of one epoch."""
-    return (seed << 20 | (epoch + 1)) % 2**63
+    """A seed for the random numbers of one epoch. Hashed, as PyTorch's CPU generator looks at 32 bits only."""
+    return crc32(f"{seed} {epoch}".encode())
 
 
 def default_device() -> torch.device:

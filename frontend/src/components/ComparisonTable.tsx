@@ -63,7 +63,7 @@ export function ComparisonTable({ comparison: { group, baseline, variants, refer
               <Table.Tr key={`${result.label} ${result.model} ${result.dataset} ${result.epochs} ${result.pooling}`}>
                 <Table.Th scope="row" fw={400} colSpan={3}>
                   {result.label}: {result.pooling}
-                  <Text size="xs" c="dimmed">
+                  <Text size="xs" c="dimmed" className="not-on-phones">
                     {result.model} on {result.dataset}, {result.epochs} epochs. {result.source}
                   </Text>
                 </Table.Th>

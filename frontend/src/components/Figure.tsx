@@ -6,7 +6,13 @@ import type { Figure as PlotlyFigure } from "../api/client";
 import { curvesQuery, type Selection } from "../api/queries";
 import { ErrorAlert } from "./ErrorAlert";
 
-const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+const CONFIG = {
+  responsive: true,
+  displaylogo: false,
+  // Would offer to upload the figure to Plotly's servers.
+  showSendToCloud: false,
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+};
 
 const plotly = () => import("plotly.js-basic-dist-min").then((module) => module.default);
 

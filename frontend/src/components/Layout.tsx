@@ -2,7 +2,6 @@ import {
   ActionIcon,
   Alert,
   Anchor,
-  Box,
   Button,
   Code,
   Container,
@@ -82,12 +81,10 @@ function Workers() {
   return (
     <Popover position="bottom-end" withArrow>
       <Popover.Target>
-        <UnstyledButton fz="sm" className="state" aria-label={plural(data.workers.length, "worker")}>
+        <UnstyledButton fz="sm" className="state">
           <IconCpu size={16} aria-hidden />
           {data.workers.length}
-          <Box component="span" visibleFrom="xs">
-            {data.workers.length === 1 ? "worker" : "workers"}
-          </Box>
+          <span className="word">{data.workers.length === 1 ? "worker" : "workers"}</span>
         </UnstyledButton>
       </Popover.Target>
       <Popover.Dropdown>

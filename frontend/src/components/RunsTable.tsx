@@ -98,7 +98,7 @@ const columns = column.columns([
   }),
   column.display({
     id: "cancel",
-    header: () => null,
+    header: () => <VisuallyHidden>Cancel</VisuallyHidden>,
     cell: ({ row: { original: run } }) =>
       (run.state === "queued" || run.state === "running") &&
       !run.cancelling && <CancelButton what="run" id={run.id} compact />,

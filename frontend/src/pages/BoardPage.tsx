@@ -156,7 +156,13 @@ function Runs() {
       <Paper>{list ? <RunsTable runs={list.runs} selected={selected} onSelect={setSelected} /> : <Skeleton h={300} />}</Paper>
       {pages > 1 && (
         <Group justify="center" mt="md">
-          <Pagination total={pages} value={number} onChange={(value) => setPage(String(value))} size="sm" />
+          <Pagination
+            total={pages}
+            value={number}
+            onChange={(value) => setPage(String(value))}
+            size="sm"
+            getControlProps={(control) => ({ "aria-label": `${control} page` })}
+          />
         </Group>
       )}
     </section>

@@ -114,7 +114,7 @@ function ExperimentLink({ id }: { id: string }) {
   return (
     <>
       {" · "}
-      <Anchor component={Link} to={`/board/experiments/${id}`} inherit>
+      <Anchor component={Link} to={`/board/experiments/${id}`} inherit underline="always">
         {experiment?.name ?? "experiment"}
       </Anchor>
     </>

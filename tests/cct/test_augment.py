@@ -1,0 +1,83 @@
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
+from torchvision.transforms.autoaugment import _apply_op
+
+from cct.augment import OPERATIONS, POLICIES, SIGNED, augment, autoaugment, magnitude, random_crop
+from cct.data import load
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    """Coloured natural-ish images, so that colour operations have something to do."""
+    random = torch.Generator().manual_seed(0)
+    coarse = torch.rand(16, 3, 8, 8, generator=random)
+    smooth = torch.nn.functional.interpolate(coarse, size=(32, 32), mode="bicubic").clamp(0, 1)
+    return (smooth * 255).round().to(torch.uint8)
+
+
+@pytest.mark.parametrize("level", [0, 4, 9])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_on_a_batch_equals_torchvisions_on_each_image(images: Tensor, name: str, level: int) -> None:
+    space = AutoAugment()._augmentation_space(10, (32, 32))
+    magnitudes, signed = space[name]
+    expected_size = float(magnitudes[level]) if magnitudes.ndim else 0.0
+    size = magnitude(name, level, 32)
+    assert size == pytest.approx(expected_size, abs=1e-4)
+    assert signed == (name in SIGNED)
+    for sign in (1, -1) if signed else (1,):
+        ours = OPERATIONS[name](images, sign * size)
+        for image, transformed in zip(images, ours, strict=True):
+            theirs = _apply_op(image, name, sign * expected_size, InterpolationMode.NEAREST, [128.0] * 3)
+            assert (transformed.int() - theirs.int()).abs().max() <= 1
+
+
+def test_the_policies_are_the_25_of_cifar10() -> None:
+    assert len(POLICIES) == 25
+    assert AutoAugment(AutoAugmentPolicy.CIFAR10).policies == POLICIES
+
+
+def test_each_image_draws_its_own_sub_policy(images: Tensor) -> None:
+    """In sub-policies 1 and 22 the one visible operation of a flat image is Invert; elsewhere Solarize may follow."""
+    count = 20_000
+    flat = torch.full((count, 3, 8, 8), 100, dtype=torch.uint8)
+    augmented = autoaugment(flat, torch.Generator().manual_seed(0))
+    torchvision = AutoAugment(AutoAugmentPolicy.CIFAR10, fill=[128.0] * 3)
+    torch.manual_seed(0)
+    expected = torch.stack([torchvision(image) for image in flat[:4_000]])
+    for value in (100, 155):
+        ours = (augmented == value).flatten(1).all(dim=1).float().mean().item()
+        theirs = (expected == value).flatten(1).all(dim=1).float().mean().item()
+        assert ours == pytest.approx(theirs, abs=0.03)
+        assert ours > 0.01
+
+
+def test_crops_shift_by_up_to_the_padding() -> None:
+    index = torch.arange(1, 32 * 32 + 1).reshape(1, 1, 32, 32).expand(3_000, 3, 32, 32)
+    cropped = random_crop(index, 4, torch.Generator().manual_seed(0))
+    centre = cropped[:, 0, 16, 16] - 1
+    rows, columns = centre // 32 - 16, centre % 32 - 16
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (-4, 4, -4, 4)
+    assert len(torch.unique(rows * 100 + columns)) == 81
+    assert cropped.shape == index.shape
+
+
+def test_augmentation_is_reproducible_and_leaves_its_input_alone(images: Tensor) -> None:
+    before = images.clone()
+    first, second = (augment(images, "autoaugment", torch.Generator().manual_seed(7)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(images, before)
+    assert first.dtype == torch.uint8
+    assert not torch.equal(first, augment(images, "autoaugment", torch.Generator().manual_seed(8)))
+    assert torch.equal(augment(images, "none", torch.Generator()), images)
+
+
+def test_flips_are_left_to_recipes_that_want_them(tmp_path_factory: pytest.TempPathFactory) -> None:
+    train, _ = load("digits", tmp_path_factory.mktemp("digits"))
+    column = torch.zeros_like(train.images)
+    column[..., 10] = 255
+    cropped = augment(column, "crop", torch.Generator().manual_seed(0))
+    flipped = augment(column, "crop_flip", torch.Generator().manual_seed(0))
+    assert cropped.sum(dim=(1, 2)).argmax(dim=1).max() <= 14
+    assert flipped.sum(dim=(1, 2)).argmax(dim=1).max() >= 17

@@ -1,0 +1,126 @@
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cct import checkpoint
+from cct.checkpoint import CheckpointMismatch
+from cct.config import EpochRecord, RunSpec
+from cct.train import Facts, NonFiniteLoss, Progress, Stopped, learning_rate, train
+
+SPEC = RunSpec(dataset="digits", epochs=2, batch_size=128, seed=1)
+"""Trains with all that is random: AutoAugment, crop, flip, attention dropout, stochastic depth."""
+
+
+def numbers(records: list[EpochRecord]) -> list[tuple[float, ...]]:
+    """What a repetition must reproduce, without times and memory."""
+    return [(r.epoch, r.train_loss, r.train_top1, r.val_loss, r.val_top1, r.val_top5, r.lr) for r in records]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[EpochRecord], Path]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return list(train(SPEC, data_dir=folder, checkpoint_dir=folder)), folder
+
+
+def test_training_learns_and_measures(undisturbed: tuple[list[EpochRecord], Path]) -> None:
+    records, folder = undisturbed
+    assert [record.epoch for record in records] == [1, 2]
+    assert records[-1].train_loss < records[0].train_loss < 3
+    for record in records:
+        assert 0 <= record.val_top1 <= record.val_top5 <= 100
+        assert record.seconds > 0
+        assert record.images_per_second > 0
+        assert record.peak_memory_bytes > 10**7
+    assert (folder / checkpoint.BEST).exists()
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(
+    undisturbed: tuple[list[EpochRecord], Path], tmp_path: Path
+) -> None:
+    expected, undisturbed_folder = undisturbed
+    seen: list[EpochRecord] = []
+    steps = 0
+
+    def stop_in_epoch_two() -> bool:
+        nonlocal steps
+        steps += 1
+        return len(seen) == 1 and steps % 7 == 0
+
+    disturbed = train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path, should_stop=stop_in_epoch_two)
+    seen.append(next(disturbed))
+    with pytest.raises(Stopped):
+        next(disturbed)
+    resumed = list(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    assert resumed[0] == seen[0], "records of finished epochs come again as they were"
+    assert numbers(resumed) == numbers(expected)
+    ours, theirs = (
+        torch.load(folder / checkpoint.LAST, weights_only=True)["model"] for folder in (tmp_path, undisturbed_folder)
+    )
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_the_same_spec_gives_the_same_numbers_and_another_seed_does_not(tmp_path: Path) -> None:
+    short = replace(SPEC, epochs=1)
+    first, second, other = (list(train(spec, data_dir=tmp_path)) for spec in (short, short, replace(short, seed=2)))
+    assert numbers(first) == numbers(second)
+    assert first[0].train_loss != other[0].train_loss
+
+
+def test_the_caller_learns_facts_and_progress(tmp_path: Path) -> None:
+    facts: list[Facts] = []
+    progress: list[Progress] = []
+    spec = replace(SPEC, epochs=1, pooling="seqpool_softmax_batch", batch_size=16)
+    list(train(spec, data_dir=tmp_path, on_start=facts.append, on_progress=progress.append))
+    assert [(fact.parameters, fact.mixes_batch) for fact in facts] == [(283_723, True)]
+    assert progress
+    assert all(0 < p.step < p.steps == math.ceil(1437 / 16) for p in progress)
+
+
+def test_a_run_stops_at_the_next_step(tmp_path: Path) -> None:
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 3
+
+    with pytest.raises(Stopped):
+        list(train(SPEC, data_dir=tmp_path, should_stop=stop))
+    assert asked == 3
+
+
+def test_a_diverging_loss_says_what_to_try(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLoss, match="epoch 1; try a lower lr"):
+        list(train(replace(SPEC, lr=10, warmup_epochs=0), data_dir=tmp_path))
+
+
+def test_a_checkpoint_of_another_spec_is_refused(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, checkpoint.LAST, {"spec": asdict(replace(SPEC, seed=9))})
+    with pytest.raises(CheckpointMismatch, match="seed differ"):
+        list(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
+
+
+def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, checkpoint.LAST, {"good": 1})
+    with pytest.raises(Exception, match=r"pickle|local"):
+        checkpoint.save(tmp_path, checkpoint.LAST, {"bad": lambda: None})
+    assert torch.load(tmp_path / checkpoint.LAST, weights_only=True) == {"good": 1}
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.LAST]
+
+
+def test_the_schedule_is_the_references() -> None:
+    spec = RunSpec(epochs=200)
+    assert [learning_rate(spec, epoch) for epoch in range(5)] == [5e-4 / 5, 5e-4 / 4, 5e-4 / 3, 5e-4 / 2, 5e-4]
+    assert learning_rate(spec, 5) == 5e-4
+    assert learning_rate(spec, 102) == pytest.approx(5e-4 * 0.5 * (1 + math.cos(math.pi * 97 / 195)))
+    assert 0 < learning_rate(spec, 199) < 1e-7
+
+
+def test_bf16_is_close_to_fp32(tmp_path: Path) -> None:
+    spec = replace(SPEC, epochs=1, augmentation="none")
+    [exact], [fast] = (list(train(replace(spec, precision=p), data_dir=tmp_path)) for p in ("fp32", "bf16"))
+    assert fast.train_loss == pytest.approx(exact.train_loss, rel=0.02)
+    assert fast.train_loss != exact.train_loss
