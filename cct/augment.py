@@ -56,9 +56,9 @@ def autoaugment(images: Tensor, random: torch.Generator) -> Tensor:
     for groups in draw_operations(len(images), images.shape[-1], random):
         # One transfer for all groups: each would make the host wait for the GPU.
         index = torch.cat(list(groups.values())).to(images.device)
-        sizes = [len(members) for members in groups.values()]
-        for (name, magnitude), members in zip(groups, index.split(sizes), strict=True):
-            images[members] = OPERATIONS[name](images[members], magnitude)
+        counts = [len(members) for members in groups.values()]
+        for (name, size), members in zip(groups, torch.split(index, counts), strict=True):
+            images[members] = OPERATIONS[name](images[members], size)
     return images
 
 
@@ -73,7 +73,7 @@ def draw_operations(count: int, image_size: int, random: torch.Generator) -> lis
         for number, operations in enumerate(POLICIES):
             name, probability, level = operations[position]
             applied = (sub_policy == number) & (chance[:, position] <= probability)
-            strength = magnitude_of(name, level, image_size)
+            strength = magnitude(name, level, image_size)
             for sign, signed in ((1, ~negative[:, position]), (-1, negative[:, position])):
                 group = (name, sign * strength if name in SIGNED else strength)
                 members.setdefault(group, []).append((applied & signed).nonzero().squeeze(1))
@@ -81,7 +81,7 @@ def draw_operations(count: int, image_size: int, random: torch.Generator) -> lis
     return [{group: images for group, images in groups.items() if len(images)} for groups in drawn]
 
 
-def magnitude_of(name: str, level: int | None, image_size: int) -> float:
+def magnitude(name: str, level: int | None, image_size: int) -> float:
     """The strength of an operation at a level from 0 to 9, without its sign.
 
     Shear as a slope, translation in pixels, rotation in degrees, the four adjustments as a change of a factor of 1,

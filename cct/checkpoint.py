@@ -36,13 +36,17 @@ def save(folder: Path, name: str, content: dict[str, Any]) -> None:
         os.close(directory)
 
 
-def load_last(folder: Path, spec: RunSpec, device: torch.device) -> dict[str, Any] | None:
-    """The newest checkpoint of this spec, None if there is none. Raises `CheckpointMismatch`."""
+def load_last(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
+    """The newest checkpoint of this spec, its tensors in host memory; None if there is none.
+
+    Raises `CheckpointMismatch`.
+    """
     path = folder / LAST
     if not path.exists():
         return None
-    content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    if content["spec"] != asdict(spec):
-        differing = sorted(key for key, value in asdict(spec).items() if content["spec"].get(key) != value)
+    # On the CPU, where AdamW keeps its step counts; the model and the optimizer take the rest to their device.
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    saved, wanted = asdict(RunSpec.stored(content["spec"])), asdict(spec)
+    if differing := sorted(name for name in wanted if saved[name] != wanted[name]):
         raise CheckpointMismatch(f"{path} belongs to another spec ({', '.join(differing)} differ); use another folder")
     return content

@@ -141,8 +141,8 @@ DATASETS: dict[str, DatasetInfo] = {
         train_size=1_437,
         test_size=360,
         image_size=32,
-        mean=(0.3054,) * 3,
-        std=(0.3237,) * 3,
+        mean=(0.3057,) * 3,
+        std=(0.3238,) * 3,
         bundled=True,
     ),
     "fashion_mnist": DatasetInfo(
@@ -266,4 +266,4 @@ class EpochRecord:
     images_per_second: float
     """Training images per second of training time, augmentation included, validation excluded."""
     peak_memory_bytes: int
-    """Most memory in use during the epoch: allocated on the GPU, or resident in the process on a CPU."""
+    """Most memory in use: allocated on the GPU during the epoch, or resident in the process until its end on a CPU."""

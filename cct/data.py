@@ -2,12 +2,16 @@
 
 import fcntl
 import gzip
-import socket
+import hashlib
+import sys
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from urllib.error import URLError
+from urllib.request import urlopen
 
 import numpy as np
 import torch
@@ -16,9 +20,12 @@ from torchvision import datasets
 
 from cct.config import DATASETS
 
-DOWNLOAD_TIMEOUT_SECONDS = 20.0
-SPLIT_SEED = 0
-"""Of the digits' stratified split, which is the same for all runs."""
+TIMEOUT_SECONDS = 20.0
+PROGRESS_SECONDS = 5.0
+
+CIFAR: dict[str, type[datasets.CIFAR10]] = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
+MNIST: dict[str, type[datasets.MNIST]] = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}
+"""Addresses, checksums and layouts are torchvision's."""
 
 
 class DatasetUnavailable(Exception):
@@ -39,45 +46,43 @@ class Split:
 def load(name: str, folder: Path) -> tuple[Split, Split]:
     """The training and the test split of a dataset of `DATASETS`.
 
-    Looks in `folder/name`, then in `folder`; downloads to `folder/name`. Raises `DatasetUnavailable`.
+    Looks in `folder/name` and in `folder`; downloads to `folder/name`. Raises `DatasetUnavailable`.
     """
-    match name:
-        case "digits":
-            return _digits()
-        case "cifar10" | "cifar100":
-            return _cifar(name, folder)
-        case "mnist" | "fashion_mnist":
-            return _idx(name, folder, "train"), _idx(name, folder, "t10k")
-    raise KeyError(name)
+    if name in CIFAR:
+        return _cifar(name, folder)
+    if name in MNIST:
+        return _idx(name, folder)
+    return _digits()
 
 
 def _digits() -> tuple[Split, Split]:
-    # Imported here because only this dataset needs it.
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    digits = load_digits()
-    small = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) * (255 / 16)
+    """scikit-learn's 8x8 digits, enlarged; every fifth image of a class is in the test split."""
+    # Read from scikit-learn's file: importing scikit-learn takes longer than training for an epoch.
+    package = find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise DatasetUnavailable("dataset digits comes with scikit-learn; install the package scikit-learn")
+    table = np.loadtxt(Path(package.submodule_search_locations[0], "datasets/data/digits.csv.gz"), delimiter=",")
+    pixels = torch.tensor(table[:, :64], dtype=torch.float32).reshape(-1, 1, 8, 8) * (255 / 16)
     size = DATASETS["digits"].image_size
-    images = torch.nn.functional.interpolate(small, size=(size, size), mode="bilinear").round().to(torch.uint8)
-    labels = torch.tensor(digits.target)
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=DATASETS["digits"].test_size, stratify=digits.target, random_state=SPLIT_SEED
-    )
-    return _rgb(images[train], labels[train]), _rgb(images[test], labels[test])
-
-
-def _rgb(grey: Tensor, labels: Tensor) -> Split:
-    return Split(grey.expand(-1, 3, -1, -1).contiguous(), labels.to(torch.int64))
+    enlarged = torch.nn.functional.interpolate(pixels, size=(size, size), mode="bilinear").round().to(torch.uint8)
+    labels = torch.tensor(table[:, 64], dtype=torch.int64)
+    by_class = labels.argsort(stable=True)
+    in_test = torch.arange(len(labels)) % 5 == 0
+    train, test = by_class[~in_test], by_class[in_test]
+    return _rgb(enlarged[train], labels[train]), _rgb(enlarged[test], labels[test])
 
 
 def _cifar(name: str, folder: Path) -> tuple[Split, Split]:
-    reader = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
-    root = next((root for root in (folder / name, folder) if (root / reader.base_folder).is_dir()), folder / name)
-    with _downloading(name, root):
-        # torchvision verifies checksums before it unpickles, downloads only what is missing or damaged, and then shows
-        # its progress.
-        parts = [reader(str(root), train=train, download=True) for train in (True, False)]
+    reader = CIFAR[name]
+    places = (folder / name, folder)
+    root = next((root for root in places if (root / reader.base_folder).is_dir()), folder / name)
+    try:
+        # torchvision compares checksums before it unpickles.
+        parts = [reader(root, train=train) for train in (True, False)]
+    except RuntimeError:
+        with _downloading(name, folder / name, reader.filename) as target:
+            _download([reader.url], target / reader.filename, reader.tgz_md5)
+            parts = [reader(target, train=train, download=True) for train in (True, False)]
     train, test = (
         Split(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
         for part in parts
@@ -85,52 +90,96 @@ def _cifar(name: str, folder: Path) -> tuple[Split, Split]:
     return train, test
 
 
-def _idx(name: str, folder: Path, split: str) -> Split:
-    """One split of MNIST or Fashion-MNIST from idx files, as published or as Debian packages them."""
-    reader = datasets.MNIST if name == "mnist" else datasets.FashionMNIST
-    own = folder / name
-    places = (own, own / reader.__name__ / "raw", folder / reader.__name__ / "raw", folder)
-    paths = [_find(places, f"{split}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
-    if None in paths:
-        with _downloading(name, own):
-            reader(str(own), download=True)
-        paths = [_find(places, f"{split}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
-    pixels, labels = (_read_idx(path) for path in paths if path)
-    padded = torch.nn.functional.pad(pixels.unsqueeze(1), [2, 2, 2, 2])
-    return _rgb(padded, labels)
+def _idx(name: str, folder: Path) -> tuple[Split, Split]:
+    """MNIST or Fashion-MNIST from idx files, as published or as Debian packages them, zero-padded to 32x32."""
+    reader = MNIST[name]
+    # Both datasets' files have the same names: only a folder's name tells which they are.
+    named = [folder / name, folder / name.replace("_", "-"), folder / reader.__name__]
+    if folder.name.lower().replace("-", "_") == name:
+        named.append(folder)
+    places = [place for root in named for place in (root, root / "raw", root / reader.__name__ / "raw")]
+    files = [archive.removesuffix(".gz") for archive, _ in reader.resources]
+    if not all(_find(places, file) for file in files):
+        with _downloading(name, folder / name, ", ".join(archive for archive, _ in reader.resources)) as target:
+            for archive, md5 in reader.resources:
+                _download([mirror + archive for mirror in reader.mirrors], target / archive, md5)
+    train_pixels, train_labels, test_pixels, test_labels = (_read_idx(_find(places, file)) for file in files)
+    return _rgb(_padded(train_pixels), train_labels), _rgb(_padded(test_pixels), test_labels)
 
 
-def _find(places: tuple[Path, ...], name: str) -> Path | None:
-    return next((path for place in places for path in (place / name, place / f"{name}.gz") if path.is_file()), None)
+def _find(places: list[Path], file: str) -> Path | None:
+    return next((path for place in places for path in (place / file, place / f"{file}.gz") if path.is_file()), None)
 
 
-def _read_idx(path: Path) -> Tensor:
+def _read_idx(path: Path | None) -> Tensor:
     """An idx file of unsigned bytes: two zeros, type 8, number of dimensions, their sizes, then the values."""
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    if content[:3] != b"\0\0\x08":
-        raise DatasetUnavailable(f"{path} is not an idx file of unsigned bytes; replace it with the published file")
-    dimensions = content[3]
-    shape = np.frombuffer(content, ">u4", dimensions, offset=4).astype(int)
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
-    return torch.from_numpy(values.reshape(shape).copy())
+    assert path
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        if content[:3] != b"\0\0\x08":
+            raise ValueError("it does not begin like one")
+        dimensions = content[3]
+        shape = np.frombuffer(content, ">u4", dimensions, offset=4).astype(int)
+        values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DatasetUnavailable(
+            f"{path} is not a whole idx file of bytes ({error}); put the published file there"
+        ) from error
+    return torch.from_numpy(values.copy())
+
+
+def _padded(pixels: Tensor) -> Tensor:
+    return torch.nn.functional.pad(pixels.unsqueeze(1), [2, 2, 2, 2])
+
+
+def _rgb(grey: Tensor, labels: Tensor) -> Split:
+    return Split(grey.expand(-1, 3, -1, -1).contiguous(), labels.to(torch.int64))
 
 
 @contextmanager
-def _downloading(name: str, root: Path) -> Iterator[None]:
+def _downloading(name: str, target: Path, files: str) -> Iterator[Path]:
     """One process downloads, others wait; what goes wrong becomes `DatasetUnavailable`."""
-    root.mkdir(parents=True, exist_ok=True)
-    timeout = socket.getdefaulttimeout()
-    with (root / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with (target / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield target
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise DatasetUnavailable(
+            f"dataset {name} is not in {target} and cannot be downloaded ({reason}); connect this machine to the "
+            f"network, or put the files published as {DATASETS[name].title} ({files}) into {target}, or name the "
+            "folder that has them with --data or CCTBOARD_DATASETS"
+        ) from error
+
+
+def _download(addresses: list[str], path: Path, md5: str) -> None:
+    """Fetches a file that is not there yet, from the first address that works; it appears whole or not at all."""
+    if path.exists() and _md5(path) == md5:
+        return
+    part = path.with_name(f"{path.name}.part")
+    for address in addresses:
         try:
-            yield
-        except (URLError, RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise DatasetUnavailable(
-                f"dataset {name} is not in {root} and cannot be downloaded ({reason}); connect this machine to the "
-                f"network, or put the published files of {DATASETS[name].title} into {root}, or name the folder that "
-                "has them with CCTBOARD_DATASETS"
-            ) from error
-        finally:
-            socket.setdefaulttimeout(timeout)
+            _fetch(address, part)
+            break
+        except OSError:
+            if address == addresses[-1]:
+                raise
+    if _md5(part) != md5:
+        raise RuntimeError(f"{path.name} arrived damaged")
+    part.replace(path)
+
+
+def _fetch(address: str, path: Path) -> None:
+    with urlopen(address, timeout=TIMEOUT_SECONDS) as response, path.open("wb") as file:
+        total, reported = int(response.headers.get("Content-Length", 0)), 0.0
+        while block := response.read(1 << 20):
+            file.write(block)
+            if time.monotonic() - reported > PROGRESS_SECONDS:
+                reported = time.monotonic()
+                print(f"downloading {path.stem}: {file.tell() >> 20} of {total >> 20} MiB", file=sys.stderr, flush=True)
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from typing import Any
-from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from cct.catalog import poolings
 from cct.config import MODELS, ModelConfig, PositionalEmbedding, SpecError
 from cct.encoder import Block
 from cct.pooling import POOLINGS
+from cct.seeds import seed_of
 from cct.tokenizers import Tokenizer, count_tokens
 
 
@@ -75,7 +75,8 @@ def create_model(
 ) -> CompactTransformer:
     """A named model with fresh weights; what is None is as the name says. Raises `SpecError` for an unknown name.
 
-    Models of the same seed start from the same weights wherever their shapes agree, whatever their pooling.
+    Models of the same seed start from the same weights wherever their shapes agree, whatever their pooling. Without a
+    seed the weights depend on `torch.manual_seed`.
     """
     if name not in MODELS:
         raise SpecError("model", f"{name!r} is unknown; choose one of {', '.join(MODELS)}")
@@ -96,7 +97,7 @@ def build(config: ModelConfig, seed: int | None = None) -> CompactTransformer:
     if config.pooling not in POOLINGS:
         raise SpecError("pooling", f"{config.pooling!r} is unknown; choose one of {', '.join(poolings())}")
     model = CompactTransformer(config)
-    initialise(model, torch.seed() if seed is None else seed)
+    initialise(model, int(torch.randint(2**31, ())) if seed is None else seed)
     return model
 
 
@@ -108,7 +109,7 @@ def initialise(model: nn.Module, seed: int) -> None:
     normal of SD 0.2; norms: identity.
     """
     for prefix, module in model.named_modules():
-        random = torch.Generator().manual_seed(crc32(f"{seed} {prefix}".encode()))
+        random = torch.Generator().manual_seed(seed_of(seed, prefix))
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02, generator=random)
             if module.bias is not None:

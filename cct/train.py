@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from zlib import crc32
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from cct.augment import augment
 from cct.config import DATASETS, EpochRecord, RunSpec
 from cct.data import Split, load
 from cct.models import CompactTransformer, create_model, mixes_batch, parameter_count
+from cct.seeds import seed_of
 
 PROGRESS_SECONDS = 0.5
 CHUNK = 4096
@@ -73,6 +73,7 @@ def train(
     device = device or default_device()
     info = DATASETS[spec.dataset]
     train_split, test_split = (split.to(device) for split in load(spec.dataset, data_dir))
+    torch.manual_seed(seed_of(spec.seed, "model"))  # for poolings that draw weights of their own
     model = create_model(
         spec.model,
         pooling=spec.pooling,
@@ -83,12 +84,12 @@ def train(
         seed=spec.seed,
     )
     model.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
     precision = "bf16" if uses_bf16(spec, device) else "fp32"
     on_start(Facts(f"{device_name(device)}, {precision}", parameter_count(model), mixes_batch(model)))
 
     records: list[EpochRecord] = []
-    saved = checkpoint.load_last(checkpoint_dir, spec, device) if checkpoint_dir else None
+    saved = checkpoint.load_last(checkpoint_dir, spec) if checkpoint_dir else None
     if saved:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -151,13 +152,14 @@ def _train_epoch(
     """One pass over the training images; returns the mean loss in nats and the top-1 in percent."""
     model.train()
     device = split.labels.device
-    random = torch.Generator().manual_seed(_stream(spec.seed, epoch))
-    torch.manual_seed(_stream(spec.seed, epoch))
+    # Order and augmentation do not depend on how many numbers dropout and stochastic depth draw.
+    random = torch.Generator().manual_seed(seed_of(spec.seed, "images", epoch))
+    torch.manual_seed(seed_of(spec.seed, "model", epoch))
     order = torch.randperm(len(split.labels), generator=random)
     steps = math.ceil(len(order) / spec.batch_size)
     # Sums stay on the device: reading them would make the host wait for every step.
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    precision = _autocast(spec, device)
+    precision, normalise = _autocast(spec, device), _normalisation(spec, model)
     step, began = 0, time.perf_counter()
     reported = began
     for chunk in torch.split(order, spec.batch_size * max(1, CHUNK // spec.batch_size)):
@@ -167,7 +169,7 @@ def _train_epoch(
             if should_stop():
                 raise Stopped
             with precision:
-                logits = model(_normalised(batch, spec, model)).float()
+                logits = model(normalise(batch)).float()
             loss = F.cross_entropy(logits, target, label_smoothing=spec.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
@@ -189,13 +191,13 @@ def _validate(
     """The mean loss in nats, smoothed as in training (so does the reference), top-1 and top-5 in percent."""
     model.eval()
     device, count = split.labels.device, len(split.labels)
-    precision = _autocast(spec, device)
+    precision, normalise = _autocast(spec, device), _normalisation(spec, model)
     sums = torch.zeros(3, device=device)
     for batch, target in _batches(split.images, split.labels, spec.batch_size):
         if should_stop():
             raise Stopped
         with precision:
-            logits = model(_normalised(batch, spec, model)).float()
+            logits = model(normalise(batch)).float()
         loss = F.cross_entropy(logits, target, label_smoothing=spec.label_smoothing)
         hits = logits.topk(min(5, logits.shape[1])).indices == target[:, None]
         sums += torch.stack([loss * len(target), hits[:, 0].sum(), hits.sum()])
@@ -220,21 +222,20 @@ def _batches(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor
     return zip(torch.split(images, size), torch.split(labels, size), strict=True)
 
 
-def _normalised(images: Tensor, spec: RunSpec, model: CompactTransformer) -> Tensor:
-    """uint8 images as the model takes them: its size, zero mean and unit variance per channel, channels last."""
-    info = DATASETS[spec.dataset]
-    mean = torch.tensor(info.mean, device=images.device)[:, None, None] * 255
-    std = torch.tensor(info.std, device=images.device)[:, None, None] * 255
-    pixels = (images.float() - mean) / std
-    size = model.config.image_size
-    if pixels.shape[-1] != size:
-        pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-    return pixels.contiguous(memory_format=torch.channels_last)
+def _normalisation(spec: RunSpec, model: CompactTransformer) -> Callable[[Tensor], Tensor]:
+    """From uint8 images to what the model takes: its size, zero mean and unit variance per channel, channels last."""
+    info, size = DATASETS[spec.dataset], model.config.image_size
+    device = next(model.parameters()).device
+    mean = 255 * torch.tensor(info.mean, device=device)[:, None, None]
+    std = 255 * torch.tensor(info.std, device=device)[:, None, None]
 
+    def normalise(images: Tensor) -> Tensor:
+        pixels = (images.float() - mean) / std
+        if pixels.shape[-1] != size:
+            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+        return pixels.contiguous(memory_format=torch.channels_last)
 
-def _stream(seed: int, epoch: int) -> int:
-    """A seed for the random numbers of one epoch. Hashed, as PyTorch's CPU generator looks at 32 bits only."""
-    return crc32(f"{seed} {epoch}".encode())
+    return normalise
 
 
 def default_device() -> torch.device:

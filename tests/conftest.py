@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2 as httpx
@@ -93,14 +94,28 @@ def claim(store: RunStore) -> Callable[[], Lease]:
     return claim
 
 
-@pytest.fixture(scope="session")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+@contextmanager
+def whole_board(data: Path) -> Iterator[httpx.Client]:
     """The whole product: database, API with the built dashboard, and one worker."""
     port = free_port()
     with (
-        running(tmp_path_factory.mktemp("board"), "127.0.0.1", port, workers=1, redis_url=None),
+        running(data, "127.0.0.1", port, workers=1, redis_url=None),
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
     ):
+        yield client
+
+
+@pytest.fixture(scope="session")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """One whole board for the tests of a session."""
+    with whole_board(tmp_path_factory.mktemp("board")) as client:
+        yield client
+
+
+@pytest.fixture
+def empty_board(tmp_path: Path) -> Iterator[httpx.Client]:
+    """A whole board of the test's own, without any run."""
+    with whole_board(tmp_path) as client:
         yield client
 
 

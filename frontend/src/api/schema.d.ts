@@ -448,12 +448,13 @@ export interface components {
          *       },
          *       "name": "Softmax in the pooling step (demo on digits)",
          *       "spec": {
-         *         "augmentation": "crop",
+         *         "augmentation": "none",
          *         "batch_size": 64,
          *         "dataset": "digits",
-         *         "epochs": 8,
-         *         "lr": 0.001,
+         *         "epochs": 6,
+         *         "lr": 0.002,
          *         "model": "cct_2_3x2_32",
+         *         "precision": "auto",
          *         "warmup_epochs": 1
          *       }
          *     }
@@ -675,7 +676,7 @@ export interface components {
              * @default auto
              * @enum {string}
              */
-            pooling: "auto" | "seqpool" | "seqpool_softmax_tokens" | "seqpool_softmax_batch" | "class_token" | "mean" | "max";
+            pooling: "auto" | "seqpool" | "seqpool_softmax_tokens" | "seqpool_softmax_batch" | "seqpool_softmax_channels" | "class_token" | "mean" | "max";
             /**
              * Dataset
              * @description Dataset to train and validate on
@@ -743,6 +744,13 @@ export interface components {
              * @default 0.1
              */
             stochastic_depth: number;
+            /**
+             * Precision
+             * @description Arithmetic of the model; auto: bf16 where the hardware has it
+             * @default fp32
+             * @enum {string}
+             */
+            precision: "fp32" | "bf16" | "auto";
             /**
              * Augmentation
              * @description What is done to training images
@@ -836,6 +844,12 @@ export interface components {
              * @default 0.1
              */
             stochastic_depth: number;
+            /**
+             * Precision
+             * @description Arithmetic of the model; auto: bf16 where the hardware has it
+             * @default fp32
+             */
+            precision: string;
             /**
              * Augmentation
              * @description What is done to training images

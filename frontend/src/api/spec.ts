@@ -22,9 +22,9 @@ export function specFields(catalog: Catalog): SpecField[] {
   return Object.entries(properties).map(([name, field]) => ({ name, ...field }));
 }
 
-/** What a field means when it is left out; `auto` poolings are those of the model. */
+/** What a field means when it is left out; the pooling is then the model's own. */
 export function defaultOf(field: SpecField, catalog: Catalog, spec: Run["spec"]): Value {
-  if (field.default !== "auto") return field.default;
+  if (field.name !== "pooling") return field.default;
   return catalog.models.find(({ name }) => name === spec.model)?.pooling ?? field.default;
 }
 

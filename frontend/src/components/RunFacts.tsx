@@ -113,7 +113,7 @@ export function MixesBatchBadge({ mixes }: { mixes: boolean | null | undefined }
 
 export function PoolingWithBadge({ run }: { run: Run }) {
   return (
-    <Group gap={6} wrap="nowrap" w="max-content">
+    <Group gap="2px 6px">
       <Pooling name={run.spec.pooling} />
       <MixesBatchBadge mixes={run.mixes_batch} />
     </Group>

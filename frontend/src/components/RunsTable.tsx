@@ -129,7 +129,7 @@ export function RunsTable({ runs, selected, onSelect }: Props) {
 
   return (
     <Table.ScrollContainer minWidth={980} type="native">
-      <Table highlightOnHover fz="sm">
+      <Table highlightOnHover fz="sm" horizontalSpacing={8}>
         <Table.Caption className="visually-hidden">Runs</Table.Caption>
         <Table.Thead>
           {table.getHeaderGroups().map((group) => (

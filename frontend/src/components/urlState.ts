@@ -1,7 +1,7 @@
 import { useSearchParams } from "react-router";
 
-/** A query parameter of the page's address, null when absent; setting replaces the history entry. */
-export function useUrlParam(name: string): [string | null, (value: string | null) => void] {
+/** A query parameter of the page's address, null when absent; setting it clears those named in `resets`. */
+export function useUrlParam(name: string, ...resets: string[]): [string | null, (value: string | null) => void] {
   const [params, setParams] = useSearchParams();
   const set = (value: string | null) =>
     setParams(
@@ -9,6 +9,7 @@ export function useUrlParam(name: string): [string | null, (value: string | null
         const next = new URLSearchParams(now);
         if (value) next.set(name, value);
         else next.delete(name);
+        for (const other of resets) next.delete(other);
         return next;
       },
       { replace: true, preventScrollReset: true },

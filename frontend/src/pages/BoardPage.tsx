@@ -71,9 +71,9 @@ function EmptyBoard() {
     <Paper py={56} px="md">
       <EmptyState
         title={<Title order={1}>Nothing has been trained yet</Title>}
-        description="The demo trains a small CCT on bundled images of digits with several poolings and seeds, and compares them live. It needs no download and takes a few minutes on a CPU."
+        description="The demo trains a small CCT on bundled images of digits with several poolings and seeds, and compares them live. It needs no download and no GPU."
       >
-        <EmptyState.Actions>
+        <EmptyState.Actions className="centred">
           <Button
             leftSection={<IconPlayerPlay size={16} />}
             onClick={() => demo.mutate()}
@@ -98,8 +98,8 @@ function EmptyBoard() {
 }
 
 function Runs() {
-  const [states, setStates] = useUrlParam("state");
-  const [text, setText] = useUrlParam("text");
+  const [states, setStates] = useUrlParam("state", "page");
+  const [text, setText] = useUrlParam("text", "page");
   const [page, setPage] = useUrlParam("page");
   const [selected, setSelected] = useState<RowSelectionState>({});
   const number = Number(page ?? 1);

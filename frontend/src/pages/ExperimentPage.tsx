@@ -43,7 +43,7 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
           {experiment.queued + experiment.running > 0 && <CancelButton what="experiment" id={id} />}
         </Group>
       </div>
-      <Paper px="sm" py="xs" mt="sm" mb="lg">
+      <Paper px="sm" py="xs" mb="lg">
         <ExperimentProgress experiment={experiment} />
       </Paper>
       <ComparisonView selection={selection} groups={groups} />

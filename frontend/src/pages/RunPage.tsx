@@ -59,7 +59,7 @@ function RunView({ run }: { run: Run }) {
         <ErrorAlert title="This run failed" message={run.error} />
       )}
 
-      <Paper p="sm" my="md">
+      <Paper p="sm" mb="md">
         <SimpleGrid cols={{ base: 2, xs: 3, md: 6 }} component="dl" m={0} verticalSpacing="sm">
           <Fact name="State">
             <StateLabel run={run} />
@@ -83,13 +83,21 @@ function RunView({ run }: { run: Run }) {
       <Title order={2} mb="sm">
         Curves
       </Title>
-      <SimpleGrid cols={{ base: 1, md: 2 }} spacing="md">
-        {METRICS.map((name) => (
-          <Paper key={name} p="xs">
-            <Curves selection={{ run: [run.id] }} metric={name} group="pooling" label={labelOf(name)} />
-          </Paper>
-        ))}
-      </SimpleGrid>
+      {run.epoch === 0 ? (
+        <Paper p="lg">
+          <Text size="sm" c="dimmed" ta="center">
+            {run.finished_at ? "No epoch was finished." : "Curves appear when the first epoch is finished."}
+          </Text>
+        </Paper>
+      ) : (
+        <SimpleGrid cols={{ base: 1, md: 2 }} spacing="md">
+          {METRICS.map((name) => (
+            <Paper key={name} p="xs">
+              <Curves selection={{ run: [run.id] }} metric={name} group="pooling" label={labelOf(name)} />
+            </Paper>
+          ))}
+        </SimpleGrid>
+      )}
 
       <Grid gap="md" mt="xl">
         <Grid.Col span={{ base: 12, md: 5 }}>
@@ -151,8 +159,15 @@ function SpecTable({ run }: { run: Run }) {
                 <Table.Th scope="row" fw={400} title={field.description}>
                   {field.name}
                 </Table.Th>
-                <Table.Td fw={differs ? 600 : 400}>{spec[field.name]}</Table.Td>
-                <Table.Td c="dimmed">{differs && `default ${usual}`}</Table.Td>
+                <Table.Td fw={differs ? 600 : 400}>
+                  {spec[field.name]}
+                  {differs && (
+                    <Text span inherit fw={400} c="dimmed">
+                      {" "}
+                      (default: {usual})
+                    </Text>
+                  )}
+                </Table.Td>
               </Table.Tr>
             );
           })}

@@ -1,0 +1,112 @@
+"""Trains one run from the command line, without web or queue: `python -m cct --dataset digits --epochs 10`.
+
+There is an option for each field of `RunSpec`. One line per epoch on the standard output; a run that was interrupted
+goes on where it stopped if it has a folder (`--out`).
+"""
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import NoReturn
+
+from cct.catalog import poolings
+from cct.config import DATASETS, MODELS, EpochRecord, RunSpec, SpecError
+
+HEADER = "epoch  train loss  train top-1  val loss  val top-1  val top-5        lr  seconds  images/s"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0 if trained, 1 if training failed, 2 if the command line is wrong, 130 if interrupted."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.list:
+        print(_listing())
+        return 0
+    try:
+        spec = RunSpec(**{field.name: getattr(options, field.name) for field in fields(RunSpec)})
+    except SpecError as error:
+        parser.error(f"argument --{error.field.replace('_', '-')}: {error.message}")
+    return _train(spec, options.data, options.out)
+
+
+def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
+    # Imported only now: torch takes seconds, which a mistyped option or --list should not cost.
+    from cct.checkpoint import CheckpointMismatch
+    from cct.data import DatasetUnavailable
+    from cct.train import Facts, NonFiniteLoss, train
+
+    def describe(facts: Facts) -> None:
+        mixing = "; the pooling mixes the images of a batch" if facts.mixes_batch else ""
+        print(f"{spec.model}, {spec.pooling}: {facts.parameters:,} parameters on {facts.device}{mixing}")
+        print(HEADER, flush=True)
+
+    records: list[EpochRecord] = []
+    try:
+        for record in train(spec, data_dir=data, checkpoint_dir=out, on_start=describe):
+            records.append(record)
+            print(_line(record), flush=True)
+    except KeyboardInterrupt:
+        kept = f"; the same command continues after epoch {len(records)}" if out and records else ""
+        return _fail(f"interrupted{kept}", 130)
+    except (CheckpointMismatch, DatasetUnavailable, NonFiniteLoss) as error:
+        return _fail(str(error), 1)
+    best = max(records, key=lambda record: record.val_top1)
+    minutes = sum(record.seconds for record in records) / 60
+    print(
+        f"final top-1 {records[-1].val_top1:.2f} %, best {best.val_top1:.2f} % (epoch {best.epoch}), {minutes:.1f} min"
+    )
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers a mistake in one line instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m cct", description="Train one run; the defaults are the reference's.")
+    for field in fields(RunSpec):
+        help_text = f"{field.metadata['description']} (default: {field.default})"
+        kind = str if "choices" in field.metadata else type(field.default)
+        metavar = field.name.upper() if kind is str else kind.__name__.upper()
+        option = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(option, type=kind, default=field.default, metavar=metavar, help=help_text)
+    parser.add_argument(
+        "--data", type=Path, default=Path("datasets"), metavar="FOLDER", help="datasets (default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="checkpoints; a run is resumed from there")
+    parser.add_argument("--list", action="store_true", help="list models, poolings and datasets, and exit")
+    return parser
+
+
+def _listing() -> str:
+    sections = {
+        "models": {name: f"{config.image_size} px, {config.depth} blocks" for name, config in MODELS.items()},
+        "poolings": {name: pooling.formula for name, pooling in poolings().items()},
+        "datasets": {name: info.title for name, info in DATASETS.items()},
+    }
+    return "\n".join(
+        line
+        for title, entries in sections.items()
+        for line in (title, *(f"  {name:26}{text}" for name, text in entries.items()))
+    )
+
+
+def _line(record: EpochRecord) -> str:
+    return (
+        f"{record.epoch:5}  {record.train_loss:10.4f}  {record.train_top1:11.2f}  {record.val_loss:8.4f}  "
+        f"{record.val_top1:9.2f}  {record.val_top5:9.2f}  {record.lr:8.2e}  {record.seconds:7.1f}  "
+        f"{record.images_per_second:8.0f}"
+    )
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"python -m cct: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""The dashboard as a user meets it, from the empty board to the comparison table."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.conftest import DIGITS, wait_for
+
+Save = Callable[[str], None]
+
+
+@pytest.fixture
+def never_reloaded(page: Page) -> Callable[[], bool]:
+    """Marks the page; says later whether the mark is still there."""
+
+    def mark() -> bool:
+        if page.evaluate("window.marked === undefined"):
+            page.evaluate("window.marked = true")
+        return bool(page.evaluate("window.marked === true"))
+
+    return mark
+
+
+def finished(board: httpx.Client, run_id: str) -> dict[str, Any]:
+    wait_for(lambda: board.get(f"/runs/{run_id}").json()["state"] not in ("queued", "running"), 100)
+    return dict(board.get(f"/runs/{run_id}").json())
+
+
+@pytest.mark.timeout(400)
+def test_the_demo_from_click_to_comparison(
+    empty_board: httpx.Client, page: Page, screenshot: Save, never_reloaded: Callable[[], bool]
+) -> None:
+    page.goto(str(empty_board.base_url))
+    expect(page.get_by_role("heading", name="Nothing has been trained yet")).to_be_visible()
+    screenshot("empty")
+    page.get_by_role("button", name="Run the demo experiment").click()
+    expect(page).to_have_url(re.compile(r"/board/experiments/\w+"))
+    never_reloaded()
+    table = page.get_by_role("table", name="Comparison")
+    rows = {name: table.get_by_role("row").filter(has=page.get_by_role("rowheader", name=name)) for name in VARIANTS}
+    for row in rows.values():
+        expect(row).to_be_visible()
+
+    # Live, in the first epochs: progress, the first curve, and the mistake that mixes the batch.
+    chart = page.get_by_role("figure", name="Validation top-1").first
+    expect(chart.locator(".scatterlayer .trace").first).to_be_attached(timeout=90_000)
+    screenshot("demo-running")
+    mixing = rows["seqpool_softmax_batch"].get_by_text("mixes the batch")
+    expect(mixing).to_be_visible(timeout=120_000)
+
+    # To the end: mean and spread of three seeds, differences to the baseline.
+    for name, row in rows.items():
+        cells = row.get_by_role("cell")
+        expect(cells.nth(0)).to_have_text("3", timeout=300_000)
+        expect(cells.nth(2)).to_have_text(re.compile(r"\d+\.\d+ ± \d+\.\d+"))
+        difference = "baseline" if name == "seqpool" else re.compile(r"^.\d+\.\d+ ± \d+\.\d+")
+        expect(cells.nth(4)).to_have_text(difference)
+    expect(page.get_by_role("figure", name="Validation loss").locator(".scatterlayer .trace")).to_have_count(15)
+    assert never_reloaded()
+    screenshot("demo-done")
+    page.emulate_media(color_scheme="dark")
+    screenshot("demo-done-dark")
+    page.set_viewport_size({"width": 390, "height": 844})
+    screenshot("demo-done-phone")
+
+
+VARIANTS = ("seqpool", "seqpool_softmax_tokens", "seqpool_softmax_batch")
+
+
+def test_a_run_started_elsewhere_appears_and_is_cancelled_from_the_page(
+    board: httpx.Client, page: Page, screenshot: Save, never_reloaded: Callable[[], bool]
+) -> None:
+    board.post("/runs", json=DIGITS | {"epochs": 1}).raise_for_status()
+    page.goto(str(board.base_url))
+    expect(page.get_by_role("table", name="Runs")).to_be_visible()
+    never_reloaded()
+    run_id = board.post("/runs", json=DIGITS | {"epochs": 500, "seed": 77}).json()["id"]
+    row = page.get_by_role("row").filter(has_text=f"run {run_id}")
+    expect(row.get_by_text("running")).to_be_visible(timeout=60_000)
+    wait_for(lambda: board.get(f"/runs/{run_id}").json()["epoch"] >= 1, 60)
+    screenshot("runs")
+    row.get_by_role("button", name=f"Cancel run {run_id}").click()
+    page.get_by_role("button", name="Yes, cancel").click()
+    expect(row.get_by_text("cancelled")).to_be_visible()
+    assert never_reloaded()
+    assert finished(board, run_id)["epoch"] >= 1
+
+
+def test_a_failure_is_shown_with_its_way_out(board: httpx.Client, page: Page, screenshot: Save) -> None:
+    run_id = board.post("/runs", json={"dataset": "cifar100", "epochs": 1}).json()["id"]
+    page.goto(f"{board.base_url}/board/runs/{run_id}")
+    alert = page.get_by_role("alert").filter(has_text="This run failed")
+    expect(alert).to_contain_text("cifar100", timeout=90_000)
+    expect(alert).to_contain_text("CCTBOARD_DATASETS")
+    expect(page.get_by_label("Log")).to_contain_text("Traceback")
+    screenshot("failed")
+
+
+def test_an_experiment_is_started_from_the_form(board: httpx.Client, page: Page, screenshot: Save) -> None:
+    page.goto(f"{board.base_url}/board/new")
+    page.get_by_label("Dataset", exact=False).first.click()
+    page.get_by_role("option", name="digits").click()
+    page.get_by_label("Epochs", exact=True).fill("1")
+    page.get_by_label("Batch size").fill("5000")
+    screenshot("form")
+    page.get_by_role("button", name=re.compile("Queue run")).click()
+    expect(page.get_by_text("at most 1437")).to_be_visible()
+    page.get_by_label("Batch size").fill("128")
+    page.get_by_role("button", name=re.compile("Queue run")).click()
+    expect(page).to_have_url(re.compile(r"/board/runs/\w+"))
+    run = finished(board, page.url.rsplit("/", 1)[1])
+    assert (run["state"], run["spec"]["dataset"], run["spec"]["batch_size"]) == ("completed", "digits", 128)
+    expect(page.get_by_text("completed").first).to_be_visible()
+    screenshot("run")
+
+
+def test_a_page_that_lost_the_server_says_so(page: Page, board: httpx.Client) -> None:
+    page.goto(str(board.base_url))
+    expect(page.get_by_text("live", exact=True)).to_be_visible()

@@ -1,0 +1,56 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cct.__main__ import main
+from cct.config import DATASETS, MODELS
+from cct.pooling import POOLINGS
+
+TINY = ["--dataset", "digits", "--augmentation", "none", "--batch-size", "256", "--pooling", "mean"]
+
+
+def test_a_run_prints_a_line_per_epoch_and_goes_on_from_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*TINY, "--epochs", "2", "--out", str(tmp_path)]
+    assert main(command) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert first[0].startswith("cct_2_3x2_32, mean: 283,594 parameters on ")
+    assert [line.split()[0] for line in first[2:4]] == ["1", "2"]
+    assert first[-1].startswith("final top-1 ")
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines() == first, "a finished run is not trained again"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (["--epochs", "0"], "--epochs"),
+        (["--lr", "fast"], "--lr"),
+        (["--pooling", "median"], "seqpool_softmax_tokens"),
+        (["--batch-size", "2000", "--dataset", "digits"], "1437"),
+        (["--speed", "9"], "--speed"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(wrong: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(wrong)
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err
+    assert named in said
+    assert said.count("\n") == 1
+
+
+def test_what_cannot_be_trained_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--epochs", "1", "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main([*TINY, "--epochs", "1", "--out", str(tmp_path), "--seed", "1"]) == 1
+    assert "seed differ" in capsys.readouterr().err
+
+
+def test_the_list_names_all_there_is_without_loading_torch() -> None:
+    code = "import sys; from cct.__main__ import main; main(['--list']); assert 'torch' not in sys.modules"
+    listed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert {*MODELS, *POOLINGS, *DATASETS} <= {*listed}

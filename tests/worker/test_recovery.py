@@ -1,0 +1,111 @@
+"""Workers that stop, vanish and come back: each run is finished and each epoch recorded once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+from pydantic import RedisDsn
+
+from app.queue import QUEUE, create_queue, wake_workers
+from app.services import free_port, running
+from app.settings import Settings
+from app.store import RunStore, State
+from cct.config import RunSpec
+from tests.conftest import DIGITS, wait_for
+
+
+@contextmanager
+def up(data: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """`cctboard up` as a user starts it."""
+    command = [sys.executable, "-m", "app.cli", "up", "--data", str(data), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def processes_using(data: Path) -> list[int]:
+    """Processes that were told of this data folder."""
+    found = []
+    for number in filter(str.isdecimal, os.listdir("/proc")):
+        with suppress(OSError):
+            environment = Path(f"/proc/{number}/environ").read_bytes()
+            if f"CCTBOARD_DATA={data}\0".encode() in environment:
+                found.append(int(number))
+    return found
+
+
+@pytest.mark.timeout(240)
+def test_ctrl_c_stops_every_process_and_a_new_start_continues(tmp_path: Path) -> None:
+    port = free_port()
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+
+        def run() -> dict[str, object]:
+            with suppress(httpx.TransportError):
+                return dict(client.get(f"/runs/{run_id}").json())
+            return {"epoch": 0, "state": None}
+
+        def answers() -> bool:
+            with suppress(httpx.TransportError):
+                return client.get("/healthz").is_success
+            return False
+
+        with up(tmp_path, port) as board:
+            wait_for(answers, 60)
+            run_id = client.post("/runs", json=DIGITS | {"epochs": 6}).json()["id"]
+            wait_for(lambda: run()["epoch"], 60)
+            assert processes_using(tmp_path)
+            asked = time.monotonic()
+            board.send_signal(signal.SIGINT)
+            assert board.wait(30) == 0
+            assert time.monotonic() - asked < 20
+            assert processes_using(tmp_path) == []
+        with up(tmp_path, port):
+            wait_for(lambda: run()["state"] == "completed", 150)
+            assert run()["attempt"] == 2
+            assert [record["epoch"] for record in client.get(f"/runs/{run_id}/epochs").json()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_killed_worker_loses_its_run_to_another(settings: Settings, store: RunStore) -> None:
+    """The trainer that outlives its worker cannot write any more; the next one continues from the checkpoint."""
+    quick = settings.model_copy(update={"lease_seconds": 1.0})
+    store = RunStore(quick)
+    [run] = store.create_runs([RunSpec(dataset="digits", epochs=2, augmentation="none")])
+    lost = store.claim("killed worker")
+    assert lost is not None
+    environment = os.environ | {"CCTBOARD_REDIS_URL": str(settings.redis_url), "CCTBOARD_DATA": str(settings.data)}
+    command = [sys.executable, "-m", "worker.trainer", run.id, lost.token]
+    with subprocess.Popen(command, env=environment) as orphan:
+        wait_for(lambda: store.run(run.id).epoch == 1 and store.expire_leases() == 1, 90)
+        assert store.run(run.id).state is State.queued
+        assert orphan.wait(60) == 11, "it noticed that its lease is gone"
+    assert store.run(run.id).epoch == 1
+    again = store.claim("another worker")
+    assert again is not None
+    subprocess.run([sys.executable, "-m", "worker.trainer", run.id, again.token], env=environment, check=True)
+    done = store.run(run.id)
+    assert (done.state, done.attempt, done.epoch) == (State.completed, 2, 2)
+    assert [record.epoch for record in store.epochs([run.id])[0]] == [1, 2]
+
+
+def test_repeated_and_lost_messages_do_no_harm(tmp_path: Path) -> None:
+    """Each run is trained once however many messages there are, and the workers' sweep replaces lost ones."""
+    with running(tmp_path, "127.0.0.1", free_port(), workers=1, redis_url=None) as services:
+        settings = Settings(redis_url=RedisDsn(services.redis_url), data=tmp_path)
+        store, queue = RunStore(settings), create_queue(settings)
+        specs = [RunSpec(dataset="digits", epochs=1, augmentation="none", seed=seed) for seed in (0, 1)]
+        [repeated] = store.create_runs(specs[:1])
+        wake_workers(queue, 5)
+        wait_for(lambda: store.run(repeated.id).state is State.completed, 90)
+        wait_for(lambda: store.redis.llen(QUEUE) == 0, 10)
+        [lost] = store.create_runs(specs[1:])
+        wait_for(lambda: store.run(lost.id).state is State.completed, 90)
+        assert [run.attempt for run in store.runs()] == [1, 1]
