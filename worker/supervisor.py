@@ -28,8 +28,9 @@ logger = logging.getLogger(__name__)
 class Exit(IntEnum):
     """How a trainer process ended, apart from crashes."""
 
-    FINISHED = 0
-    """The run is completed or failed, and the store knows."""
+    COMPLETED = 0
+    FAILED = 9
+    """Training raised an error; the run's `error` says which."""
     STOPPED = 10
     """Told to stop; the last epoch's checkpoint is on disk."""
     LEASE_LOST = 11
@@ -74,8 +75,12 @@ class Supervisor:
             process.wait()
             watcher.join()
         match process.returncode:
-            case Exit.FINISHED | Exit.LEASE_LOST:
-                pass
+            case Exit.COMPLETED:
+                lease.release(State.completed)
+            case Exit.FAILED:
+                lease.release(State.failed)
+            case Exit.LEASE_LOST:
+                raise LeaseLost(lease.run_id)
             case _ if watch.cancelled:
                 lease.release(State.cancelled)
             case _ if self.stopping.is_set():

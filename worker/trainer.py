@@ -1,4 +1,7 @@
-"""Trains one run in a process of its own: `python -m worker.trainer RUN TOKEN`, started by the supervisor."""
+"""Trains one run in a process of its own: `python -m worker.trainer RUN TOKEN`, started by the supervisor.
+
+It records what it measures; the run's state is the supervisor's to change, once this process has ended.
+"""
 
 import signal
 import sys
@@ -7,7 +10,7 @@ import traceback
 
 from app.errors import LeaseLost
 from app.settings import Settings
-from app.store import Lease, RunStore, State
+from app.store import Lease, RunStore
 from cct.train import Facts, Progress, Stopped, train
 from worker.supervisor import Exit
 
@@ -31,7 +34,6 @@ def main(run_id: str, token: str) -> int:
         )
         for record in records:
             lease.record_epoch(record)
-        lease.release(State.completed)
     except Stopped:
         return Exit.STOPPED
     except LeaseLost:
@@ -39,8 +41,9 @@ def main(run_id: str, token: str) -> int:
     except Exception as error:
         # The boundary of a run: whatever went wrong is told on the board, the traceback goes to the run's log.
         traceback.print_exc()
-        lease.release(State.failed, _reason(error))
-    return Exit.FINISHED
+        lease.describe(error=_reason(error))
+        return Exit.FAILED
+    return Exit.COMPLETED
 
 
 def _describe_facts(lease: Lease, facts: Facts) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 SCREENSHOTS = Path("test-results")
 FLAGS = (
@@ -24,6 +24,7 @@ def browser() -> Iterator[Browser]:
     """Debian's or the user's Chromium; without one, the one that Playwright installed."""
     names = ("chromium", "chromium-browser", "google-chrome")
     installed = next((path for path in map(shutil.which, names) if path), None)
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=installed, args=FLAGS)
         yield browser

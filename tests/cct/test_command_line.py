@@ -8,7 +8,18 @@ from cct.__main__ import main
 from cct.config import DATASETS, MODELS
 from cct.pooling import POOLINGS
 
-TINY = ["--dataset", "digits", "--augmentation", "none", "--batch-size", "256", "--pooling", "mean"]
+TINY = [
+    "--model",
+    "cvt_2_4_32",
+    "--dataset",
+    "digits",
+    "--augmentation",
+    "none",
+    "--batch-size",
+    "256",
+    "--pooling",
+    "mean",
+]
 
 
 def test_a_run_prints_a_line_per_epoch_and_goes_on_from_its_folder(
@@ -17,7 +28,7 @@ def test_a_run_prints_a_line_per_epoch_and_goes_on_from_its_folder(
     command = [*TINY, "--epochs", "2", "--out", str(tmp_path)]
     assert main(command) == 0
     first = capsys.readouterr().out.splitlines()
-    assert first[0].startswith("cct_2_3x2_32, mean: 283,594 parameters on ")
+    assert first[0].startswith("cvt_2_4_32, mean: 214,410 parameters on ")
     assert [line.split()[0] for line in first[2:4]] == ["1", "2"]
     assert first[-1].startswith("final top-1 ")
     assert main(command) == 0

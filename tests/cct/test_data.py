@@ -105,7 +105,7 @@ def test_a_truncated_idx_file_is_named(tmp_path: Path) -> None:
     write_published_idx(folder)
     damaged = folder / "t10k-images-idx3-ubyte.gz"
     damaged.write_bytes(damaged.read_bytes()[:-20])
-    with pytest.raises(DatasetUnavailable, match="t10k-images-idx3-ubyte.gz is not a whole idx file"):
+    with pytest.raises(DatasetUnavailable, match=r"t10k-images-idx3-ubyte\.gz is not a whole idx file"):
         load("mnist", tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_a_download_that_is_not_what_was_published_is_not_kept(
     write_published_idx(published)
     monkeypatch.setattr(MNIST["mnist"], "mirrors", [server])
     for _ in range(2):
-        with pytest.raises(DatasetUnavailable, match="train-images-idx3-ubyte.gz arrived damaged"):
+        with pytest.raises(DatasetUnavailable, match=r"train-images-idx3-ubyte\.gz arrived damaged"):
             load("mnist", tmp_path)
 
 

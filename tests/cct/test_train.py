@@ -94,7 +94,7 @@ def test_a_run_stops_at_the_next_step(tmp_path: Path) -> None:
 
 def test_a_diverging_loss_says_what_to_try(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLoss, match="epoch 1; try a lower lr"):
-        list(train(replace(SPEC, lr=10, warmup_epochs=0), data_dir=tmp_path))
+        list(train(replace(SPEC, lr=10, weight_decay=10, warmup_epochs=0), data_dir=tmp_path))
 
 
 def test_a_checkpoint_of_another_spec_is_refused(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def test_a_killed_worker_loses_its_run_to_another(settings: Settings, store: Run
     again = store.claim("another worker")
     assert again is not None
     subprocess.run([sys.executable, "-m", "worker.trainer", run.id, again.token], env=environment, check=True)
+    again.release(State.completed)
     done = store.run(run.id)
     assert (done.state, done.attempt, done.epoch) == (State.completed, 2, 2)
     assert [record.epoch for record in store.epochs([run.id])[0]] == [1, 2]

@@ -72,6 +72,7 @@ def test_missing_data_fails_the_run_with_the_way_out(board: httpx.Client) -> Non
     assert "cifar10" in failed["error"]
     assert "datasets" in failed["error"], "the folder is named"
     assert "Traceback" in log(board, run_id)
+    assert failed["error"] in log(board, run_id), "the log is kept to its last line"
 
 
 def test_a_diverging_loss_fails_the_run(board: httpx.Client) -> None:
