@@ -13,10 +13,10 @@ from app.store import Run, State
 from cct.catalog import poolings
 from cct.config import RunSpec
 
-# Paul Tol's "bright" and "muted" qualitative schemes, which colour-blind people can tell apart.
+# From Paul Tol's qualitative schemes, which colour-blind people can tell apart; readable on light and dark.
 PALETTE = (
     *("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377"),
-    *("#332288", "#882255", "#44AA99", "#999933", "#CC6677", "#117733"),
+    *("#EE8866", "#44AA99", "#999933", "#CC6677", "#AA4499", "#77AADD"),
 )
 
 GROUPS = tuple(field.name for field in fields(RunSpec) if field.name != "seed")
@@ -51,9 +51,9 @@ class VariantComparison:
     finished: int
     """Completed runs."""
     best: Stat | None
-    """Best top-1 so far, of runs with a finished epoch."""
+    """Highest top-1 of any epoch, of completed runs: others would be compared at different epochs."""
     final: Stat | None
-    """Top-1 of the last epoch of completed runs."""
+    """Top-1 of the last epoch, of completed runs."""
     minutes: Stat | None
     """Training time of completed runs."""
     difference: Stat | None
@@ -131,7 +131,7 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
                 runs=len(members),
                 seeds=len({run.spec.seed for run in measured}),
                 finished=len(completed),
-                best=stat(run.best_top1 for run in measured if run.best_top1 is not None),
+                best=stat(run.best_top1 for run in completed if run.best_top1 is not None),
                 final=stat(run.final_top1 for run in completed if run.final_top1 is not None),
                 minutes=stat(run.seconds / 60 for run in completed),
                 difference=None

@@ -1,5 +1,6 @@
 """Stored rows to Plotly figures. Pure functions; every chart of the product is one of them."""
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def curves(
         several = len(lines) > 1
         for run, line in lines:
             figure.add_scatter(
-                uid=f"run/{run.id}",
+                uid=_uid(f"run/{run.id}"),
                 name=variant,
                 legendgroup=variant,
                 showlegend=not several,
@@ -80,6 +81,8 @@ def curves(
             )
         if several:
             _add_mean(figure, variant, [line for _, line in lines], color[variant], shown)
+    if all(len(records.get(run.id, ())) <= 10 for run in runs):
+        figure.update_xaxes(dtick=1)
     if metric == "val_top1" and grouped:
         _add_references(figure, runs, group, color, _INK[theme][2])
     return figure
@@ -97,7 +100,7 @@ def _add_mean(figure: go.Figure, variant: str, lines: list[dict[int, float]], co
     upper = [mean + sd for mean, sd in zip(means, spreads, strict=True)]
     lower = [mean - sd for mean, sd in zip(means, spreads, strict=True)]
     figure.add_scatter(
-        uid=f"band/{variant}",
+        uid=_uid(f"band/{variant}"),
         name=f"{variant} ± SD",
         legendgroup=variant,
         showlegend=False,
@@ -105,11 +108,12 @@ def _add_mean(figure: go.Figure, variant: str, lines: list[dict[int, float]], co
         y=upper + lower[::-1],
         fill="toself",
         fillcolor=_transparent(color, 0.15),
+        mode="lines",
         line={"width": 0},
         hoverinfo="skip",
     )
     figure.add_scatter(
-        uid=f"mean/{variant}",
+        uid=_uid(f"mean/{variant}"),
         name=variant,
         legendgroup=variant,
         x=epochs,
@@ -123,23 +127,41 @@ def _add_mean(figure: go.Figure, variant: str, lines: list[dict[int, float]], co
 
 
 def _add_references(figure: go.Figure, runs: Sequence[Run], group: str, color: Mapping[str, str], ink: str) -> None:
+    """Dashed lines, one legend entry per origin; their values stand side by side on the left, where curves are low."""
     last = max(run.spec.epochs for run in runs)
-    for result in matching_references(runs):
-        label = f"{result.label}: {result.pooling} {result.top1:g} %"
+    found = matching_references(runs)
+    origins: set[str] = set()
+    for position, result in enumerate(found):
+        line_color = color.get(result.pooling, ink) if group == "pooling" else ink
         figure.add_scatter(
-            uid=f"reference/{result.label}/{result.model}/{result.dataset}/{result.pooling}",
-            name=label,
-            x=[1, last],
-            y=[result.top1, result.top1],
-            mode="lines",
-            line={"dash": "dash", "width": 1.5, "color": color.get(result.pooling, ink) if group == "pooling" else ink},
-            hovertemplate=f"{label}<extra>{result.source}</extra>",
+            uid=_uid(f"reference/{result.label}/{result.model}/{result.dataset}/{result.epochs}/{result.pooling}"),
+            name=result.label,
+            legendgroup=f"reference/{result.label}",
+            showlegend=result.label not in origins,
+            x=[1, 1 + (last - 1) * (position + 0.5) / len(found) * 0.6, last],
+            y=[result.top1] * 3,
+            mode="lines+text",
+            text=["", f"{result.top1:g}", ""],
+            textposition="top center",
+            textfont={"size": 11, "color": line_color},
+            line={"dash": "dash", "width": 1.5, "color": line_color},
+            hovertemplate=f"{result.label}: {result.pooling} {result.top1:g} %<extra>{result.source}</extra>",
         )
+        origins.add(result.label)
+    if found and last > 1:
+        figure.update_xaxes(range=[1, last])
 
 
 def _layout(metric: Metric, theme: Theme, revision: str) -> go.Layout:
     ink, grid, faint = _INK[theme]
-    axis = {"gridcolor": grid, "zerolinecolor": grid, "linecolor": faint, "ticks": "outside", "tickcolor": grid}
+    axis = {
+        "gridcolor": grid,
+        "zerolinecolor": grid,
+        "linecolor": faint,
+        "ticks": "outside",
+        "tickcolor": grid,
+        "automargin": True,
+    }
     return go.Layout(
         template="none",
         uirevision=revision,
@@ -149,10 +171,16 @@ def _layout(metric: Metric, theme: Theme, revision: str) -> go.Layout:
         margin={"l": 64, "r": 16, "t": 16, "b": 48},
         hovermode="closest",
         hoverlabel={"align": "left"},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "itemclick": "toggle"},
-        xaxis=axis | {"title": {"text": "Epoch"}, "tickformat": "d"},
-        yaxis=axis | {"title": {"text": metric.label}},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "font": {"size": 12}, "tracegroupgap": 0},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": faint, "activecolor": ink},
+        xaxis=axis | {"title": {"text": "Epoch", "font": {"size": 13}}, "tickformat": "d"},
+        yaxis=axis | {"title": {"text": metric.label, "font": {"size": 13}}},
     )
+
+
+def _uid(name: str) -> str:
+    """A trace's identity across updates; plotly.js puts it into CSS selectors."""
+    return re.sub(r"[^\w-]", "_", name)
 
 
 def _transparent(color: str, opacity: float) -> str:

@@ -101,7 +101,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = lr
         began = time.perf_counter()
-        train_loss, train_top1 = _train_epoch(model, optimizer, train_split, spec, epoch, should_stop, on_progress)
+        train_loss, train_top1 = train_epoch(model, optimizer, train_split, spec, epoch, should_stop, on_progress)
         trained = time.perf_counter()
         val_loss, val_top1, val_top5 = _validate(model, test_split, spec, should_stop)
         if not math.isfinite(train_loss) or not math.isfinite(val_loss):
@@ -140,7 +140,7 @@ def learning_rate(spec: RunSpec, epoch: int) -> float:
     return spec.lr * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def _train_epoch(
+def train_epoch(
     model: CompactTransformer,
     optimizer: torch.optim.Optimizer,
     split: Split,

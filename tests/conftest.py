@@ -12,6 +12,7 @@ import httpx2 as httpx
 import pytest
 import uvicorn
 from celery import Celery
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import RedisDsn
 
@@ -70,18 +71,26 @@ def client(settings: Settings, store: RunStore, queue: Celery) -> Iterator[TestC
         yield client
 
 
-@pytest.fixture
-def server(settings: Settings, store: RunStore, queue: Celery) -> Iterator[str]:
-    """The API on a port of its own, as users reach it, without pages and without workers; its address."""
-    port = free_port()
-    app = create_app(settings, store, queue, dashboard=None)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
+@contextmanager
+def serving(app: FastAPI, port: int) -> Iterator[str]:
+    """The application on a port, as users reach it; its address."""
+    config = uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_for(lambda: server.started, 20)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def server(settings: Settings, store: RunStore, queue: Celery) -> Iterator[str]:
+    """The API without pages and without workers, on a port of its own; its address."""
+    with serving(create_app(settings, store, queue, dashboard=None), free_port()) as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query, Response
 
@@ -10,6 +10,10 @@ from app.store import Run, State
 from cct.config import EpochRecord
 
 router = APIRouter(prefix="/runs", tags=["runs"])
+
+Sort = Literal[
+    "state", "epoch", "eta_seconds", "best_top1", "final_top1", "started_at", "model", "pooling", "dataset", "seed"
+]
 
 
 @router.post("", status_code=201, summary="Queue a run")
@@ -29,23 +33,35 @@ def create_run(
     return run
 
 
-@router.get("", summary="List runs, newest first")
+@router.get("", summary="List runs, newest first unless sorted")
 def list_runs(
     store: Store,
     state: Annotated[list[State], Query(description="Only runs in one of these states")] = [],  # noqa: B006
     experiment: Annotated[str | None, Query(description="Only runs of this experiment")] = None,
     text: Annotated[str, Query(description="Only runs whose id or a spec value contains this", max_length=200)] = "",
+    sort: Annotated[Sort | None, Query(description="Sort by this; runs that lack it come last")] = None,
+    descending: Annotated[bool, Query(description="Sort the largest first")] = False,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> RunList:
     runs = store.runs() if experiment is None else store.experiment_runs(experiment)[::-1]
     matching = [run for run in runs if (not state or run.state in state) and _contains(run, text.lower())]
+    if sort:
+        matching = _sorted(matching, sort, descending)
     return RunList(runs=matching[offset : offset + limit], total=len(matching))
 
 
 def _contains(run: Run, text: str) -> bool:
     spec = run.spec
     return not text or any(text in value.lower() for value in (run.id, spec.model, spec.pooling, spec.dataset))
+
+
+def _sorted(runs: list[Run], by: Sort, descending: bool) -> list[Run]:
+    def value(run: Run) -> Any:
+        return getattr(run if hasattr(run, by) else run.spec, by)
+
+    known = sorted((run for run in runs if value(run) is not None), key=value, reverse=descending)
+    return known + [run for run in runs if value(run) is None]
 
 
 @router.get("/{run_id}", summary="Read a run")

@@ -149,6 +149,8 @@ def test_runs_are_filtered_and_paged(client: TestClient) -> None:
     assert (page["total"], [run["id"] for run in page["runs"]]) == (5, [ids[3], ids[2]])
     assert [run["id"] for run in client.get("/runs?state=cancelled").json()["runs"]] == [ids[0]]
     assert client.get("/runs", params={"text": "cifar"}).json()["total"] == 0
+    by_seed = client.get("/runs?sort=seed&descending=true").json()["runs"]
+    assert [run["spec"]["seed"] for run in by_seed] == [4, 3, 2, 1, 0]
     assert client.get("/runs?limit=0").status_code == 422
 
 
@@ -200,11 +202,11 @@ def test_curves_show_seeds_mean_and_spread(client: TestClient, store: RunStore) 
     figure = client.get("/figures/curves", params={"experiment": experiment["id"]}).json()
     traces = {trace["uid"]: trace for trace in figure["data"]}
     assert len(traces) == len(figure["data"]) == 4 + 2 * 2
-    mean = traces["mean/seqpool"]
+    mean = traces["mean_seqpool"]
     assert (mean["x"], mean["y"]) == ([1, 2], [51.0, 82.0])
     assert mean["customdata"] == [[pytest.approx(2**0.5), 2], [pytest.approx(8**0.5), 2]]
-    assert traces["mean/mean"]["customdata"][1] == [0.0, 1], "only one seed has reached epoch 2"
-    assert mean["line"]["color"] != traces["mean/mean"]["line"]["color"]
+    assert traces["mean_mean"]["customdata"][1] == [0.0, 1], "only one seed has reached epoch 2"
+    assert mean["line"]["color"] != traces["mean_mean"]["line"]["color"]
     assert figure["layout"]["uirevision"] == "val_top1/pooling"
     refused = client.get("/figures/curves", params={"experiment": experiment["id"], "metric": "accuracy"})
     assert refused.status_code == 422
@@ -215,9 +217,9 @@ def test_published_results_appear_where_they_are_comparable(client: TestClient) 
     comparable = client.post("/runs", json={}).json()["id"]
     other = client.post("/runs", json={"epochs": 100}).json()["id"]
     figure = client.get("/figures/curves", params={"run": comparable}).json()
-    named = [trace["name"] for trace in figure["data"]]
-    assert "historic experiment: seqpool_softmax_batch 84.56 %" in named
-    assert "published: seqpool 89.17 %" in named
+    lines = {(trace["name"], trace["y"][0]) for trace in figure["data"]}
+    historic = {("historic experiment", top1) for top1 in (84.56, 86.99, 88.34)}
+    assert lines == {*historic, ("published", 89.17)}
     assert client.get("/figures/curves", params={"run": other}).json()["data"] == []
     references = client.get("/comparison", params={"run": [comparable, other]}).json()["references"]
     assert sorted(reference["top1"] for reference in references) == [84.56, 86.99, 88.34, 89.17]

@@ -1,6 +1,6 @@
 import createClient from "openapi-fetch";
 
-import type { components, paths } from "./schema";
+import type { components, operations, paths } from "./schema";
 
 type Schemas = components["schemas"];
 export type Catalog = Schemas["Catalog"];
@@ -10,6 +10,7 @@ export type EpochEvent = { run_id: string; experiment_id: string | null; record:
 export type Figure = Schemas["Figure"];
 export type Problem = Schemas["Problem"];
 export type Run = Schemas["Run"];
+export type RunSort = NonNullable<NonNullable<operations["list_runs_runs_get"]["parameters"]["query"]>["sort"]>;
 export type RunList = Schemas["RunList"];
 export type State = Schemas["State"];
 export type Stat = Schemas["Stat"];

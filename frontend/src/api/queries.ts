@@ -1,11 +1,19 @@
 import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 
-import { api, body, type State } from "./client";
+import { api, body, type RunSort, type State } from "./client";
 
 /** The runs that a comparison or a figure is about: all of an experiment, or a hand-picked set. */
 export type Selection = { experiment: string } | { run: string[] };
 
-export type RunFilter = { state?: State[]; experiment?: string; text?: string; limit?: number; offset?: number };
+export type RunFilter = {
+  state?: State[];
+  experiment?: string;
+  text?: string;
+  sort?: RunSort;
+  descending?: boolean;
+  limit?: number;
+  offset?: number;
+};
 
 export type CurvesQuery = Selection & { metric: string; group: string; theme: "light" | "dark" };
 

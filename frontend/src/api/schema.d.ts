@@ -11,7 +11,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List runs, newest first */
+        /** List runs, newest first unless sorted */
         get: operations["list_runs_runs_get"];
         put?: never;
         /**
@@ -974,6 +974,10 @@ export interface operations {
                 experiment?: string | null;
                 /** @description Only runs whose id or a spec value contains this */
                 text?: string;
+                /** @description Sort by this; runs that lack it come last */
+                sort?: ("state" | "epoch" | "eta_seconds" | "best_top1" | "final_top1" | "started_at" | "model" | "pooling" | "dataset" | "seed") | null;
+                /** @description Sort the largest first */
+                descending?: boolean;
                 offset?: number;
                 limit?: number;
             };

@@ -2,11 +2,8 @@ import { Anchor, Checkbox, Table, Text, UnstyledButton, VisuallyHidden } from "@
 import { IconArrowDown, IconArrowsSort, IconArrowUp } from "@tabler/icons-react";
 import {
   createColumnHelper,
-  createSortedRowModel,
   rowSelectionFeature,
   rowSortingFeature,
-  sortFn_alphanumeric,
-  sortFn_basic,
   tableFeatures,
   useTable,
   type RowSelectionState,
@@ -18,14 +15,8 @@ import type { Run } from "../api/client";
 import { duration, moment, percent } from "../format";
 import { CancelButton } from "./CancelButton";
 import { PoolingWithBadge, RunProgress, StateLabel } from "./RunFacts";
-import { useUrlParam } from "./urlState";
 
-const features = tableFeatures({
-  rowSelectionFeature,
-  rowSortingFeature,
-  sortedRowModel: createSortedRowModel(),
-  sortFns: { alphanumeric: sortFn_alphanumeric, basic: sortFn_basic },
-});
+const features = tableFeatures({ rowSelectionFeature, rowSortingFeature });
 
 const column = createColumnHelper<typeof features, Run>();
 const NUMERIC = new Set(["seed", "eta_seconds", "best_top1", "final_top1", "started_at"]);
@@ -75,25 +66,21 @@ const columns = column.columns([
   column.accessor((run) => run.eta_seconds ?? undefined, {
     id: "eta_seconds",
     header: "ETA",
-    sortUndefined: "last",
     cell: ({ getValue }) => duration(getValue()),
   }),
   column.accessor((run) => run.best_top1 ?? undefined, {
     id: "best_top1",
     header: "Best top-1",
-    sortUndefined: "last",
     cell: ({ getValue }) => percent(getValue()),
   }),
   column.accessor((run) => run.final_top1 ?? undefined, {
     id: "final_top1",
     header: "Final top-1",
-    sortUndefined: "last",
     cell: ({ getValue }) => percent(getValue()),
   }),
   column.accessor((run) => run.started_at ?? undefined, {
     id: "started_at",
     header: "Started",
-    sortUndefined: "last",
     cell: ({ getValue }) => (getValue() ? moment(getValue()!) : "–"),
   }),
   column.display({
@@ -109,11 +96,12 @@ type Props = {
   runs: Run[];
   selected: RowSelectionState;
   onSelect: (update: RowSelectionState | ((now: RowSelectionState) => RowSelectionState)) => void;
+  sorting: SortingState;
+  onSort: (sorting: SortingState) => void;
 };
 
-export function RunsTable({ runs, selected, onSelect }: Props) {
-  const [sort, setSort] = useUrlParam("sort");
-  const sorting: SortingState = sort ? [{ id: sort.replace(/^-/, ""), desc: sort.startsWith("-") }] : [];
+/** One page of runs, in the order in which the server sent them. */
+export function RunsTable({ runs, selected, onSelect, sorting, onSort }: Props) {
   const table = useTable({
     features,
     columns,
@@ -121,10 +109,8 @@ export function RunsTable({ runs, selected, onSelect }: Props) {
     getRowId: (run) => run.id,
     state: { sorting, rowSelection: selected },
     onRowSelectionChange: onSelect,
-    onSortingChange: (update) => {
-      const [by] = typeof update === "function" ? update(sorting) : update;
-      setSort(by ? `${by.desc ? "-" : ""}${by.id}` : null);
-    },
+    onSortingChange: (update) => onSort(typeof update === "function" ? update(sorting) : update),
+    manualSorting: true,
   });
 
   return (

@@ -19,7 +19,7 @@ import type { RowSelectionState } from "@tanstack/react-table";
 import { useState } from "react";
 import { Link, useNavigate } from "react-router";
 
-import { api, body, STATES, type State } from "../api/client";
+import { api, body, STATES, type RunSort, type State } from "../api/client";
 import { catalogQuery, experimentsQuery, runsQuery } from "../api/queries";
 import { ErrorAlert } from "../components/ErrorAlert";
 import { ExperimentList } from "../components/ExperimentList";
@@ -100,13 +100,17 @@ function EmptyBoard() {
 function Runs() {
   const [states, setStates] = useUrlParam("state", "page");
   const [text, setText] = useUrlParam("text", "page");
+  const [sort, setSort] = useUrlParam("sort", "page");
   const [page, setPage] = useUrlParam("page");
   const [selected, setSelected] = useState<RowSelectionState>({});
   const number = Number(page ?? 1);
+  const sorting = sort ? [{ id: sort.replace(/^-/, ""), desc: sort.startsWith("-") }] : [];
   const { data: list, error } = useQuery(
     runsQuery({
       state: states ? (states.split(" ") as State[]) : undefined,
       text: text ?? undefined,
+      sort: sorting[0]?.id as RunSort | undefined,
+      descending: sorting[0]?.desc,
       limit: PAGE_SIZE,
       offset: (number - 1) * PAGE_SIZE,
     }),
@@ -153,7 +157,19 @@ function Runs() {
         </Group>
       </Group>
       {error && <ErrorAlert title="No runs" message={error.message} />}
-      <Paper>{list ? <RunsTable runs={list.runs} selected={selected} onSelect={setSelected} /> : <Skeleton h={300} />}</Paper>
+      <Paper>
+        {list ? (
+          <RunsTable
+            runs={list.runs}
+            selected={selected}
+            onSelect={setSelected}
+            sorting={sorting}
+            onSort={([by]) => setSort(by ? `${by.desc ? "-" : ""}${by.id}` : null)}
+          />
+        ) : (
+          <Skeleton h={300} />
+        )}
+      </Paper>
       {pages > 1 && (
         <Group justify="center" mt="md">
           <Pagination
