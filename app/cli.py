@@ -202,7 +202,9 @@ def _run_demo(client: httpx.Client) -> None:
     experiments = _ask(client, "GET", "/experiments")["experiments"]
     unfinished = [e for e in experiments if e["name"] == request["name"] and e["queued"] + e["running"]]
     experiment = unfinished[0] if unfinished else _ask(client, "POST", "/experiments", request)
-    console.print(f"Watch it live: [bold]{client.base_url}board/experiments/{experiment['id']}[/bold]")
+    console.print(
+        f"Watch it live: [bold]{str(client.base_url).rstrip('/')}/board/experiments/{experiment['id']}[/bold]"
+    )
     with Live(console=console, refresh_per_second=4) as live:
         while experiment["queued"] + experiment["running"]:
             found = _ask(client, "GET", f"/runs?limit=1000&experiment={experiment['id']}")["runs"]
@@ -214,14 +216,15 @@ def _run_demo(client: httpx.Client) -> None:
 
 
 def _runs_table(found: list[dict[str, Any]]) -> Table:
-    table = Table("run", "pooling", "dataset", "seed", "state", "epoch", "left", "best", "final", box=None)
+    table = Table("run", "pooling", "seed", "state", "epoch", "left", "best", "final", box=None, caption=MIXES)
+    for column in table.columns:
+        column.no_wrap = column.header != "state"
     for run in found:
         within = f" +{100 * run['step'] // run['steps']} %" if run["steps"] else ""
         eta = f"{run['eta_seconds']:.0f} s" if run["eta_seconds"] is not None else ""
         table.add_row(
             run["id"],
-            run["spec"]["pooling"] + (" (mixes the batch)" if run["mixes_batch"] else ""),
-            run["spec"]["dataset"],
+            run["spec"]["pooling"] + (" *" if run["mixes_batch"] else ""),
             str(run["spec"]["seed"]),
             run["state"] + (f": {run['error']}" if run["error"] else ""),
             f"{run['epoch']}/{run['spec']['epochs']}{within}",
@@ -238,7 +241,7 @@ def _comparison_table(comparison: dict[str, Any]) -> Table:
     )
     for row in comparison["variants"]:
         table.add_row(
-            row["variant"] + (" (mixes the batch)" if row["mixes_batch"] else ""),
+            row["variant"] + (" *" if row["mixes_batch"] else ""),
             str(row["seeds"]),
             _stat(row["best"], " %"),
             _stat(row["final"], " %"),
@@ -252,6 +255,9 @@ def _comparison_table(comparison: dict[str, Any]) -> Table:
             f"{reference['label']}: {reference['model']}, {reference['pooling']}", "", "", _percent(reference["top1"])
         )
     return table
+
+
+MIXES = "* mixes the batch: an image's output depends on its batch-mates"
 
 
 def _percent(value: float | None) -> str:

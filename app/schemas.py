@@ -53,12 +53,11 @@ DEMO: dict[str, Any] = {
     "spec": {
         "model": "cct_2_3x2_32",
         "dataset": "digits",
-        "epochs": 6,
-        "batch_size": 64,
+        "epochs": 3,
+        "batch_size": 32,
         "lr": 0.002,
         "warmup_epochs": 1,
         "augmentation": "none",
-        "precision": "auto",
     },
     "axes": {"pooling": ["seqpool", "seqpool_softmax_tokens", "seqpool_softmax_batch"], "seed": [0, 1, 2]},
 }

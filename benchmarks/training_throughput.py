@@ -1,8 +1,8 @@
 """Training images per second: our loop beside vit-pytorch's CCT fed by a per-image PIL pipeline, alternating.
 
 Both train CCT-2/3x2 by the reference recipe (batch 128, AutoAugment, crop, flip, AdamW, label smoothing) on the same
-Fashion-MNIST images, forward, backward and update included, validation excluded. Target: ours is at least twice as
-fast on a GPU and not slower on a CPU. Needs `pip install vit-pytorch`, and the dataset (Debian: dataset-fashion-mnist).
+Fashion-MNIST images, forward, backward and update included, validation excluded.
+Needs `pip install vit-pytorch` and the dataset (Debian: dataset-fashion-mnist).
 
 Run: `python benchmarks/training_throughput.py [--data FOLDER] [--rounds 7] [--images 2560] [--precision fp32]`.
 """
@@ -139,9 +139,8 @@ def main() -> None:
         f"{options.rounds} rounds of {options.images} images; data loader with {options.workers} workers"
     )
     for name, measured in rates.items():
-        print(
-            f"{name:12} {statistics.median(measured):8.0f} images/s (median; {min(measured):.0f} to {max(measured):.0f})"
-        )
+        spread = f"{min(measured):.0f} to {max(measured):.0f}"
+        print(f"{name:12} {statistics.median(measured):8.0f} images/s (median; {spread})")
     ratios = [ours / theirs for ours, theirs in zip(rates["cct"], rates["vit-pytorch"], strict=True)]
     print(f"ratio        {statistics.median(ratios):8.2f} (median of rounds; {min(ratios):.2f} to {max(ratios):.2f})")
 

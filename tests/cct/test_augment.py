@@ -4,7 +4,7 @@ from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
 from torchvision.transforms.autoaugment import _apply_op
 
-from cct.augment import OPERATIONS, POLICIES, SIGNED, augment, autoaugment, magnitude, random_crop
+from cct.augment import OPERATIONS, POLICIES, SIGNED, augment, autoaugment, draw_operations, magnitude, random_crop
 from cct.data import load
 
 
@@ -38,6 +38,21 @@ def test_the_policies_are_the_25_of_cifar10() -> None:
     assert AutoAugment(AutoAugmentPolicy.CIFAR10).policies == POLICIES
 
 
+def test_operations_are_drawn_as_often_as_the_policy_says() -> None:
+    count = 100_000
+    for position, drawn in enumerate(draw_operations(count, 32, torch.Generator().manual_seed(0))):
+        expected: dict[tuple[str, float], float] = {}
+        for sub_policy in POLICIES:
+            name, probability, level = sub_policy[position]
+            for sign in (1, -1) if name in SIGNED else (1, 1):
+                group = (name, sign * magnitude(name, level, 32))
+                expected[group] = expected.get(group, 0) + probability / len(POLICIES) / 2
+        images = torch.cat(list(drawn.values()))
+        assert len(torch.unique(images)) == len(images), "an image draws at most one operation at a time"
+        for group, share in expected.items():
+            assert len(drawn.get(group, [])) / count == pytest.approx(share, abs=5 * (share / count) ** 0.5)
+
+
 def test_each_image_draws_its_own_sub_policy(images: Tensor) -> None:
     """In sub-policies 1 and 22 the one visible operation of a flat image is Invert; elsewhere Solarize may follow."""
     count = 20_000
@@ -58,7 +73,7 @@ def test_crops_shift_by_up_to_the_padding() -> None:
     cropped = random_crop(index, 4, torch.Generator().manual_seed(0))
     centre = cropped[:, 0, 16, 16] - 1
     rows, columns = centre // 32 - 16, centre % 32 - 16
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (-4, 4, -4, 4)
+    assert [x.item() for x in (rows.min(), rows.max(), columns.min(), columns.max())] == [-4, 4, -4, 4]
     assert len(torch.unique(rows * 100 + columns)) == 81
     assert cropped.shape == index.shape
 
