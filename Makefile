@@ -20,7 +20,7 @@ check: .venv/installed frontend/node_modules ## linters, type checkers, generate
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/cctboard openapi | cmp - frontend/openapi.json || { echo "run: make types"; exit 1; }
+	$(BIN)/cctboard openapi | diff -q - frontend/openapi.json >/dev/null || { echo "frontend/openapi.json is out of date; run: make types"; exit 1; }
 	$(NPM) run check
 
 format: .venv/installed

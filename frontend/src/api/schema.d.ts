@@ -449,12 +449,11 @@ export interface components {
          *       "name": "Softmax in the pooling step (demo on digits)",
          *       "spec": {
          *         "augmentation": "none",
-         *         "batch_size": 64,
+         *         "batch_size": 32,
          *         "dataset": "digits",
-         *         "epochs": 6,
+         *         "epochs": 3,
          *         "lr": 0.002,
          *         "model": "cct_2_3x2_32",
-         *         "precision": "auto",
          *         "warmup_epochs": 1
          *       }
          *     }
