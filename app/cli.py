@@ -181,7 +181,8 @@ def _run_board(data: Path | None, port: int, workers: int, then: Callable[[httpx
 
     settings = Settings()
     redis_url = str(settings.redis_url) if "redis_url" in settings.model_fields_set else None
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs begin with it ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         with running(data or settings.data, "127.0.0.1", port, workers, redis_url) as services:
             console.print(f"CCT Board is up: [bold]http://localhost:{port}[/bold]  (Ctrl-C stops it)")
