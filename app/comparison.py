@@ -8,8 +8,8 @@ from importlib.resources import files
 from typing import Any
 
 from app.errors import Invalid
+from app.rows import Run, State
 from app.statistics import Stat, paired_difference, stat
-from app.store import Run, State
 from cct.catalog import poolings
 from cct.config import RunSpec
 

@@ -7,7 +7,8 @@ from fastapi import Depends, Query, Request
 
 from app.errors import Invalid
 from app.events import EventHub
-from app.store import Run, RunStore
+from app.rows import Run
+from app.store import RunStore
 
 
 def _store(request: Request) -> RunStore:

@@ -20,11 +20,11 @@ class NotFound(BoardError):
         super().__init__(f"there is no {kind} {name!r}")
 
 
-class AlreadyFinished(BoardError):
-    """What was asked for needs an unfinished run."""
+class Conflict(BoardError):
+    """What was asked for does not fit the present state; `str(error)` names that state."""
 
     status = 409
-    title = "Already finished"
+    title = "Conflict"
 
 
 class Invalid(BoardError):

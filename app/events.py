@@ -12,9 +12,10 @@ import redis.asyncio
 from fastapi.concurrency import run_in_threadpool
 from redis.exceptions import RedisError
 
+from app.rows import Experiment, Run
 from app.schemas import WorkerList
 from app.settings import Settings
-from app.store import Experiment, Run, RunStore
+from app.store import RunStore
 
 WORKERS_EVERY_SECONDS = 2.0
 BACKLOG = 1_000

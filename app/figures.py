@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from app.comparison import colors, group_runs, matching_references
 from app.errors import Invalid
-from app.store import Run
+from app.rows import Run
 from cct.config import EpochRecord
 
 Theme = Literal["light", "dark"]

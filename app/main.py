@@ -20,6 +20,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from app.errors import BoardError, Invalid, problem_response
 from app.events import EventHub
 from app.routes import catalog, events, experiments, figures, runs, workers
+from app.routes import queue as queue_routes
 from app.schemas import Problem, RunRequest
 from app.security import MAX_BODY_BYTES, GuardMiddleware
 from app.settings import Settings
@@ -45,7 +46,7 @@ def create_app(settings: Settings, store: RunStore, queue: Celery, dashboard: Pa
     )
     app.state.store, app.state.queue, app.state.hub = store, queue, hub
     api = APIRouter(max_body_size=MAX_BODY_BYTES)
-    for module in (runs, experiments, figures, events, workers, catalog):
+    for module in (runs, experiments, queue_routes, figures, events, workers, catalog):
         api.include_router(module.router)
     app.include_router(api)
     if dashboard is not None:

@@ -45,7 +45,7 @@ def wake_workers(queue: Celery, runs: int) -> None:
 def resend_lost_messages(store: RunStore, queue: Celery) -> int:
     """Sends messages for runs that are queued while the broker holds none; returns how many."""
     waiting = store.queued()
-    if not waiting or store.redis.llen(QUEUE):
+    if not waiting or store.paused() or store.redis.llen(QUEUE):
         return 0
     wake_workers(queue, waiting)
     return waiting

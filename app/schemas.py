@@ -4,14 +4,14 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from app.comparison import PALETTE
 from app.errors import Invalid
 from app.figures import METRICS
-from app.store import Experiment, LogLine, Run, Worker
+from app.rows import Experiment, HistoryEntry, LogLine, Run, Worker
 from cct.catalog import poolings
 from cct.config import DATASETS, MODELS, RunSpec, SpecError
 
@@ -32,11 +32,59 @@ def _spec_model() -> type[Request]:
         kind = Literal[choices] if choices else field.type
         strict = None if choices else True
         declared[field.name] = (kind, Field(default=field.default, strict=strict, **limits))
-    return create_model("RunRequest", __base__=Request, __doc__=RunSpec.__doc__, **declared)
+    return create_model("SpecRequest", __base__=Request, __doc__=RunSpec.__doc__, **declared)
 
 
-RunRequest = _spec_model()
-"""Body of `POST /runs`: any subset of the fields of `RunSpec`."""
+SpecRequest = _spec_model()
+"""Any subset of the fields of `RunSpec`."""
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Priority = Annotated[int, Field(strict=True, ge=-100, le=100, description="Higher is trained earlier")]
+Note = Annotated[str, Field(max_length=10_000)]
+Tag = Annotated[str, Field(min_length=1, max_length=50)]
+
+
+class RunRequest(SpecRequest):  # type: ignore[valid-type, misc]
+    """Body of `POST /runs`: the fields of a spec, and how the queue treats the run."""
+
+    priority: Priority = 0
+
+
+class RunEdit(Request):
+    """What can be changed of a run at any time; fields that are left out stay as they are."""
+
+    priority: Priority | None = None
+    note: Note | None = None
+    tags: Annotated[list[Tag], Field(max_length=20)] | None = None
+
+
+class ExperimentEdit(Request):
+    """What can be changed of an experiment; the priority is that of its unfinished runs."""
+
+    name: Name | None = None
+    priority: Priority | None = None
+    note: Note | None = None
+
+
+class MoreRuns(Request):
+    """Runs to add to an experiment: those it lacks of the product of its axes, after these have grown."""
+
+    axes: dict[str, list[Any]] = {}
+    """Values to add to the axes."""
+    seeds: int = Field(default=0, ge=0, le=100, strict=True)
+    """How many new seeds to add."""
+
+    def extend(self, experiment: Experiment) -> "ExperimentRequest":
+        """The request that describes the grown experiment."""
+        spec, axes = dict(experiment.spec), {name: list(values) for name, values in experiment.axes.items()}
+        for name, values in self.axes.items():
+            known = axes.setdefault(name, [spec.pop(name)] if name in spec else [])
+            known += [value for value in values if value not in known]
+        if self.seeds:
+            seeds = axes.setdefault("seed", [spec.pop("seed", RunSpec().seed)])
+            seeds += range(max(seeds) + 1, max(seeds) + 1 + self.seeds)
+        return ExperimentRequest(name=experiment.name, spec=spec, axes=axes)
+
 
 EXAMPLES: dict[str, Any] = {
     "one run": {
@@ -68,11 +116,12 @@ class ExperimentRequest(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [DEMO]})
 
-    name: str = Field(default="Experiment", min_length=1, max_length=200)
+    name: Name = "Experiment"
     spec: dict[str, Any] = {}
     """The fields that all runs share; what is left out has its default."""
     axes: dict[str, list[Any]] = Field(default={}, max_length=len(fields(RunSpec)))
     """Values per field. Seeds vary slowest, so that every variant has its first seed before any has its second."""
+    priority: Priority = 0
 
     def specs(self) -> list[RunSpec]:
         """One spec per combination of the axes' values. Raises `Invalid`, or pydantic's `ValidationError`."""
@@ -95,7 +144,7 @@ class ExperimentRequest(Request):
 
 def parse_spec(given: dict[str, Any]) -> RunSpec:
     """The checked spec. Raises pydantic's `ValidationError` or `Invalid`, which name the field."""
-    request = RunRequest.model_validate(given)
+    request = SpecRequest.model_validate(given)
     try:
         return RunSpec(**request.model_dump())
     except SpecError as error:
@@ -117,6 +166,21 @@ class WorkerList(BaseModel):
 
 class Log(BaseModel):
     lines: Sequence[LogLine]
+
+
+class History(BaseModel):
+    entries: Sequence[HistoryEntry]
+
+
+class QueueEntry(BaseModel):
+    run_id: str
+    position: int = Field(description="1 is next")
+    starts_in_seconds: float | None = Field(description="Expected time until a worker is free; null when unknown")
+
+
+class QueueState(BaseModel):
+    paused: bool
+    entries: Sequence[QueueEntry]
 
 
 class ModelEntry(BaseModel):
@@ -171,7 +235,7 @@ def catalog(version: str) -> Catalog:
         ],
         datasets=[DatasetEntry(name=name, **_pick(DatasetEntry, asdict(info))) for name, info in DATASETS.items()],
         metrics=[MetricEntry(name=metric.name, label=metric.label) for metric in METRICS.values()],
-        spec_schema=RunRequest.model_json_schema(),
+        spec_schema=SpecRequest.model_json_schema(),
         demo=ExperimentRequest.model_validate(DEMO),
         version=version,
     )

@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     """How long a worker may be silent before its run goes back to the queue."""
     stop_grace_seconds: Annotated[float, Field(ge=1, le=120)] = 8
     """How long a trainer may take to stop before it is killed."""
+    stall_seconds: Annotated[float, Field(ge=5)] = 1_800
+    """How long a trainer may make no step and print nothing before it is killed."""
     events_kept: Annotated[int, Field(ge=1_000, le=1_000_000)] = 20_000
     """Events that a page can miss and still continue from its last id."""
 

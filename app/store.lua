@@ -45,39 +45,96 @@ local function emit_experiment(experiment)
   end
 end
 
--- Moves a run along an allowed transition; the experiment's counters follow.
+local function emit_queue()
+  emit("queue", string.format('{"paused":%s}', redis.call("EXISTS", key("paused")) == 1 and "true" or "false"))
+end
+
+-- The run's time line: what happened, and why or by which worker.
+local function remember(id, what, detail)
+  redis.call("XADD", key("run", id, "history"), "MAXLEN", "~", 1000, "*", "what", what, "detail", detail or "")
+end
+
+-- The queue is sorted by priority, then fairly between experiments, then by arrival. Fair means start-time fair
+-- queueing: each experiment's runs carry ascending tags, a newcomer's begin at the tag that is being served (the clock),
+-- so experiments take turns. The member begins with the order of arrival, by which Redis sorts equal scores.
+local function queue_member(id)
+  return string.format("%016d:%s", run_field(id, "order"), id)
+end
+
+local function enqueue(id, returning)
+  local priority = run_field(id, "priority") or "0"
+  local share = priority .. "/" .. (run_field(id, "experiment_id") or "")
+  local clock = tonumber(redis.call("HGET", key("shares"), priority) or "0")
+  local tag = clock
+  if not returning then
+    tag = math.max(clock, tonumber(redis.call("HGET", key("shares"), share) or "0")) + 1
+    redis.call("HSET", key("shares"), share, tag)
+  end
+  set(id, "tag", tag)
+  redis.call("ZADD", key("queued"), -tonumber(priority) * 1e9 + tag, queue_member(id))
+end
+
+local function experiment_of(id)
+  local experiment = run_field(id, "experiment_id")
+  return experiment, experiment and key("experiment", experiment)
+end
+
+-- Epochs of the run that its experiment counts on: runs that ended early will never reach the rest.
+local function epochs_expected(id, state)
+  local ended_early = state == "failed" or state == "cancelled"
+  return tonumber(run_field(id, ended_early and "epoch" or "epochs"))
+end
+
+-- Moves a run along an allowed transition; queue, lease, time line and the experiment's counters follow.
 local allowed = {
   queued = { running = true, cancelled = true },
   running = { queued = true, completed = true, failed = true, cancelled = true },
+  failed = { queued = true },
+  cancelled = { queued = true },
 }
-local function move(id, to)
+local function move(id, to, what, detail)
   local from = run_field(id, "state")
   assert(allowed[from] and allowed[from][to], "a run cannot go from " .. from .. " to " .. to)
   set(id, "state", to)
   if from == "queued" then
-    redis.call("ZREM", key("queued"), id)
-  else
+    redis.call("ZREM", key("queued"), queue_member(id))
+  elseif from == "running" then
     redis.call("ZREM", key("leases"), id)
     redis.call("HDEL", key("run", id), "token", "worker", "step", "steps", "epoch_seconds", "cancelling")
     redis.call("DEL", key("run", id, "control"))
   end
   if to == "queued" then
-    redis.call("ZADD", key("queued"), run_field(id, "order"), id)
+    enqueue(id, from == "running")
   elseif to ~= "running" then
     set(id, "finished_at", now())
   end
-  local experiment = run_field(id, "experiment_id")
+  remember(id, what or to, detail)
+  local experiment, ekey = experiment_of(id)
   if experiment then
-    local ekey = key("experiment", experiment)
     redis.call("HINCRBY", ekey, from, -1)
     redis.call("HINCRBY", ekey, to, 1)
-    if to == "failed" or to == "cancelled" then
-      local left = tonumber(run_field(id, "epochs")) - tonumber(run_field(id, "epoch"))
-      redis.call("HINCRBY", ekey, "epochs_total", -left)
-    end
+    redis.call("HINCRBY", ekey, "epochs_total", epochs_expected(id, to) - epochs_expected(id, from))
   end
   emit_run(id)
   emit_experiment(experiment)
+end
+
+-- A run whose worker or trainer vanished: back to the queue, or failed after too many losses without a finished epoch.
+local function lose(id, max_losses, why)
+  local losses = redis.call("HINCRBY", key("run", id), "losses", 1)
+  if run_field(id, "cancelling") then
+    move(id, "cancelled")
+  elseif losses >= tonumber(max_losses) then
+    local said = {}
+    for _, entry in ipairs(redis.call("XREVRANGE", key("run", id, "log"), "+", "-", "COUNT", 5)) do
+      table.insert(said, 1, entry[2][2])
+    end
+    local last = #said > 0 and "; it last printed: " .. table.concat(said, " / ") or ""
+    set(id, "error", "lost " .. losses .. " times without finishing an epoch, the last time because " .. why .. last)
+    move(id, "failed", "failed", why)
+  else
+    move(id, "queued", "lost", why)
+  end
 end
 
 local function holds(id, token)
@@ -86,44 +143,71 @@ end
 
 local operations = {}
 
--- id, then field/value pairs; joins its experiment's set and counters.
-function operations.create_run(id, ...)
-  local order = redis.call("INCR", key("order"))
-  set(id, "id", id, "state", "queued", "order", order, "created_at", now(), ...)
-  redis.call("ZADD", key("runs"), order, id)
-  redis.call("ZADD", key("queued"), order, id)
-  local experiment = run_field(id, "experiment_id")
-  if experiment then
-    redis.call("ZADD", key("experiment", experiment, "runs"), order, id)
-    redis.call("HINCRBY", key("experiment", experiment), "queued", 1)
-    redis.call("HINCRBY", key("experiment", experiment), "epochs_total", run_field(id, "epochs"))
+-- What to create, as JSON: runs (id and fields), and where given an experiment (id and fields, or the id alone of one
+-- that exists) and an idempotency key with the fingerprint of its request.
+-- -> "created" and the new ids; "repeated" and the ids of the first time; "conflict" if the request is another.
+function operations.create(payload)
+  local given = cjson.decode(payload)
+  local once = given.once and key("once", given.once.key)
+  if once then
+    local first = redis.call("HMGET", once, "fingerprint", "ids")
+    if first[1] then
+      return first[1] == given.once.fingerprint and { "repeated", unpack(cjson.decode(first[2])) } or { "conflict" }
+    end
   end
-  emit_run(id)
-  return id
-end
-
-function operations.create_experiment(id, ...)
-  redis.call("HSET", key("experiment", id), "id", id, "created_at", now(), ...)
-  redis.call("ZADD", key("experiments"), redis.call("INCR", key("order")), id)
-  return id
-end
-
-function operations.announce_experiment(id)
-  emit_experiment(id)
-  return id
+  local experiment = given.experiment and given.experiment.id
+  local ekey = experiment and key("experiment", experiment)
+  local ids = { experiment }
+  for _, run in ipairs(experiment and {} or given.runs) do
+    table.insert(ids, run.id)
+  end
+  if given.runs[1] and redis.call("EXISTS", key("run", given.runs[1].id)) == 1 then
+    return { "created", unpack(ids) } -- the client repeats a command whose reply it lost
+  end
+  if experiment and given.experiment.fields then
+    redis.call("HSET", ekey, "id", experiment, "created_at", now(), unpack(given.experiment.fields))
+    redis.call("ZADD", key("experiments"), redis.call("INCR", key("order")), experiment)
+  elseif experiment and redis.call("EXISTS", ekey) == 0 then
+    return { "gone" }
+  end
+  for _, run in ipairs(given.runs) do
+    local id, order = run.id, redis.call("INCR", key("order"))
+    set(id, "id", id, "state", "queued", "order", order, "created_at", now(), "epoch", 0, unpack(run.fields))
+    redis.call("ZADD", key("runs"), order, id)
+    if experiment then
+      set(id, "experiment_id", experiment)
+      redis.call("ZADD", key("experiment", experiment, "runs"), order, id)
+      redis.call("HINCRBY", ekey, "queued", 1)
+      redis.call("HINCRBY", ekey, "epochs_total", run_field(id, "epochs"))
+    end
+    enqueue(id, false)
+    remember(id, "queued")
+    emit_run(id)
+  end
+  emit_experiment(experiment)
+  if once then
+    redis.call("HSET", once, "fingerprint", given.once.fingerprint, "ids", cjson.encode(ids))
+    redis.call("PEXPIRE", once, given.once.kept_ms)
+  end
+  return { "created", unpack(ids) }
 end
 
 -- worker, token, lease in ms -> the id of the run that the worker may now train, or false.
 function operations.claim(worker, token, lease)
-  local id = redis.call("ZRANGE", key("queued"), 0, 0)[1]
-  if not id then
+  local member = redis.call("ZRANGE", key("queued"), 0, 0)[1]
+  if not member or redis.call("EXISTS", key("paused")) == 1 then
     return false
   end
+  local id = string.match(member, ":(.+)")
+  redis.call("HSET", key("shares"), run_field(id, "priority") or "0", run_field(id, "tag"))
   redis.call("HINCRBY", key("run", id), "attempt", 1)
   redis.call("HSETNX", key("run", id), "started_at", now())
   set(id, "token", token, "worker", worker)
-  move(id, "running")
+  move(id, "running", run_field(id, "epoch") == "0" and "started" or "resumed", worker)
   redis.call("ZADD", key("leases"), now() + tonumber(lease), id)
+  if redis.call("EXISTS", key("queued")) == 0 then
+    redis.call("DEL", key("shares"))
+  end
   return id
 end
 
@@ -187,7 +271,16 @@ function operations.release(id, token, state, error)
   if state == "queued" and run_field(id, "cancelling") then
     state = "cancelled"
   end
-  move(id, state)
+  move(id, state, state == "queued" and "handed back" or state, error)
+  return "released"
+end
+
+-- The trainer crashed; why: what is known of it.
+function operations.lose(id, token, max_losses, why)
+  if not holds(id, token) then
+    return "stale"
+  end
+  lose(id, max_losses, why)
   return "released"
 end
 
@@ -207,21 +300,106 @@ function operations.cancel(id)
   return "cancelled"
 end
 
--- Runs whose worker fell silent: back to the queue, or failed after too many losses without a finished epoch.
-function operations.expire_leases(max_losses)
-  local lost = redis.call("ZRANGEBYSCORE", key("leases"), "-inf", now())
-  for _, id in ipairs(lost) do
-    local losses = redis.call("HINCRBY", key("run", id), "losses", 1)
-    if run_field(id, "cancelling") then
-      move(id, "cancelled")
-    elseif losses >= tonumber(max_losses) then
-      set(id, "error", "its worker was lost " .. losses .. " times without finishing an epoch")
-      move(id, "failed")
-    else
-      move(id, "queued")
+-- Takes the runs of silent workers from them. Workers sweep every few seconds, so a long gap since the last sweep means
+-- that the database was away, and with it the chance to renew: that time does not count.
+function operations.expire_leases(max_losses, longest_gap)
+  local time = now()
+  local gap = time - tonumber(redis.call("GET", key("swept_at")) or time)
+  redis.call("SET", key("swept_at"), time)
+  if gap > tonumber(longest_gap) then
+    for _, id in ipairs(redis.call("ZRANGE", key("leases"), 0, -1)) do
+      redis.call("ZINCRBY", key("leases"), gap, id)
     end
+    return 0
+  end
+  local lost = redis.call("ZRANGEBYSCORE", key("leases"), "-inf", time)
+  for _, id in ipairs(lost) do
+    lose(id, max_losses, "its worker " .. (run_field(id, "worker") or "?") .. " fell silent")
   end
   return #lost
+end
+
+-- An ended run goes to the queue again; it continues from its last checkpoint.
+function operations.retry(id)
+  local state = run_field(id, "state")
+  if state ~= "failed" and state ~= "cancelled" then
+    return state
+  end
+  redis.call("HDEL", key("run", id), "error", "losses", "finished_at")
+  move(id, "queued", "retried")
+  return "retried"
+end
+
+-- Field/value pairs that users may change at any time: priority, note, tags.
+function operations.edit(id, ...)
+  local before = run_field(id, "priority")
+  set(id, ...)
+  if run_field(id, "state") == "queued" and run_field(id, "priority") ~= before then
+    redis.call("ZREM", key("queued"), queue_member(id))
+    enqueue(id, false)
+    remember(id, "priority", run_field(id, "priority"))
+  end
+  emit_run(id)
+  return "edited"
+end
+
+function operations.edit_experiment(experiment, ...)
+  redis.call("HSET", key("experiment", experiment), ...)
+  emit_experiment(experiment)
+  return "edited"
+end
+
+-- Forgets an ended or queued run; workers remove its checkpoints, the garbage, later.
+function operations.delete(id)
+  local state = run_field(id, "state")
+  if not state or state == "running" then
+    return state
+  end
+  local experiment, ekey = experiment_of(id)
+  if state == "queued" then
+    redis.call("ZREM", key("queued"), queue_member(id))
+  end
+  if experiment then
+    redis.call("ZREM", key("experiment", experiment, "runs"), id)
+    redis.call("HINCRBY", ekey, state, -1)
+    redis.call("HINCRBY", ekey, "epochs_done", -tonumber(run_field(id, "epoch")))
+    redis.call("HINCRBY", ekey, "epochs_total", -epochs_expected(id, state))
+    redis.call("HINCRBYFLOAT", ekey, "seconds", -tonumber(run_field(id, "seconds") or "0"))
+  end
+  redis.call("ZREM", key("runs"), id)
+  redis.call("SADD", key("garbage"), id)
+  for _, part in ipairs({ "epochs", "log", "history", "control" }) do
+    redis.call("DEL", key("run", id, part))
+  end
+  redis.call("DEL", key("run", id))
+  emit("deleted", cjson.encode({ run_id = id, experiment_id = experiment or cjson.null }))
+  emit_experiment(experiment)
+  return "deleted"
+end
+
+function operations.delete_experiment(experiment)
+  local ekey = key("experiment", experiment)
+  if tonumber(redis.call("HGET", ekey, "running") or "0") > 0 then
+    return "running"
+  end
+  for _, id in ipairs(redis.call("ZRANGE", key("experiment", experiment, "runs"), 0, -1)) do
+    operations.delete(id)
+  end
+  redis.call("DEL", ekey, key("experiment", experiment, "runs"))
+  redis.call("ZREM", key("experiments"), experiment)
+  emit("deleted", cjson.encode({ run_id = cjson.null, experiment_id = experiment }))
+  return "deleted"
+end
+
+-- While the queue is paused nothing is claimed; what runs goes on.
+function operations.pause(paused)
+  if paused == "1" then
+    redis.call("SET", key("paused"), 1)
+  else
+    redis.call("DEL", key("paused"))
+  end
+  emit_queue()
+  return "done"
 end
 
 -- Lines of the trainer's output.

@@ -2,159 +2,40 @@
 
 Keys, all below one prefix:
 `runs` (sorted set of ids by creation), `run:<id>` (hash), `run:<id>:epochs` (stream, entry `<epoch>-0`),
-`run:<id>:log` (stream), `run:<id>:control` (list the worker waits on), `queued` (sorted set: the queue),
-`leases` (sorted set by expiry in ms), `experiments`, `experiment:<id>` (hash with counters),
-`experiment:<id>:runs`, `events` (capped stream for the live view), `workers`, `worker:<name>` (hash with expiry).
+`run:<id>:log` and `run:<id>:history` (streams), `run:<id>:control` (list the worker waits on), `queued` (sorted set:
+the queue), `shares` (hash: whose turn it is), `paused`, `leases` (sorted set by expiry in ms), `swept_at`, `garbage`
+(set of deleted runs), `experiments`, `experiment:<id>` (hash with counters), `experiment:<id>:runs`, `once:<key>`
+(answered idempotent request), `events` (capped stream, for the live view), `workers`, `worker:<name>` (hash).
 
 Writes that must be atomic are operations of `store.lua`.
 """
 
+import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from enum import StrEnum
 from importlib.resources import files
-from typing import Annotated, Any, cast
+from typing import Any, NoReturn, cast
 
 import redis
-from pydantic import BaseModel, BeforeValidator, ConfigDict, computed_field
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from app.errors import AlreadyFinished, LeaseLost, NotFound
+from app.errors import Conflict, LeaseLost, NotFound
+from app.rows import Experiment, HistoryEntry, LogLine, Run, State, Worker
 from app.settings import Settings
 from cct.config import EpochRecord, RunSpec
 
 LOG_LINES_KEPT = 5_000
 MAX_LOSSES = 3
 """Times in a row a run may lose its worker without finishing an epoch."""
+LONGEST_SWEEP_GAP_MS = 5_000
+"""Workers sweep more often; after a longer gap the database was away, and leases are prolonged by it."""
+ANSWERS_KEPT_MS = 24 * 3600 * 1000
+"""How long an idempotency key is remembered."""
 
 Scalar = str | int | float
-
-
-class State(StrEnum):
-    queued = "queued"
-    running = "running"
-    completed = "completed"
-    failed = "failed"
-    cancelled = "cancelled"
-
-
-def _from_json(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
-
-
-Time = Annotated[
-    datetime, BeforeValidator(lambda v: datetime.fromtimestamp(int(v) / 1000, UTC) if str(v).isdigit() else v)
-]
-
-
-class Stored(BaseModel):
-    """A row of the store: parsed from a Redis hash, served by the API as it is."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, extra="ignore")
-
-
-class Run(Stored):
-    """One training of one model with one seed."""
-
-    id: str
-    experiment_id: str | None = None
-    spec: Annotated[RunSpec, BeforeValidator(lambda value: RunSpec.stored(_from_json(value)))]
-    state: State
-    created_at: Time
-    started_at: Time | None = None
-    finished_at: Time | None = None
-    attempt: int = 0
-    """How often a worker has begun or resumed this run."""
-    epoch: int = 0
-    """Finished epochs."""
-    step: int = 0
-    """Finished steps of the epoch that is being trained."""
-    steps: int = 0
-    """Steps of an epoch; 0 while none is being trained."""
-    epoch_seconds: float = 0
-    """Seconds since the epoch that is being trained began."""
-    best_top1: float | None = None
-    """Highest validation top-1 of any epoch, in percent."""
-    final_top1: float | None = None
-    """Validation top-1 of the newest epoch, in percent."""
-    seconds: float = 0
-    """Time spent on finished epochs."""
-    images_per_second: float | None = None
-    parameters: int | None = None
-    mixes_batch: bool | None = None
-    """Whether the output for an image depends on its batch-mates; null until probed."""
-    device: str | None = None
-    worker: str | None = None
-    cancelling: bool = False
-    """Cancellation was asked for; the worker stops after its current step."""
-    error: str | None = None
-    """Why the run failed."""
-
-    @computed_field(description="Seconds until the run ends, while it runs; null when unknown.")
-    def eta_seconds(self) -> float | None:
-        if self.state is not State.running:
-            return None
-        within = self.step / self.steps if self.steps else 0.0
-        if self.epoch:
-            per_epoch = self.seconds / self.epoch
-        elif within:
-            per_epoch = self.epoch_seconds / within
-        else:
-            return None
-        return per_epoch * (self.spec.epochs - self.epoch - within)
-
-
-class Experiment(Stored):
-    """A named set of runs: a base spec times the values of its axes."""
-
-    id: str
-    name: str
-    created_at: Time
-    spec: Annotated[dict[str, Any], BeforeValidator(_from_json)]
-    """The base spec as it was given."""
-    axes: Annotated[dict[str, list[Any]], BeforeValidator(_from_json)]
-    queued: int = 0
-    running: int = 0
-    completed: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    epochs_done: int = 0
-    epochs_total: int = 0
-    """Epochs of all runs, without those that failed or cancelled runs will never reach."""
-    seconds: float = 0
-    """Time spent on all finished epochs."""
-
-    @computed_field
-    def runs(self) -> int:
-        return self.queued + self.running + self.completed + self.failed + self.cancelled
-
-    @computed_field(description="Share of the epochs that are done, 0 to 1.")
-    def progress(self) -> float:
-        return self.epochs_done / self.epochs_total if self.epochs_total else 1.0
-
-    @computed_field(description="Seconds until the last run ends with as many workers as now; null when unknown.")
-    def eta_seconds(self) -> float | None:
-        if not self.epochs_done or not self.running:
-            return None
-        left = self.epochs_total - self.epochs_done
-        return left * self.seconds / self.epochs_done / self.running
-
-
-class Worker(Stored):
-    """A process that trains one run at a time on one device."""
-
-    name: str
-    device: str
-    version: str
-    run_id: str | None = None
-    last_seen: Time
-
-
-class LogLine(Stored):
-    at: Time
-    text: str
 
 
 def new_id() -> str:
@@ -166,7 +47,14 @@ class RunStore:
     """All reads and writes of the board's state. Safe to share between threads."""
 
     def __init__(self, settings: Settings, prefix: str = "cctboard:") -> None:
-        self.redis = redis.Redis.from_url(str(settings.redis_url), decode_responses=True)
+        self.redis = redis.Redis.from_url(
+            str(settings.redis_url),
+            decode_responses=True,
+            socket_connect_timeout=3,
+            socket_timeout=10,
+            # Once, for a connection that a restart of the database closed; callers decide how long to wait for it.
+            retry=Retry(NoBackoff(), 1),
+        )
         self._prefix = prefix
         self._events_kept = settings.events_kept
         self._lease_ms = int(settings.lease_seconds * 1000)
@@ -175,69 +63,94 @@ class RunStore:
     def key(self, *parts: str) -> str:
         return self._prefix + ":".join(parts)
 
-    def _do(self, operation: str, *arguments: Scalar, client: Any = None) -> Any:
-        return self._script(keys=[self._prefix], args=[operation, self._events_kept, *arguments], client=client)
+    def _do(self, operation: str, *arguments: Scalar) -> Any:
+        return self._script(keys=[self._prefix], args=[operation, self._events_kept, *arguments])
 
     # Creating
 
-    def create_runs(self, specs: Iterable[RunSpec]) -> list[Run]:
-        """Queues one run per spec, in this order, all or none."""
-        ids = self._create(None, specs)
-        return self.runs_by_id(ids)
+    def create_runs(self, specs: Iterable[RunSpec], priority: int = 0, once: str | None = None) -> list[Run]:
+        """Queues one run per spec, in this order, all or none.
+
+        `once` is an idempotency key: with a key that was used before, nothing is queued and the first runs are
+        returned. Raises `Conflict` if its first request was another.
+        """
+        return self.runs_by_id(self._create(None, specs, priority, once))
 
     def create_experiment(
-        self, name: str, spec: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], specs: Iterable[RunSpec]
+        self,
+        name: str,
+        spec: Mapping[str, Any],
+        axes: Mapping[str, Sequence[Any]],
+        specs: Iterable[RunSpec],
+        priority: int = 0,
+        once: str | None = None,
     ) -> Experiment:
-        """Stores the experiment and queues its runs in this order, all or none."""
-        experiment_id = new_id()
-        fields = ("name", name, "spec", json.dumps(dict(spec)), "axes", json.dumps(dict(axes)))
-        self._create((experiment_id, fields), specs)
+        """Stores the experiment and queues its runs in this order, all or none; `once` as in `create_runs`."""
+        fields = ["name", name, "spec", json.dumps(dict(spec)), "axes", json.dumps(dict(axes))]
+        [experiment_id] = self._create({"id": new_id(), "fields": fields}, specs, priority, once)
         return self.experiment(experiment_id)
 
-    def _create(self, experiment: tuple[str, tuple[str, ...]] | None, specs: Iterable[RunSpec]) -> list[str]:
-        with self.redis.pipeline(transaction=True) as pipeline:
-            if experiment:
-                self._do("create_experiment", experiment[0], *experiment[1], client=pipeline)
-            ids = []
-            for spec in specs:
-                ids.append(new_id())
-                fields: list[Scalar] = ["spec", json.dumps(asdict(spec)), "epochs", spec.epochs, "epoch", 0]
-                if experiment:
-                    fields += ["experiment_id", experiment[0]]
-                self._do("create_run", ids[-1], *fields, client=pipeline)
-            if experiment:
-                self._do("announce_experiment", experiment[0], client=pipeline)
-            pipeline.execute()
-        return ids
+    def add_runs(
+        self, experiment_id: str, spec: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], specs: Iterable[RunSpec]
+    ) -> Experiment:
+        """Queues more runs of an experiment, whose base spec and axes become the given ones. Raises `NotFound`."""
+        self._create({"id": experiment_id}, specs, 0, None)
+        return self.edit_experiment(experiment_id, {"spec": json.dumps(dict(spec)), "axes": json.dumps(dict(axes))})
+
+    def _create(
+        self, experiment: dict[str, Any] | None, specs: Iterable[RunSpec], priority: int, once: str | None
+    ) -> list[str]:
+        runs: list[dict[str, Any]] = [
+            {"fields": ["spec", json.dumps(asdict(s)), "epochs", str(s.epochs), "priority", str(priority)]}
+            for s in specs
+        ]
+        payload: dict[str, Any] = {"runs": runs}
+        if once:
+            what = json.dumps([experiment and experiment["fields"], runs])
+            digest, fingerprint = (hashlib.sha256(text.encode()).hexdigest() for text in (once, what))
+            payload["once"] = {"key": digest, "fingerprint": fingerprint, "kept_ms": str(ANSWERS_KEPT_MS)}
+        for run in runs:
+            run["id"] = new_id()
+        if experiment:
+            payload["experiment"] = experiment
+        outcome, *ids = self._do("create", json.dumps(payload))
+        if outcome == "conflict":
+            raise Conflict("this Idempotency-Key was used for another request; use a new one for each request")
+        if outcome == "gone":
+            raise NotFound("experiment", payload["experiment"]["id"])
+        return cast(list[str], ids)
 
     # Reading
 
     def run(self, run_id: str) -> Run:
         """Raises `NotFound`."""
-        found = cast(dict[str, str], self.redis.hgetall(self.key("run", run_id)))
-        if not found:
-            raise NotFound("run", run_id)
-        return Run.model_validate(found)
+        return self.runs_by_id([run_id])[0]
 
     def runs_by_id(self, run_ids: Iterable[str]) -> list[Run]:
         """Raises `NotFound` for the first id that is not there."""
         run_ids = list(run_ids)
-        with self.redis.pipeline(transaction=False) as pipeline:
-            for run_id in run_ids:
-                pipeline.hgetall(self.key("run", run_id))
-            hashes = pipeline.execute()
-        for run_id, found in zip(run_ids, hashes, strict=True):
+        for run_id, found in zip(run_ids, hashes := self._hashes("run", run_ids), strict=True):
             if not found:
                 raise NotFound("run", run_id)
         return [Run.model_validate(found) for found in hashes]
 
+    def _hashes(self, kind: str, ids: Iterable[str]) -> list[dict[str, str]]:
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for one in ids:
+                pipeline.hgetall(self.key(kind, one))
+            return cast(list[dict[str, str]], pipeline.execute())
+
     def runs(self) -> list[Run]:
         """All runs, newest first."""
-        return self.runs_by_id(cast(list[str], self.redis.zrange(self.key("runs"), 0, -1, desc=True)))
+        return self._existing(cast(list[str], self.redis.zrange(self.key("runs"), 0, -1, desc=True)))
+
+    def _existing(self, run_ids: Iterable[str]) -> list[Run]:
+        """Without those that were deleted since their ids were read."""
+        return [Run.model_validate(found) for found in self._hashes("run", run_ids) if found]
 
     def experiment(self, experiment_id: str) -> Experiment:
         """Raises `NotFound`."""
-        found = cast(dict[str, str], self.redis.hgetall(self.key("experiment", experiment_id)))
+        [found] = self._hashes("experiment", [experiment_id])
         if not found:
             raise NotFound("experiment", experiment_id)
         return Experiment.model_validate(found)
@@ -245,12 +158,12 @@ class RunStore:
     def experiments(self) -> list[Experiment]:
         """All experiments, newest first."""
         ids = cast(list[str], self.redis.zrange(self.key("experiments"), 0, -1, desc=True))
-        return [self.experiment(experiment_id) for experiment_id in ids]
+        return [Experiment.model_validate(found) for found in self._hashes("experiment", ids) if found]
 
     def experiment_runs(self, experiment_id: str) -> list[Run]:
-        """The experiment's runs in the order of the queue. Raises `NotFound`."""
+        """The experiment's runs in the order of their creation. Raises `NotFound`."""
         self.experiment(experiment_id)
-        return self.runs_by_id(cast(list[str], self.redis.zrange(self.key("experiment", experiment_id, "runs"), 0, -1)))
+        return self._existing(cast(list[str], self.redis.zrange(self.key("experiment", experiment_id, "runs"), 0, -1)))
 
     def epochs(self, run_ids: Iterable[str]) -> list[list[EpochRecord]]:
         """The records of each run, by epoch."""
@@ -262,11 +175,16 @@ class RunStore:
 
     def log(self, run_id: str) -> list[LogLine]:
         """What the run's trainer printed, oldest first. Raises `NotFound`."""
+        return [LogLine.model_validate(entry) for entry in self._stream(run_id, "log")]
+
+    def history(self, run_id: str) -> list[HistoryEntry]:
+        """The run's time line, oldest first. Raises `NotFound`."""
+        return [HistoryEntry.model_validate(entry) for entry in self._stream(run_id, "history")]
+
+    def _stream(self, run_id: str, part: str) -> list[dict[str, str]]:
         self.run(run_id)
-        entries = cast(list[tuple[str, dict[str, str]]], self.redis.xrange(self.key("run", run_id, "log")))
-        return [
-            LogLine.model_validate({"at": entry_id.split("-")[0], "text": entry["text"]}) for entry_id, entry in entries
-        ]
+        entries = cast(list[tuple[str, dict[str, str]]], self.redis.xrange(self.key("run", run_id, part)))
+        return [{"at": entry_id.split("-")[0]} | entry for entry_id, entry in entries]
 
     # The queue
 
@@ -274,11 +192,25 @@ class RunStore:
         """Number of runs that wait for a worker."""
         return int(self.redis.zcard(self.key("queued")))
 
+    def queued_runs(self) -> list[Run]:
+        """The queue, next run first."""
+        members = cast(list[str], self.redis.zrange(self.key("queued"), 0, -1))
+        return self._existing(member.partition(":")[2] for member in members)
+
+    def paused(self) -> bool:
+        return bool(self.redis.exists(self.key("paused")))
+
+    def pause(self, paused: bool) -> None:
+        """Pauses the queue: nothing is claimed until it goes on; what runs is not touched."""
+        self._do("pause", int(paused))
+
+    # What users do to runs
+
     def cancel(self, run_id: str) -> Run:
-        """Cancels a queued run, tells the worker of a running one. Raises `NotFound`, `AlreadyFinished`."""
+        """Cancels a queued run, tells the worker of a running one. Raises `NotFound`, `Conflict`."""
         run = self.run(run_id)
         if self._do("cancel", run_id) == "finished":
-            raise AlreadyFinished(f"run {run_id} is already {run.state}; only a queued or running run can be cancelled")
+            raise Conflict(f"run {run_id} is already {run.state}; only a queued or running run can be cancelled")
         return self.run(run_id)
 
     def cancel_experiment(self, experiment_id: str) -> Experiment:
@@ -288,28 +220,82 @@ class RunStore:
                 self._do("cancel", run.id)
         return self.experiment(experiment_id)
 
-    def expire_leases(self) -> int:
-        """Sends the runs of silent workers back to the queue; returns how many there were."""
-        return int(self._do("expire_leases", MAX_LOSSES))
+    def retry(self, run_id: str) -> Run:
+        """Queues a failed or cancelled run again, to go on from its checkpoint. Raises `NotFound`, `Conflict`."""
+        self.run(run_id)
+        state = self._do("retry", run_id)
+        if state != "retried":
+            raise Conflict(f"run {run_id} is {state}; only a failed or cancelled run can be retried")
+        return self.run(run_id)
+
+    def retry_experiment(self, experiment_id: str) -> Experiment:
+        """Queues the failed runs again. Raises `NotFound`."""
+        for run in self.experiment_runs(experiment_id):
+            if run.state is State.failed:
+                self._do("retry", run.id)
+        return self.experiment(experiment_id)
+
+    def edit(self, run_id: str, changes: Mapping[str, Any]) -> Run:
+        """Changes priority, note or tags. Raises `NotFound`."""
+        self.run(run_id)
+        self._do("edit", run_id, *_flat(changes))
+        return self.run(run_id)
+
+    def edit_experiment(self, experiment_id: str, changes: Mapping[str, Any]) -> Experiment:
+        """Changes name or note, and with `priority` that of its unfinished runs. Raises `NotFound`."""
+        changes = dict(changes)
+        if (priority := changes.pop("priority", None)) is not None:
+            for run in self.experiment_runs(experiment_id):
+                if run.state in (State.queued, State.running):
+                    self._do("edit", run.id, "priority", priority)
+        if changes:
+            self.experiment(experiment_id)
+            self._do("edit_experiment", experiment_id, *_flat(changes))
+        return self.experiment(experiment_id)
+
+    def delete(self, run_id: str) -> None:
+        """Forgets a run; its checkpoints are removed by a worker. Raises `NotFound`, `Conflict` while it runs."""
+        self.run(run_id)
+        if self._do("delete", run_id) == "running":
+            _refuse_to_delete(f"run {run_id} is running")
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        """Forgets an experiment with all its runs. Raises `NotFound`, `Conflict` while one is running."""
+        self.experiment(experiment_id)
+        if self._do("delete_experiment", experiment_id) == "running":
+            _refuse_to_delete(f"experiment {experiment_id} has running runs")
+
+    def garbage(self) -> list[str]:
+        """Ids of deleted runs whose checkpoints are still there."""
+        return sorted(cast(set[str], self.redis.smembers(self.key("garbage"))))
+
+    def collected(self, run_id: str) -> None:
+        """The deleted run's checkpoints are gone."""
+        self.redis.srem(self.key("garbage"), run_id)
 
     # Training: every write carries the lease's token and raises `LeaseLost` when it is stale
 
     def claim(self, worker: str) -> "Lease | None":
-        """The right to train the first run of the queue, or None if nothing is queued."""
+        """The right to train the first run of the queue, or None if nothing is queued or the queue is paused."""
         token = secrets.token_hex(16)
         run_id = self._do("claim", worker, token, self._lease_ms)
         return Lease(self, run_id, token) if run_id else None
 
+    def expire_leases(self) -> int:
+        """Sends the runs of silent workers back to the queue; returns how many there were."""
+        return int(self._do("expire_leases", MAX_LOSSES, LONGEST_SWEEP_GAP_MS))
+
     # Workers
 
-    def heartbeat(self, worker: str, device: str, version: str, run_id: str | None) -> None:
-        """Keeps the worker on the board for three leases' time."""
-        now = self._now_ms()
+    def heartbeat(self, worker: str, **facts: Scalar | None) -> None:
+        """Keeps the worker on the board for three leases' time; `facts` are the other fields of `Worker`."""
+        seconds, micros = self.redis.time()
+        now = seconds * 1000 + micros // 1000
         key, seen_for = self.key("worker", worker), 3 * self._lease_ms
-        fields: dict[str, Scalar] = {"name": worker, "device": device, "version": version, "last_seen": now}
+        fields = {"name": worker, "last_seen": now} | {name: v for name, v in facts.items() if v is not None}
         with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.delete(key)
-            pipeline.hset(key, mapping=cast(Any, fields | ({"run_id": run_id} if run_id else {})))
+            pipeline.hset(key, mapping=cast(Any, fields))
             pipeline.pexpire(key, seen_for)
             pipeline.zadd(self.key("workers"), {worker: now + seen_for})
             pipeline.zremrangebyscore(self.key("workers"), "-inf", now)
@@ -321,12 +307,16 @@ class RunStore:
     def workers(self) -> list[Worker]:
         """Workers seen lately, by name."""
         names = sorted(cast(list[str], self.redis.zrange(self.key("workers"), 0, -1)))
-        found = [cast(dict[str, str], self.redis.hgetall(self.key("worker", name))) for name in names]
-        return [Worker.model_validate(worker) for worker in found if worker]
+        return [Worker.model_validate(found) for found in self._hashes("worker", names) if found]
 
-    def _now_ms(self) -> int:
-        seconds, micros = self.redis.time()
-        return seconds * 1000 + micros // 1000
+
+def _flat(changes: Mapping[str, Any]) -> list[Scalar]:
+    """Field, value, field, value, ...; lists as JSON."""
+    return [part for name, v in changes.items() for part in (name, json.dumps(v) if isinstance(v, list) else v)]
+
+
+def _refuse_to_delete(what: str) -> NoReturn:
+    raise Conflict(f"{what}; cancel first, then delete")
 
 
 class Lease:
@@ -360,6 +350,10 @@ class Lease:
     def release(self, state: State, error: str = "") -> None:
         """Ends the lease: the run is finished, or `State.queued` for another worker to go on."""
         self._write("release", state, error)
+
+    def lose(self, why: str) -> None:
+        """Ends the lease because the trainer crashed: the run is queued again, or failed if that happens often."""
+        self._write("lose", MAX_LOSSES, why)
 
     def cancel_requested(self, timeout: float) -> bool:
         """Waits up to `timeout` seconds for the user to cancel the run."""

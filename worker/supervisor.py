@@ -1,4 +1,4 @@
-"""Trains one run in a fresh process and watches over it: lease, cancellation, graceful stop, crash, log.
+"""Trains one run in a fresh process and watches over it: lease, cancellation, graceful stop, crash, stall, log.
 
 A fresh process, not a fork: CUDA starts cleanly, all its memory is gone when the run ends, and a crash of native code
 cannot take the worker down.
@@ -9,16 +9,20 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from enum import IntEnum
+from pathlib import Path
 
 from redis.exceptions import RedisError
 
 from app.errors import LeaseLost
+from app.rows import State
 from app.settings import Settings
-from app.store import Lease, RunStore, State
+from app.store import LOG_LINES_KEPT, Lease, RunStore
 
 POLL_SECONDS = 0.5
 
@@ -34,6 +38,8 @@ class Exit(IntEnum):
     STOPPED = 10
     """Told to stop; the last epoch's checkpoint is on disk."""
     LEASE_LOST = 11
+    ORPHANED = 12
+    """The supervisor is gone."""
 
 
 class Supervisor:
@@ -52,7 +58,14 @@ class Supervisor:
 
     def train_next(self) -> None:
         """Trains the first run of the queue until it is finished, cancelled, lost or handed back."""
-        if self.stopping.is_set() or (lease := self._store.claim(self.worker)) is None:
+        if self.stopping.is_set():
+            return
+        try:
+            lease = self._store.claim(self.worker)
+        except RedisError as error:
+            logger.warning("the run store does not answer, the next sweep tries again: %s", error)
+            return
+        if lease is None:
             return
         self.run_id = lease.run_id
         try:
@@ -64,90 +77,129 @@ class Supervisor:
 
     def _train(self, lease: Lease) -> None:
         logger.info("training run %s", lease.run_id)
-        command = [sys.executable, "-m", "worker.trainer", lease.run_id, lease.token]
         # Threads that wait sleep instead of spinning: where the CPU is shared, spinning slows training several times.
         environment = {"OMP_WAIT_POLICY": "passive"} | os.environ
-        with subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ) as process:
-            watch = _Watch(self._settings, lease, process, self.stopping)
-            watcher = threading.Thread(target=watch.run, name=f"watch-{lease.run_id}")
-            watcher.start()
-            last_lines = _pass_on_log(process, lease)
-            process.wait()
-            watcher.join()
-        match process.returncode:
+        with (
+            tempfile.NamedTemporaryFile(prefix="cctboard-") as sign_of_life,
+            subprocess.Popen(
+                [sys.executable, "-m", "worker.trainer", lease.run_id, lease.token, sign_of_life.name],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            ) as process,
+        ):
+            watch = _Watch(self._settings, lease, process, Path(sign_of_life.name), self.stopping)
+            code = watch.run()
+        match code:
+            case _ if watch.lease_lost:
+                raise LeaseLost(lease.run_id)
             case Exit.COMPLETED:
-                lease.release(State.completed)
+                self._end(lease, State.completed)
             case Exit.FAILED:
-                lease.release(State.failed)
+                self._end(lease, State.failed)
             case Exit.LEASE_LOST:
                 raise LeaseLost(lease.run_id)
             case _ if watch.cancelled:
-                lease.release(State.cancelled)
+                self._end(lease, State.cancelled)
             case _ if self.stopping.is_set():
-                lease.release(State.queued)
-            case code:
-                lease.release(State.failed, _crash(code, last_lines))
+                self._end(lease, State.queued)
+            case _ if watch.stalled:
+                self._end(lease, None, f"training made no step for {self._settings.stall_seconds:g} s")
+            case _:
+                self._end(lease, None, _crash(code))
+
+    def _end(self, lease: Lease, state: State | None, why: str = "") -> None:
+        """Tells the store what became of the run, None: it was lost; waits for a store that is away."""
+        while True:
+            try:
+                if state:
+                    lease.release(state)
+                else:
+                    lease.lose(why)
+                return
+            except RedisError as error:
+                logger.warning("run %s ended, but the run store does not answer: %s", lease.run_id, error)
+                if self.stopping.wait(POLL_SECONDS):
+                    return  # the lease will expire
 
 
 class _Watch:
     """Renews the lease while the trainer lives, and stops the trainer when the user or the worker says so."""
 
     def __init__(
-        self, settings: Settings, lease: Lease, process: subprocess.Popen[bytes], stopping: threading.Event
+        self,
+        settings: Settings,
+        lease: Lease,
+        process: subprocess.Popen[bytes],
+        sign_of_life: Path,
+        stopping: threading.Event,
     ) -> None:
         self.cancelled = False
+        self.lease_lost = False
+        self.stalled = False
         self._settings = settings
         self._lease = lease
         self._process = process
+        self._sign_of_life = sign_of_life
         self._stopping = stopping
+        self._lines: deque[str] = deque(maxlen=LOG_LINES_KEPT)
+        self._renew_at = 0.0
 
-    def run(self) -> None:
-        renew_at = 0.0
+    def run(self) -> int:
+        """Returns the trainer's exit code once it has ended."""
+        reader = threading.Thread(target=self._read_log, name=f"log-{self._lease.run_id}")
+        reader.start()
         kill_at: float | None = None
         while self._process.poll() is None:
-            try:
-                if time.monotonic() >= renew_at:
-                    self._lease.renew()
-                    renew_at = time.monotonic() + self._settings.lease_seconds / 3
-                self.cancelled |= self._lease.cancel_requested(timeout=POLL_SECONDS)
-            except LeaseLost:
+            self._talk_to_store()
+            self.stalled = time.time() - self._sign_of_life.stat().st_mtime > self._settings.stall_seconds
+            if self.lease_lost or self.stalled:
                 self._signal(signal.SIGKILL)
-                return
-            except RedisError as error:
-                logger.warning("run %s: the run store does not answer: %s", self._lease.run_id, error)
-                time.sleep(POLL_SECONDS)
-            if kill_at is None and (self.cancelled or self._stopping.is_set()):
+            elif kill_at is None and (self.cancelled or self._stopping.is_set()):
                 self._signal(signal.SIGTERM)
                 kill_at = time.monotonic() + self._settings.stop_grace_seconds
             elif kill_at is not None and time.monotonic() >= kill_at:
                 self._signal(signal.SIGKILL)
+        reader.join()
+        with suppress(RedisError, LeaseLost):
+            self._pass_on_log()
+        return self._process.returncode
+
+    def _talk_to_store(self) -> None:
+        try:
+            if time.monotonic() >= self._renew_at:
+                self._lease.renew()
+                self._renew_at = time.monotonic() + self._settings.lease_seconds / 3
+            self._pass_on_log()
+            self.cancelled |= self._lease.cancel_requested(timeout=POLL_SECONDS)
+        except LeaseLost:
+            self.lease_lost = True
+        except RedisError as error:
+            logger.warning("run %s: the run store does not answer: %s", self._lease.run_id, error)
+            time.sleep(POLL_SECONDS)
+
+    def _read_log(self) -> None:
+        """What the trainer prints is a sign of life too: a download has no steps."""
+        assert self._process.stdout is not None
+        for raw in self._process.stdout:
+            self._lines.append(raw.decode(errors="replace").rstrip())
+            self._sign_of_life.touch()
+
+    def _pass_on_log(self) -> None:
+        while lines := list(self._lines)[:100]:
+            self._lease.log(lines)
+            for _ in lines:
+                self._lines.popleft()
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
 
-def _pass_on_log(process: subprocess.Popen[bytes], lease: Lease) -> list[str]:
-    """Writes what the trainer prints to the run's log until it closes its output; returns the last lines."""
-    assert process.stdout is not None
-    last: list[str] = []
-    for raw in process.stdout:
-        line = raw.decode(errors="replace").rstrip()
-        last = [*last, line][-5:]
-        with suppress(RedisError, LeaseLost):
-            lease.log([line])
-    return last
-
-
-def _crash(code: int, last_lines: list[str]) -> str:
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+def _crash(code: int) -> str:
+    if code >= 0:
+        return f"the trainer process ended with exit code {code}"
     hint = " (the system may be out of memory)" if code == -signal.SIGKILL else ""
-    said = f"; it last printed: {' / '.join(last_lines)}" if last_lines else ""
-    return f"the trainer process {how}{hint}{said}"
+    return f"the trainer process was killed by {signal.Signals(-code).name}{hint}"

@@ -6,6 +6,7 @@ The threads pool keeps Celery's main thread free to answer signals while a run i
 import logging
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,8 +21,11 @@ from app.queue import TRAIN_NEXT, create_queue, resend_lost_messages
 from app.settings import Settings
 from app.store import RunStore
 from worker.supervisor import Supervisor
+from worker.vitals import vitals
 
 HOUSEKEEPING_SECONDS = 2.0
+DEAF_SECONDS = 20.0
+"""How long runs may be queued while this worker is idle."""
 
 settings = Settings()
 store = RunStore(settings)
@@ -47,16 +51,27 @@ def _stop(**_: Any) -> None:
 
 
 def _keep_house() -> None:
-    """Heartbeat; sends the runs of silent workers back to the queue; re-sends lost messages. Any worker helps all."""
+    """Heartbeat; sends the runs of silent workers back to the queue; re-sends lost messages; removes what deleted runs
+    left. Any worker helps all."""
     device = _device()
+    idle = 0
     while not supervisor.stopping.wait(HOUSEKEEPING_SECONDS):
         try:
-            store.heartbeat(supervisor.worker, device, version("cctboard"), supervisor.run_id)
+            facts = {"device": device, "version": version("cctboard"), "run_id": supervisor.run_id}
+            store.heartbeat(supervisor.worker, **facts, **vitals())
             if lost := store.expire_leases():
                 logger.warning("%d runs lost their worker", lost)
             resend_lost_messages(store, celery)
+            for run_id in store.garbage():
+                shutil.rmtree(settings.checkpoints(run_id), ignore_errors=True)
+                store.collected(run_id)
+            idle = idle + 1 if store.queued() and supervisor.run_id is None and not store.paused() else 0
         except RedisError as error:
             logger.warning("the run store does not answer, trying again: %s", error)
+        if idle * HOUSEKEEPING_SECONDS > DEAF_SECONDS:
+            # Celery may stop consuming after a reconnect (celery issues 8030, 8091); a new process consumes.
+            logger.error("runs are queued, but no message arrives; starting anew")
+            os.execv(sys.executable, [sys.executable, "-m", "celery", *sys.argv[1:]])
     with suppress(RedisError):
         store.forget_worker(supervisor.worker)
 

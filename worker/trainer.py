@@ -1,57 +1,78 @@
-"""Trains one run in a process of its own: `python -m worker.trainer RUN TOKEN`, started by the supervisor.
+"""Trains one run in a process of its own: `python -m worker.trainer RUN TOKEN SIGN_OF_LIFE`, started by the supervisor.
 
-It records what it measures; the run's state is the supervisor's to change, once this process has ended.
+It records what it measures; the run's state is the supervisor's to change, once this process has ended. The supervisor
+holds the other end of its standard input: when that closes, the supervisor is gone and so is the reason to go on.
 """
 
+import os
 import signal
 import sys
 import threading
+import time
 import traceback
+from pathlib import Path
 
-from app.errors import LeaseLost
 from app.settings import Settings
 from app.store import Lease, RunStore
 from cct.train import Facts, Progress, Stopped, train
+from worker.outbox import Outbox
 from worker.supervisor import Exit
 
 
-def main(run_id: str, token: str) -> int:
+def main(run_id: str, token: str, sign_of_life: str) -> int:
     """The process's exit code; see `Exit`."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=_end_with_supervisor, daemon=True).start()
     settings = Settings()
     store = RunStore(settings)
-    lease = Lease(store, run_id, token)
     run = store.run(run_id)
+    outbox = Outbox(Lease(store, run_id, token))
+    shown = 0.0
+
+    def should_stop() -> bool:
+        nonlocal shown
+        if time.monotonic() - shown > 1:
+            Path(sign_of_life).touch()
+            shown = time.monotonic()
+        return stop.is_set() or outbox.lease_lost.is_set()
+
     try:
         records = train(
             run.spec,
             data_dir=settings.datasets_folder,
             checkpoint_dir=settings.checkpoints(run_id),
-            should_stop=stop.is_set,
-            on_start=lambda facts: _describe_facts(lease, facts),
-            on_progress=lambda progress: _describe_progress(lease, progress),
+            should_stop=should_stop,
+            on_start=lambda facts: _describe_facts(outbox, facts),
+            on_progress=lambda progress: _describe_progress(outbox, progress),
         )
         for record in records:
-            lease.record_epoch(record)
+            outbox.record(record)
+        outbox.drain(give_up=stop)
     except Stopped:
-        return Exit.STOPPED
-    except LeaseLost:
-        return Exit.LEASE_LOST
+        pass
     except Exception as error:
         # The boundary of a run: whatever went wrong is told on the board, the traceback goes to the run's log.
         traceback.print_exc()
-        lease.describe(error=_reason(error))
+        outbox.describe(error=_reason(error))
+        outbox.drain(give_up=stop)
         return Exit.FAILED
-    return Exit.COMPLETED
+    if outbox.lease_lost.is_set():
+        return Exit.LEASE_LOST
+    return Exit.STOPPED if stop.is_set() else Exit.COMPLETED
 
 
-def _describe_facts(lease: Lease, facts: Facts) -> None:
-    lease.describe(device=facts.device, parameters=facts.parameters, mixes_batch=int(facts.mixes_batch))
+def _end_with_supervisor() -> None:
+    sys.stdin.buffer.read()
+    os._exit(Exit.ORPHANED)
 
 
-def _describe_progress(lease: Lease, progress: Progress) -> None:
-    lease.describe(step=progress.step, steps=progress.steps, epoch_seconds=progress.seconds)
+def _describe_facts(outbox: Outbox, facts: Facts) -> None:
+    outbox.describe(device=facts.device, parameters=facts.parameters, mixes_batch=int(facts.mixes_batch))
+
+
+def _describe_progress(outbox: Outbox, progress: Progress) -> None:
+    outbox.describe(step=progress.step, steps=progress.steps, epoch_seconds=progress.seconds)
 
 
 def _reason(error: Exception) -> str:

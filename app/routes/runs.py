@@ -1,18 +1,22 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Header, Query, Response
 
 from app.dependencies import Queue, Store
 from app.queue import wake_workers
-from app.schemas import EXAMPLES, Log, RunList, RunRequest, parse_spec
-from app.store import Run, State
+from app.rows import Run, State
+from app.schemas import EXAMPLES, History, Log, RunEdit, RunList, RunRequest, parse_spec
 from cct.config import EpochRecord
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
 Sort = Literal[
     "state", "epoch", "eta_seconds", "best_top1", "final_top1", "started_at", "model", "pooling", "dataset", "seed"
+]
+
+IdempotencyKey = Annotated[
+    str | None, Header(description="A repeated request with the same key gets the first one's answer", max_length=200)
 ]
 
 
@@ -22,12 +26,14 @@ def create_run(
     queue: Queue,
     response: Response,
     request: Annotated[
-        RunRequest,  # type: ignore[valid-type]
+        RunRequest,
         Body(openapi_examples={name: {"value": value} for name, value in EXAMPLES.items()}),
     ],
+    idempotency_key: IdempotencyKey = None,
 ) -> Run:
     """Every field has a default that reproduces the reference recipe, so `{}` is a valid run."""
-    [run] = store.create_runs([parse_spec(request.model_dump())])  # type: ignore[attr-defined]
+    spec = parse_spec(request.model_dump(exclude={"priority"}))
+    [run] = store.create_runs([spec], request.priority, idempotency_key)
     wake_workers(queue, 1)
     response.headers["Location"] = f"/runs/{run.id}"
     return run
@@ -38,7 +44,7 @@ def list_runs(
     store: Store,
     state: Annotated[list[State], Query(description="Only runs in one of these states")] = [],  # noqa: B006
     experiment: Annotated[str | None, Query(description="Only runs of this experiment")] = None,
-    text: Annotated[str, Query(description="Only runs whose id or a spec value contains this", max_length=200)] = "",
+    text: Annotated[str, Query(description="Only runs whose id, spec, note or tags contain this", max_length=200)] = "",
     sort: Annotated[Sort | None, Query(description="Sort by this; runs that lack it come last")] = None,
     descending: Annotated[bool, Query(description="Sort the largest first")] = False,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
@@ -53,7 +59,8 @@ def list_runs(
 
 def _contains(run: Run, text: str) -> bool:
     spec = run.spec
-    return not text or any(text in value.lower() for value in (run.id, spec.model, spec.pooling, spec.dataset))
+    values = (run.id, spec.model, spec.pooling, spec.dataset, run.note, *run.tags)
+    return not text or any(text in value.lower() for value in values)
 
 
 def _sorted(runs: list[Run], by: Sort, descending: bool) -> list[Run]:
@@ -84,3 +91,27 @@ def read_log(store: Store, run_id: str) -> Log:
 def cancel_run(store: Store, run_id: str) -> Run:
     """A queued run is cancelled at once, a running one after its current step; what was measured is kept."""
     return store.cancel(run_id)
+
+
+@router.get("/{run_id}/history", summary="Read a run's time line")
+def read_history(store: Store, run_id: str) -> History:
+    return History(entries=store.history(run_id))
+
+
+@router.patch("/{run_id}", summary="Change a run's priority, note or tags")
+def edit_run(store: Store, run_id: str, edit: RunEdit) -> Run:
+    return store.edit(run_id, edit.model_dump(exclude_none=True))
+
+
+@router.post("/{run_id}/retry", summary="Queue a failed or cancelled run again")
+def retry_run(store: Store, queue: Queue, run_id: str) -> Run:
+    """It goes on from its last checkpoint."""
+    run = store.retry(run_id)
+    wake_workers(queue, 1)
+    return run
+
+
+@router.delete("/{run_id}", status_code=204, summary="Delete a run and its checkpoints")
+def delete_run(store: Store, run_id: str) -> None:
+    """A running run must be cancelled first."""
+    store.delete(run_id)

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from app.errors import AlreadyFinished, LeaseLost, NotFound
+from app.errors import Conflict, LeaseLost, NotFound
 from app.settings import Settings
-from app.store import MAX_LOSSES, Lease, RunStore, State
+from app.rows import State
+from app.store import MAX_LOSSES, Lease, RunStore
 from cct.config import EpochRecord, RunSpec
 from tests.conftest import wait_for
 
@@ -88,7 +89,7 @@ def test_a_stale_lease_is_refused(store: RunStore, claim: Claim, write: str) -> 
 
 
 def test_an_expired_lease_returns_the_run_to_the_queue_and_then_fails_it(settings: Settings) -> None:
-    store = RunStore(settings.model_copy(update={"lease_seconds": 0.01}))
+    store = RunStore(settings.model_copy(update={"lease_seconds": 0.05}))
     store.redis.flushdb()
     [run] = store.create_runs([SPEC])
     for loss in range(1, MAX_LOSSES + 1):
@@ -104,7 +105,7 @@ def test_cancelling_a_queued_run_takes_it_from_the_queue(store: RunStore) -> Non
     [run] = store.create_runs([SPEC])
     assert store.cancel(run.id).state is State.cancelled
     assert store.claim("w") is None
-    with pytest.raises(AlreadyFinished, match="already cancelled"):
+    with pytest.raises(Conflict, match="already cancelled"):
         store.cancel(run.id)
 
 
@@ -144,10 +145,10 @@ def test_what_is_not_there_is_named(store: RunStore) -> None:
 
 
 def test_workers_are_listed_until_they_fall_silent(store: RunStore) -> None:
-    store.heartbeat("w1", "CPU", "0.1.0", run_id="abc")
+    store.heartbeat("w1", device="CPU", version="0.1.0", run_id="abc")
     [worker] = store.workers()
     assert (worker.name, worker.device, worker.run_id) == ("w1", "CPU", "abc")
-    store.heartbeat("w1", "CPU", "0.1.0", run_id=None)
+    store.heartbeat("w1", device="CPU", version="0.1.0", run_id=None)
     assert store.workers()[0].run_id is None
     store.forget_worker("w1")
     assert store.workers() == []

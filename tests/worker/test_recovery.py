@@ -16,7 +16,8 @@ from pydantic import RedisDsn
 from app.queue import QUEUE, create_queue, wake_workers
 from app.services import free_port, running
 from app.settings import Settings
-from app.store import RunStore, State
+from app.rows import State
+from app.store import RunStore
 from cct.config import RunSpec
 from tests.conftest import DIGITS, wait_for
 
@@ -81,16 +82,22 @@ def test_a_killed_worker_loses_its_run_to_another(settings: Settings, store: Run
     [run] = store.create_runs([RunSpec(dataset="digits", epochs=2, augmentation="none")])
     lost = store.claim("killed worker")
     assert lost is not None
+    sign_of_life = settings.data / "alive"
     environment = os.environ | {"CCTBOARD_REDIS_URL": str(settings.redis_url), "CCTBOARD_DATA": str(settings.data)}
-    command = [sys.executable, "-m", "worker.trainer", run.id, lost.token]
-    with subprocess.Popen(command, env=environment) as orphan:
+    command = [sys.executable, "-m", "worker.trainer", run.id, lost.token, str(sign_of_life)]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as orphan:
         wait_for(lambda: store.run(run.id).epoch == 1 and store.expire_leases() == 1, 90)
         assert store.run(run.id).state is State.queued
         assert orphan.wait(60) == 11, "it noticed that its lease is gone"
     assert store.run(run.id).epoch == 1
     again = store.claim("another worker")
     assert again is not None
-    subprocess.run([sys.executable, "-m", "worker.trainer", run.id, again.token], env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "worker.trainer", run.id, again.token, str(sign_of_life)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        check=True,
+    )
     again.release(State.completed)
     done = store.run(run.id)
     assert (done.state, done.attempt, done.epoch) == (State.completed, 2, 2)

@@ -1,0 +1,164 @@
+"""Rows of the run store: parsed from Redis hashes, served by the API as they are."""
+
+import json
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, computed_field
+
+from cct.config import RunSpec
+
+
+class State(StrEnum):
+    queued = "queued"
+    running = "running"
+    completed = "completed"
+    failed = "failed"
+    cancelled = "cancelled"
+
+
+def _from_json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+Time = Annotated[
+    datetime, BeforeValidator(lambda v: datetime.fromtimestamp(int(v) / 1000, UTC) if str(v).isdigit() else v)
+]
+
+
+class Stored(BaseModel):
+    """A row of the store: parsed from a Redis hash, served by the API as it is."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+
+class Run(Stored):
+    """One training of one model with one seed."""
+
+    id: str
+    experiment_id: str | None = None
+    spec: Annotated[RunSpec, BeforeValidator(lambda value: RunSpec.stored(_from_json(value)))]
+    state: State
+    created_at: Time
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    attempt: int = 0
+    """How often a worker has begun or resumed this run."""
+    epoch: int = 0
+    """Finished epochs."""
+    step: int = 0
+    """Finished steps of the epoch that is being trained."""
+    steps: int = 0
+    """Steps of an epoch; 0 while none is being trained."""
+    epoch_seconds: float = 0
+    """Seconds since the epoch that is being trained began."""
+    best_top1: float | None = None
+    """Highest validation top-1 of any epoch, in percent."""
+    final_top1: float | None = None
+    """Validation top-1 of the newest epoch, in percent."""
+    seconds: float = 0
+    """Time spent on finished epochs."""
+    images_per_second: float | None = None
+    parameters: int | None = None
+    mixes_batch: bool | None = None
+    """Whether the output for an image depends on its batch-mates; null until probed."""
+    device: str | None = None
+    worker: str | None = None
+    cancelling: bool = False
+    """Cancellation was asked for; the worker stops after its current step."""
+    error: str | None = None
+    """Why the run failed."""
+    provenance: Annotated[dict[str, str] | None, BeforeValidator(_from_json)] = None
+    """Versions, device, precision and dataset checksum of the newest attempt."""
+    priority: int = 0
+    """Higher is trained earlier."""
+    note: str = ""
+    tags: Annotated[list[str], BeforeValidator(_from_json)] = []
+
+    @computed_field(description="Seconds until the run ends, while it runs; null when unknown.")  # type: ignore[prop-decorator]
+    @property
+    def eta_seconds(self) -> float | None:
+        if self.state is not State.running:
+            return None
+        within = self.step / self.steps if self.steps else 0.0
+        if self.epoch:
+            per_epoch = self.seconds / self.epoch
+        elif within:
+            per_epoch = self.epoch_seconds / within
+        else:
+            return None
+        return per_epoch * (self.spec.epochs - self.epoch - within)
+
+
+class Experiment(Stored):
+    """A named set of runs: a base spec times the values of its axes."""
+
+    id: str
+    name: str
+    created_at: Time
+    spec: Annotated[dict[str, Any], BeforeValidator(_from_json)]
+    """The base spec as it was given."""
+    axes: Annotated[dict[str, list[Any]], BeforeValidator(_from_json)]
+    queued: int = 0
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    epochs_done: int = 0
+    epochs_total: int = 0
+    """Epochs of all runs, without those that failed or cancelled runs will never reach."""
+    seconds: float = 0
+    """Time spent on all finished epochs."""
+    note: str = ""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def runs(self) -> int:
+        return self.queued + self.running + self.completed + self.failed + self.cancelled
+
+    @computed_field(description="Share of the epochs that are done, 0 to 1.")  # type: ignore[prop-decorator]
+    @property
+    def progress(self) -> float:
+        return self.epochs_done / self.epochs_total if self.epochs_total else 1.0
+
+    @computed_field(description="Seconds until the last run ends with as many workers as now; null when unknown.")  # type: ignore[prop-decorator]
+    @property
+    def eta_seconds(self) -> float | None:
+        if not self.epochs_done or not self.running:
+            return None
+        left = self.epochs_total - self.epochs_done
+        return left * self.seconds / self.epochs_done / self.running
+
+
+class Worker(Stored):
+    """A process that trains one run at a time on one device."""
+
+    name: str
+    device: str
+    version: str
+    run_id: str | None = None
+    last_seen: Time
+    cpu_percent: float | None = None
+    """Load of the worker's machine, 0 to 100."""
+    memory_bytes: int | None = None
+    """Resident memory of the worker and its trainer."""
+    gpu_percent: float | None = None
+    """Share of time in which the device's GPU was busy, 0 to 100; null without a GPU."""
+    gpu_memory_bytes: int | None = None
+    """Memory of the device's GPU that is in use, by whom ever."""
+
+
+class LogLine(Stored):
+    at: Time
+    text: str
+
+
+class HistoryEntry(Stored):
+    """One event in the life of a run."""
+
+    at: Time
+    what: str
+    """queued, started, resumed, lost, handed back, completed, failed, cancelled, retried or priority."""
+    detail: str
+    """The worker, the reason or the new value."""

@@ -1,0 +1,29 @@
+"""How a worker's machine and device are doing."""
+
+import psutil
+import pynvml
+
+from app.store import Scalar
+
+
+def vitals() -> dict[str, Scalar | None]:
+    """The measured fields of `app.rows.Worker`."""
+    me = psutil.Process()
+    memory = 0
+    for process in [me, *me.children(recursive=True)]:
+        try:
+            memory += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return {"cpu_percent": psutil.cpu_percent(), "memory_bytes": memory} | _gpu()
+
+
+def _gpu() -> dict[str, Scalar | None]:
+    """Of the first GPU, the one that a trainer takes; nothing where there is none."""
+    try:
+        pynvml.nvmlInit()
+        gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
+        used = int(pynvml.nvmlDeviceGetMemoryInfo(gpu).used)
+        return {"gpu_percent": int(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu), "gpu_memory_bytes": used}
+    except pynvml.NVMLError:
+        return {}
