@@ -4,9 +4,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import httpx2 as httpx
 import typer
@@ -15,6 +17,10 @@ from rich.live import Live
 from rich.table import Table
 
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.archive import Summary
+    from app.store import RunStore
 
 cli = typer.Typer(
     help="Queue, run, watch and compare training runs.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -145,6 +151,74 @@ def cancel(run: Annotated[str, typer.Argument(help="Id of the run.")]) -> None:
 
 
 @cli.command()
+def retry(run: Annotated[str, typer.Argument(help="Id of the run.")]) -> None:
+    """Queue a failed or cancelled run again; it goes on from its last checkpoint."""
+    with _api() as client:
+        _ask(client, "POST", f"/runs/{run}/retry")
+    console.print(f"run {run} queued")
+
+
+@cli.command()
+def delete(
+    run: Annotated[str, typer.Argument(help="Id of the run.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a run, its measurements and its checkpoints."""
+    with _api() as client:
+        found = _ask(client, "GET", f"/runs/{run}")
+        spec, epoch = found["spec"], found["epoch"]
+        what = f"run {run} ({spec['pooling']}, seed {spec['seed']}, {epoch} epochs) and its checkpoints"
+        if yes or typer.confirm(f"Delete {what}?"):
+            _ask(client, "DELETE", f"/runs/{run}")
+            console.print(f"run {run} deleted")
+
+
+@cli.command()
+def pause() -> None:
+    """Start no more runs; what runs goes on."""
+    with _api() as client:
+        queue = _ask(client, "POST", "/queue/pause")
+    console.print(f"paused; {len(queue['entries'])} runs wait")
+
+
+@cli.command()
+def resume() -> None:
+    """Start queued runs again."""
+    with _api() as client:
+        queue = _ask(client, "POST", "/queue/resume")
+    console.print(f"resumed; {len(queue['entries'])} runs wait")
+
+
+Archive = Annotated[Path, typer.Argument(help="The archive, a tar file; - for standard output or input.")]
+
+
+@cli.command()
+def backup(archive: Archive, data: Data = None) -> None:
+    """Write all runs, measurements and checkpoints to an archive, also while runs are trained."""
+    from app.archive import backup
+
+    with _store(data) as (settings, store), archive.open("wb") if str(archive) != "-" else sys.stdout.buffer as target:
+        summary = backup(settings, store, target, version("cctboard"))
+    print(f"{summary.runs} runs and {summary.experiments} experiments written", file=sys.stderr)
+
+
+@cli.command()
+def restore(archive: Archive, data: Data = None) -> None:
+    """Read an archive into an empty board; unfinished runs are queued."""
+    from app.archive import restore
+
+    _read_archive(archive, data, restore)
+
+
+@cli.command("import")
+def import_(archive: Archive, data: Data = None) -> None:
+    """Add the runs of an archive to this board; unfinished ones arrive as cancelled, retry continues them."""
+    from app.archive import import_archive
+
+    _read_archive(archive, data, import_archive)
+
+
+@cli.command()
 def openapi() -> None:
     """Print the API's OpenAPI document."""
     from app.main import create_app
@@ -154,6 +228,44 @@ def openapi() -> None:
     settings = Settings()
     app = create_app(settings, RunStore(settings), create_queue(settings), dashboard=None)
     print(json.dumps(app.openapi(), indent=2))
+
+
+@contextmanager
+def _store(data: Path | None) -> "Iterator[tuple[Settings, RunStore]]":
+    """The run store itself, for what is too large for the API: of the settings, or of the board in a data folder."""
+    from app.services import ServiceFailed, database
+    from app.store import RunStore
+
+    settings = Settings()
+    settings = settings.model_copy(update={"data": data or settings.data})
+    if "redis_url" in settings.model_fields_set:
+        yield settings, RunStore(settings)
+        return
+    try:
+        with database(settings.data) as url:
+            settings = settings.model_copy(update={"redis_url": url})
+            yield settings, RunStore(settings)
+    except ServiceFailed as error:
+        raise UsageError(str(error)) from error
+
+
+def _read_archive(archive: Path, data: Path | None, read: "Callable[[Settings, RunStore, IO[bytes]], Summary]") -> None:
+    from app.errors import BoardError
+
+    if str(archive) != "-" and not archive.is_file():
+        raise UsageError(f"there is no file {archive}")
+    with _store(data) as (settings, store), archive.open("rb") if str(archive) != "-" else sys.stdin.buffer as source:
+        try:
+            summary = read(settings, store, source)
+        except BoardError as error:
+            raise UsageError(str(error)) from error
+    console.print(f"{summary.runs} runs and {summary.experiments} experiments read")
+    if summary.skipped:
+        console.print(f"{summary.skipped} runs were here already")
+    for old, new in summary.renamed.items():
+        console.print(f"{old} is {new} here, as its id was taken")
+    if summary.unfinished:
+        console.print(f"{summary.unfinished} of them were unfinished")
 
 
 def _value(text: str) -> Any:
@@ -171,7 +283,7 @@ def _ask(client: httpx.Client, method: str, path: str, body: Any = None, params:
     response = client.request(method, path, json=body, params=params)
     if response.is_error:
         raise UsageError(response.json()["detail"])
-    return response.json()
+    return response.json() if response.content else None
 
 
 def _run_board(data: Path | None, port: int, workers: int, then: Callable[[httpx.Client], None], stay: bool) -> None:

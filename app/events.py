@@ -10,6 +10,8 @@ from typing import Any
 
 import redis.asyncio
 from fastapi.concurrency import run_in_threadpool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from app.rows import Experiment, Run
@@ -44,6 +46,7 @@ class EventHub:
         self._redis: Any = None
         self._store = store
         self._open = False
+        self._reachable = True
         self._stream = store.key("events")
         self._subscribers: set[asyncio.Queue[Event]] = set()
 
@@ -51,7 +54,9 @@ class EventHub:
     async def running(self) -> AsyncIterator[None]:
         """Reads while the context is open."""
         self._open = True
-        self._redis = redis.asyncio.Redis.from_url(self._url, decode_responses=True)
+        self._redis = redis.asyncio.Redis.from_url(
+            self._url, decode_responses=True, socket_connect_timeout=3, socket_timeout=10, retry=Retry(NoBackoff(), 1)
+        )
         tasks = [asyncio.create_task(self._read_events()), asyncio.create_task(self._watch_workers())]
         try:
             yield
@@ -69,7 +74,10 @@ class EventHub:
         self._subscribers.add(queue)
         try:
             sent = (0, 0)
-            if last_id is not None:
+            if not self._reachable:
+                # Nothing can be replayed now; the page reads everything again when it learns that the database is back.
+                yield _database_is(reachable=False)
+            elif last_id is not None:
                 for event in await self._missed(last_id):
                     sent = _order(event.id) if event.id else sent
                     yield event
@@ -101,8 +109,10 @@ class EventHub:
                 reply = await self._redis.xread({self._stream: position}, block=2_000, count=500)
             except RedisError as error:
                 logger.warning("the event stream cannot be read, trying again: %s", error)
+                self._tell_reachable(False)
                 await asyncio.sleep(0.5)
                 continue
+            self._tell_reachable(True)
             for _, entries in reply:
                 for entry in entries:
                     self._publish(_event(*entry))
@@ -120,6 +130,11 @@ class EventHub:
                 known = names
             await asyncio.sleep(WORKERS_EVERY_SECONDS)
 
+    def _tell_reachable(self, reachable: bool) -> None:
+        if reachable != self._reachable:
+            self._reachable = reachable
+            self._publish(_database_is(reachable))
+
     def _publish(self, event: Event) -> None:
         for queue in self._subscribers:
             if queue.full():
@@ -127,6 +142,10 @@ class EventHub:
                     queue.get_nowait()
                 queue.put_nowait(RESET)
             queue.put_nowait(event)
+
+
+def _database_is(reachable: bool) -> Event:
+    return Event(None, "database", json.dumps({"reachable": reachable}))
 
 
 def _order(event_id: str) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from app.errors import BoardError, Invalid, problem_response
 from app.events import EventHub
 from app.routes import catalog, events, experiments, figures, runs, workers
 from app.routes import queue as queue_routes
-from app.schemas import Problem, RunRequest
+from app.schemas import Problem, SpecRequest
 from app.security import MAX_BODY_BYTES, GuardMiddleware
 from app.settings import Settings
 from app.store import RunStore
@@ -67,7 +67,7 @@ def _tell_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     @app.exception_handler(ValidationError)
     def validation_error(request: Request, error: RequestValidationError | ValidationError) -> JSONResponse:
-        errors = [{"field": _path(e["loc"]), "message": _message(e)} for e in error.errors()]
+        errors = [{"field": _path(e["loc"]), "message": _message(e, request, error)} for e in error.errors()]
         detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors)
         return problem_response(Invalid.status, Invalid.title, detail, errors)
 
@@ -88,11 +88,13 @@ def _path(location: Sequence[int | str]) -> str:
     return ".".join(str(part) for part in parts) or "body"
 
 
-def _message(error: Any) -> str:
+def _message(error: Any, request: Request, whole: RequestValidationError | ValidationError) -> str:
     if error["type"] == "json_invalid":
         return f"is not valid JSON: {error['ctx']['error']} at character {error['loc'][-1]}"
     if error["type"] == "extra_forbidden":
-        return f"unknown field; known are {', '.join(RunRequest.model_fields)}"
+        in_body = isinstance(whole, RequestValidationError)  # else in the spec that an experiment's body contains
+        model = request.scope["route"].body_field.field_info.annotation if in_body else SpecRequest
+        return f"unknown field; known are {', '.join(model.model_fields)}"
     return str(error["msg"])
 
 

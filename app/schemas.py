@@ -77,12 +77,14 @@ class MoreRuns(Request):
     def extend(self, experiment: Experiment) -> "ExperimentRequest":
         """The request that describes the grown experiment."""
         spec, axes = dict(experiment.spec), {name: list(values) for name, values in experiment.axes.items()}
-        for name, values in self.axes.items():
-            known = axes.setdefault(name, [spec.pop(name)] if name in spec else [])
-            known += [value for value in values if value not in known]
+        defaults = {field.name: field.default for field in fields(RunSpec)}
         if self.seeds:
-            seeds = axes.setdefault("seed", [spec.pop("seed", RunSpec().seed)])
+            seeds = axes.setdefault("seed", [spec.pop("seed", defaults["seed"])])
             seeds += range(max(seeds) + 1, max(seeds) + 1 + self.seeds)
+        for name, values in self.axes.items():
+            # An axis that is new had one value so far.
+            known = axes.setdefault(name, [spec.pop(name, defaults[name])] if name in defaults else [])
+            known += [value for value in values if value not in known]
         return ExperimentRequest(name=experiment.name, spec=spec, axes=axes)
 
 

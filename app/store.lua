@@ -71,7 +71,8 @@ local function enqueue(id, returning)
     redis.call("HSET", key("shares"), share, tag)
   end
   set(id, "tag", tag)
-  redis.call("ZADD", key("queued"), -tonumber(priority) * 1e9 + tag, queue_member(id))
+  local score = -tonumber(priority) * 1e9 + tag - (returning and 0.5 or 0) -- what returns goes before all others
+  redis.call("ZADD", key("queued"), score, queue_member(id))
 end
 
 local function experiment_of(id)
@@ -301,14 +302,15 @@ function operations.cancel(id)
 end
 
 -- Takes the runs of silent workers from them. Workers sweep every few seconds, so a long gap since the last sweep means
--- that the database was away, and with it the chance to renew: that time does not count.
-function operations.expire_leases(max_losses, longest_gap)
+-- that the database was away, and with it the chance to renew: that time does not count. No lease gets longer than new.
+function operations.expire_leases(max_losses, longest_gap, lease)
   local time = now()
   local gap = time - tonumber(redis.call("GET", key("swept_at")) or time)
   redis.call("SET", key("swept_at"), time)
   if gap > tonumber(longest_gap) then
     for _, id in ipairs(redis.call("ZRANGE", key("leases"), 0, -1)) do
-      redis.call("ZINCRBY", key("leases"), gap, id)
+      local expires = tonumber(redis.call("ZSCORE", key("leases"), id))
+      redis.call("ZADD", key("leases"), math.min(expires + gap, time + tonumber(lease)), id)
     end
     return 0
   end
@@ -332,6 +334,9 @@ end
 
 -- Field/value pairs that users may change at any time: priority, note, tags.
 function operations.edit(id, ...)
+  if redis.call("EXISTS", key("run", id)) == 0 then
+    return "gone"
+  end
   local before = run_field(id, "priority")
   set(id, ...)
   if run_field(id, "state") == "queued" and run_field(id, "priority") ~= before then
@@ -344,6 +349,9 @@ function operations.edit(id, ...)
 end
 
 function operations.edit_experiment(experiment, ...)
+  if redis.call("EXISTS", key("experiment", experiment)) == 0 then
+    return "gone"
+  end
   redis.call("HSET", key("experiment", experiment), ...)
   emit_experiment(experiment)
   return "edited"
@@ -389,6 +397,49 @@ function operations.delete_experiment(experiment)
   redis.call("ZREM", key("experiments"), experiment)
   emit("deleted", cjson.encode({ run_id = cjson.null, experiment_id = experiment }))
   return "deleted"
+end
+
+-- A row from a backup, as JSON: fields, and of a run its streams (entries of id, field, value, ...).
+-- -> "loaded"; "known" if this very row is here; "taken" if another row has its id.
+function operations.load(kind, id, payload)
+  local given = cjson.decode(payload)
+  local row = key(kind, id)
+  if redis.call("EXISTS", row) == 1 then
+    return redis.call("HGET", row, "created_at") == given.fields.created_at and "known" or "taken"
+  end
+  for name, value in pairs(given.fields) do
+    if value ~= cjson.null then
+      redis.call("HSET", row, name, value)
+    end
+  end
+  if kind == "experiment" then
+    redis.call("ZADD", key("experiments"), redis.call("INCR", key("order")), id)
+    emit_experiment(id)
+    return "loaded"
+  end
+  local order = redis.call("INCR", key("order"))
+  set(id, "order", order)
+  redis.call("ZADD", key("runs"), order, id)
+  for part, entries in pairs(given.streams) do
+    for _, entry in ipairs(entries) do
+      redis.call("XADD", key("run", id, part), unpack(entry))
+    end
+  end
+  local state = run_field(id, "state")
+  local experiment, ekey = experiment_of(id)
+  if experiment then
+    redis.call("ZADD", key("experiment", experiment, "runs"), order, id)
+    redis.call("HINCRBY", ekey, state, 1)
+    redis.call("HINCRBY", ekey, "epochs_total", epochs_expected(id, state))
+    redis.call("HINCRBY", ekey, "epochs_done", run_field(id, "epoch"))
+    redis.call("HINCRBYFLOAT", ekey, "seconds", run_field(id, "seconds") or "0")
+  end
+  if state == "queued" then
+    enqueue(id, false)
+  end
+  emit_run(id)
+  emit_experiment(experiment)
+  return "loaded"
 end
 
 -- While the queue is paused nothing is claimed; what runs goes on.

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import files
-from typing import Any, NoReturn, cast
+from typing import Any, Literal, NoReturn, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -34,6 +34,9 @@ LONGEST_SWEEP_GAP_MS = 5_000
 """Workers sweep more often; after a longer gap the database was away, and leases are prolonged by it."""
 ANSWERS_KEPT_MS = 24 * 3600 * 1000
 """How long an idempotency key is remembered."""
+STREAMS = ("epochs", "log", "history")
+LEASE_FIELDS = ("token", "worker", "step", "steps", "epoch_seconds", "cancelling", "order", "tag")
+COUNTERS = ("queued", "running", "completed", "failed", "cancelled", "epochs_done", "epochs_total", "seconds")
 
 Scalar = str | int | float
 
@@ -237,8 +240,8 @@ class RunStore:
 
     def edit(self, run_id: str, changes: Mapping[str, Any]) -> Run:
         """Changes priority, note or tags. Raises `NotFound`."""
-        self.run(run_id)
-        self._do("edit", run_id, *_flat(changes))
+        if changes:
+            self._do("edit", run_id, *_flat(changes))
         return self.run(run_id)
 
     def edit_experiment(self, experiment_id: str, changes: Mapping[str, Any]) -> Experiment:
@@ -249,7 +252,6 @@ class RunStore:
                 if run.state in (State.queued, State.running):
                     self._do("edit", run.id, "priority", priority)
         if changes:
-            self.experiment(experiment_id)
             self._do("edit_experiment", experiment_id, *_flat(changes))
         return self.experiment(experiment_id)
 
@@ -273,6 +275,24 @@ class RunStore:
         """The deleted run's checkpoints are gone."""
         self.redis.srem(self.key("garbage"), run_id)
 
+    # Backup
+
+    def dump(self, kind: Literal["run", "experiment"], row_id: str) -> dict[str, Any]:
+        """A row as `load` takes it: without lease, and an experiment without its counters."""
+        with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.hgetall(self.key(kind, row_id))
+            for part in STREAMS:
+                pipeline.xrange(self.key(kind, row_id, part))
+            fields, *streams = pipeline.execute()
+        passing = LEASE_FIELDS if kind == "run" else COUNTERS
+        entries = [[[entry_id, *_flat(entry)] for entry_id, entry in stream] for stream in streams]
+        kept = {name: value for name, value in fields.items() if name not in passing}
+        return {"fields": kept, "streams": dict(zip(STREAMS, entries, strict=True))}
+
+    def load(self, kind: str, row_id: str, dump: Mapping[str, Any]) -> str:
+        """Returns "loaded", "known" if this very row is here already, or "taken" if another row has its id."""
+        return cast(str, self._do("load", kind, row_id, json.dumps(dump)))
+
     # Training: every write carries the lease's token and raises `LeaseLost` when it is stale
 
     def claim(self, worker: str) -> "Lease | None":
@@ -283,7 +303,7 @@ class RunStore:
 
     def expire_leases(self) -> int:
         """Sends the runs of silent workers back to the queue; returns how many there were."""
-        return int(self._do("expire_leases", MAX_LOSSES, LONGEST_SWEEP_GAP_MS))
+        return int(self._do("expire_leases", MAX_LOSSES, LONGEST_SWEEP_GAP_MS, self._lease_ms))
 
     # Workers
 

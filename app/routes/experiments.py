@@ -43,7 +43,7 @@ def add_runs(store: Store, queue: Queue, experiment_id: str, more: MoreRuns) -> 
     """Queues what the experiment lacks of the product of its axes, after seeds and values were added to these."""
     grown = more.extend(store.experiment(experiment_id))
     existing = {run.spec for run in store.experiment_runs(experiment_id)}
-    specs = [spec for spec in grown.specs() if spec not in existing]
+    specs = [spec for spec in dict.fromkeys(grown.specs()) if spec not in existing]
     experiment = store.add_runs(experiment_id, grown.spec, grown.axes, specs)
     wake_workers(queue, len(specs))
     return experiment

@@ -14,9 +14,9 @@ import pytest
 from pydantic import RedisDsn
 
 from app.queue import QUEUE, create_queue, wake_workers
+from app.rows import State
 from app.services import free_port, running
 from app.settings import Settings
-from app.rows import State
 from app.store import RunStore
 from cct.config import RunSpec
 from tests.conftest import DIGITS, wait_for

@@ -1,0 +1,111 @@
+"""The database goes away while a run is trained: training goes on, the API says so, nothing is lost."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2 as httpx
+import psutil
+import pytest
+import torch
+from pydantic import RedisDsn
+from redis.exceptions import RedisError
+
+from app.rows import State
+from app.services import Services, free_port, start_valkey
+from app.settings import Settings
+from app.store import RunStore
+from cct.checkpoint import LAST
+from cct.config import RunSpec
+from tests.conftest import wait_for
+
+LEASE_SECONDS = 3
+OUTAGE_SECONDS = 12
+
+
+@contextmanager
+def gone(services: Services, data: Path) -> Iterator[None]:
+    """Connections are refused."""
+    valkey = psutil.Process(services.process_id("valkey"))
+    valkey.kill()
+    valkey.wait()
+    yield
+    start_valkey(services, data)
+
+
+@contextmanager
+def frozen(services: Services, data: Path) -> Iterator[None]:
+    """Connections stand, but nothing answers."""
+    valkey = psutil.Process(services.process_id("valkey"))
+    valkey.suspend()
+    yield
+    valkey.resume()
+
+
+Outage = Callable[[Services, Path], "contextmanager[None]"]
+
+
+def follow_database_events(url: str, seen: list[str]) -> None:
+    with httpx.stream("GET", f"{url}/events", timeout=None) as stream:
+        kind = ""
+        for line in stream.iter_lines():
+            if line.startswith("event: "):
+                kind = line.removeprefix("event: ")
+            elif line.startswith("data: ") and kind == "database":
+                seen.append(line.removeprefix("data: "))
+                if "true" in line:
+                    return
+
+
+@pytest.mark.timeout(360)
+@pytest.mark.parametrize("outage", [gone, frozen])
+def test_training_outlives_an_outage_of_the_database(tmp_path: Path, outage: Outage) -> None:
+    services = Services(tmp_path)
+    try:
+        url, port = start_valkey(services, tmp_path), free_port()
+        settings = Settings(redis_url=RedisDsn(url), data=tmp_path)
+        store = RunStore(settings)
+        environment = {
+            "CCTBOARD_DATA": str(tmp_path),
+            "CCTBOARD_REDIS_URL": url,
+            "CCTBOARD_LEASE_SECONDS": str(LEASE_SECONDS),
+        }
+        services.start("api", [sys.executable, "-m", "app.cli", "api", "--port", str(port)], environment)
+        services.start("worker", [sys.executable, "-m", "app.cli", "worker"], environment)
+        [run] = store.create_runs([RunSpec(dataset="digits", epochs=8, warmup_epochs=1, augmentation="none")])
+        wait_for(lambda: store.run(run.id).epoch, 90)
+        board, seen = f"http://127.0.0.1:{port}", list[str]()
+        watcher = threading.Thread(target=follow_database_events, args=(board, seen))
+        watcher.start()
+        checkpoint = settings.checkpoints(run.id) / LAST
+
+        def epochs_trained() -> int:
+            return len(torch.load(checkpoint, weights_only=True)["records"])
+
+        with outage(services, tmp_path):
+            trained, until = epochs_trained(), time.monotonic() + OUTAGE_SECONDS
+            answer = httpx.post(f"{board}/runs", json={}, timeout=30)
+            assert (answer.status_code, answer.json()["title"]) == (503, "Database unavailable")
+            wait_for(lambda: seen, 30)
+            time.sleep(max(0.0, until - time.monotonic()))
+            wait_for(lambda: epochs_trained() > trained, 60)
+
+        def ended() -> bool:
+            try:
+                return store.run(run.id).state is not State.running
+            except RedisError:
+                return False
+
+        wait_for(ended, 180)
+        done = store.run(run.id)
+        assert (done.state, done.attempt, done.epoch) == (State.completed, 1, 8)
+        assert [record.epoch for record in store.epochs([run.id])[0]] == list(range(1, 9))
+        watcher.join(30)
+        assert seen == ['{"reachable": false}', '{"reachable": true}']
+        [after] = store.create_runs([RunSpec(dataset="digits", epochs=1, warmup_epochs=0, augmentation="none")])
+        wait_for(lambda: store.run(after.id).state is State.completed, 90)
+    finally:
+        services.stop()
