@@ -20,8 +20,10 @@ from app.settings import Settings
 from app.store import RunStore
 
 WORKERS_EVERY_SECONDS = 2.0
-BACKLOG = 1_000
-"""Events a subscriber may lag behind before it is told to start over."""
+BACKLOG = 500
+"""Batches of events a subscriber may lag behind before it is told to start over."""
+PING_SECONDS = 15.0
+"""Proxies close connections on which nothing is sent."""
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +36,33 @@ class Event:
     kind: str
     data: str
 
+    def encoded(self) -> str:
+        """The event as the standard for server-sent events writes it."""
+        return (f"id: {self.id}\n" if self.id else "") + f"event: {self.kind}\ndata: {self.data}\n\n"
 
-RESET = Event(None, "reset", "{}")
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events that came together, encoded once for all subscribers."""
+
+    events: list[Event]
+    encoded: bytes
+
+    @classmethod
+    def of(cls, *events: Event) -> "Batch":
+        return cls(list(events), "".join(event.encoded() for event in events).encode())
+
+    def after(self, order: tuple[int, int]) -> bytes:
+        """Without events that were sent before."""
+        first = self.events[0].id
+        if first is None or _order(first) > order:
+            return self.encoded
+        return Batch.of(*(event for event in self.events if event.id is None or _order(event.id) > order)).encoded
+
+
+RESET = Batch.of(Event(None, "reset", "{}"))
+PING = b": still here\n\n"
+HELLO = b"retry: 1000\n: connected\n\n"
 
 
 class EventHub:
@@ -48,7 +75,7 @@ class EventHub:
         self._open = False
         self._reachable = True
         self._stream = store.key("events")
-        self._subscribers: set[asyncio.Queue[Event]] = set()
+        self._subscribers: set[asyncio.Queue[Batch]] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -68,36 +95,42 @@ class EventHub:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._redis.aclose()
 
-    async def subscribe(self, last_id: str | None) -> AsyncIterator[Event]:
+    async def subscribe(self, last_id: str | None) -> AsyncIterator[bytes]:
         """Events from now on; after `last_id`, if given: what was missed comes first, or `reset` if it is gone."""
-        queue: asyncio.Queue[Event] = asyncio.Queue(BACKLOG)
+        queue: asyncio.Queue[Batch] = asyncio.Queue(BACKLOG)
         self._subscribers.add(queue)
         try:
+            yield HELLO
             sent = (0, 0)
             if not self._reachable:
                 # Nothing can be replayed now; the page reads everything again when it learns that the database is back.
-                yield _database_is(reachable=False)
+                yield _database_is(reachable=False).encoded
             elif last_id is not None:
-                for event in await self._missed(last_id):
-                    sent = _order(event.id) if event.id else sent
-                    yield event
+                missed = await self._missed(last_id)
+                yield missed.encoded
+                newest = missed.events[-1].id if missed.events else None
+                sent = _order(newest) if newest else sent
             while True:
-                event = await queue.get()
+                try:
+                    async with asyncio.timeout(PING_SECONDS):
+                        batch = await queue.get()
+                except TimeoutError:
+                    yield PING
+                    continue
                 # An event that arrived between subscribing and reading what was missed is in both.
-                if event.id is None or _order(event.id) > sent:
-                    yield event
+                yield batch.after(sent)
         finally:
             self._subscribers.discard(queue)
 
-    async def _missed(self, last_id: str) -> list[Event]:
+    async def _missed(self, last_id: str) -> Batch:
         try:
             after = _order(last_id)
         except ValueError:
-            return [RESET]
+            return RESET
         oldest = await self._redis.xrange(self._stream, count=1)
         if not oldest or after < _order(oldest[0][0]):
-            return [RESET]
-        return [_event(*entry) for entry in await self._redis.xrange(self._stream, min=f"({last_id}")]
+            return RESET
+        return Batch.of(*(_event(*entry) for entry in await self._redis.xrange(self._stream, min=f"({last_id}")))
 
     async def _read_events(self) -> None:
         position = "$"
@@ -114,9 +147,8 @@ class EventHub:
                 continue
             self._tell_reachable(True)
             for _, entries in reply:
-                for entry in entries:
-                    self._publish(_event(*entry))
-                    position = entry[0]
+                self._publish(Batch.of(*(_event(*entry) for entry in entries)))
+                position = entries[-1][0]
 
     async def _watch_workers(self) -> None:
         """Workers vanish without a word, so their list is compared rather than listened to."""
@@ -126,7 +158,7 @@ class EventHub:
                 workers = await run_in_threadpool(self._store.workers)
                 names = json.dumps([[worker.name, worker.run_id] for worker in workers])
                 if known is not None and names != known:
-                    self._publish(Event(None, "worker", WorkerList(workers=workers).model_dump_json()))
+                    self._publish(Batch.of(Event(None, "worker", WorkerList(workers=workers).model_dump_json())))
                 known = names
             await asyncio.sleep(WORKERS_EVERY_SECONDS)
 
@@ -135,17 +167,17 @@ class EventHub:
             self._reachable = reachable
             self._publish(_database_is(reachable))
 
-    def _publish(self, event: Event) -> None:
+    def _publish(self, batch: Batch) -> None:
         for queue in self._subscribers:
             if queue.full():
                 while not queue.empty():
                     queue.get_nowait()
                 queue.put_nowait(RESET)
-            queue.put_nowait(event)
+            queue.put_nowait(batch)
 
 
-def _database_is(reachable: bool) -> Event:
-    return Event(None, "database", json.dumps({"reachable": reachable}))
+def _database_is(reachable: bool) -> Batch:
+    return Batch.of(Event(None, "database", json.dumps({"reachable": reachable})))
 
 
 def _order(event_id: str) -> tuple[int, int]:

@@ -36,10 +36,15 @@ export interface paths {
         get: operations["read_run_runs__run_id__get"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete a run and its checkpoints
+         * @description A running run must be cancelled first.
+         */
+        delete: operations["delete_run_runs__run_id__delete"];
         options?: never;
         head?: never;
-        patch?: never;
+        /** Change a run's priority, note or tags */
+        patch: operations["edit_run_runs__run_id__patch"];
         trace?: never;
     };
     "/runs/{run_id}/epochs": {
@@ -96,6 +101,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runs/{run_id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read a run's time line */
+        get: operations["read_history_runs__run_id__history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runs/{run_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Queue a failed or cancelled run again
+         * @description It goes on from its last checkpoint.
+         */
+        post: operations["retry_run_runs__run_id__retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/experiments": {
         parameters: {
             query?: never;
@@ -128,6 +170,28 @@ export interface paths {
         get: operations["read_experiment_experiments__experiment_id__get"];
         put?: never;
         post?: never;
+        /** Delete an experiment with its runs and checkpoints */
+        delete: operations["delete_experiment_experiments__experiment_id__delete"];
+        options?: never;
+        head?: never;
+        /** Change an experiment's name, note or priority */
+        patch: operations["edit_experiment_experiments__experiment_id__patch"];
+        trace?: never;
+    };
+    "/experiments/{experiment_id}/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Add runs to an experiment
+         * @description Queues what the experiment lacks of the product of its axes, after seeds and values were added to these.
+         */
+        post: operations["add_runs_experiments__experiment_id__runs_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -145,6 +209,74 @@ export interface paths {
         put?: never;
         /** Cancel all unfinished runs of an experiment */
         post: operations["cancel_experiment_experiments__experiment_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/experiments/{experiment_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Queue all failed runs of an experiment again */
+        post: operations["retry_experiment_experiments__experiment_id__retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read the queue, next run first */
+        get: operations["read_queue_queue_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/queue/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Start no more runs; what runs goes on */
+        post: operations["pause_queue_queue_pause_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/queue/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Start runs again */
+        post: operations["resume_queue_queue_resume_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -201,7 +333,8 @@ export interface paths {
         /**
          * Follow all changes
          * @description Server-sent events: `run` and `experiment` (the row after a change), `epoch` (run_id, experiment_id, record),
-         *     `worker` (the list), `reset` (too much was missed: read everything again).
+         *     `queue` (paused or not), `deleted` (run_id or experiment_id), `worker` (the list), `database` (reachable or not; once
+         *     it is again, read everything again), `reset` (too much was missed: read everything again).
          */
         get: operations["follow_events_events_get"];
         put?: never;
@@ -344,6 +477,8 @@ export interface components {
             images_per_second: number;
             /** Peak Memory Bytes */
             peak_memory_bytes: number;
+            /** Pooling Entropy */
+            pooling_entropy?: number | null;
         };
         /**
          * Experiment
@@ -412,6 +547,11 @@ export interface components {
              * @default 0
              */
             seconds: number;
+            /**
+             * Note
+             * @default
+             */
+            note: string;
             /** Runs */
             readonly runs: number;
             /**
@@ -424,6 +564,18 @@ export interface components {
              * @description Seconds until the last run ends with as many workers as now; null when unknown.
              */
             readonly eta_seconds: number | null;
+        };
+        /**
+         * ExperimentEdit
+         * @description What can be changed of an experiment; the priority is that of its unfinished runs.
+         */
+        ExperimentEdit: {
+            /** Name */
+            name?: string | null;
+            /** Priority */
+            priority?: number | null;
+            /** Note */
+            note?: string | null;
         };
         /** ExperimentList */
         ExperimentList: {
@@ -480,6 +632,38 @@ export interface components {
             axes: {
                 [key: string]: unknown[];
             };
+            /**
+             * Priority
+             * @description Higher is trained earlier
+             * @default 0
+             */
+            priority: number;
+        };
+        /** History */
+        History: {
+            /** Entries */
+            entries: components["schemas"]["HistoryEntry"][];
+        };
+        /**
+         * HistoryEntry
+         * @description One event in the life of a run.
+         */
+        HistoryEntry: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * What
+             * @description queued, started, resumed, lost, handed back, completed, failed, cancelled, retried or priority.
+             */
+            what: string;
+            /**
+             * Detail
+             * @description The worker, the reason or the new value.
+             */
+            detail: string;
         };
         /** Log */
         Log: {
@@ -518,6 +702,26 @@ export interface components {
             /** Positional Embedding */
             positional_embedding: string;
         };
+        /**
+         * MoreRuns
+         * @description Runs to add to an experiment: those it lacks of the product of its axes, after these have grown.
+         */
+        MoreRuns: {
+            /**
+             * Axes
+             * @description Values to add to the axes.
+             * @default {}
+             */
+            axes: {
+                [key: string]: unknown[];
+            };
+            /**
+             * Seeds
+             * @description How many new seeds to add.
+             * @default 0
+             */
+            seeds: number;
+        };
         /** PoolingEntry */
         PoolingEntry: {
             /** Name */
@@ -528,6 +732,28 @@ export interface components {
             formula: string;
             /** Color */
             color: string;
+        };
+        /** QueueEntry */
+        QueueEntry: {
+            /** Run Id */
+            run_id: string;
+            /**
+             * Position
+             * @description 1 is next
+             */
+            position: number;
+            /**
+             * Starts In Seconds
+             * @description Expected time until a worker is free; null when unknown
+             */
+            starts_in_seconds: number | null;
+        };
+        /** QueueState */
+        QueueState: {
+            /** Paused */
+            paused: boolean;
+            /** Entries */
+            entries: components["schemas"]["QueueEntry"][];
         };
         /**
          * ReferenceResult
@@ -640,10 +866,45 @@ export interface components {
              */
             error?: string | null;
             /**
+             * Provenance
+             * @description Versions, device, precision and dataset checksum of the newest attempt.
+             */
+            provenance?: {
+                [key: string]: string;
+            } | null;
+            /**
+             * Priority
+             * @description Higher is trained earlier.
+             * @default 0
+             */
+            priority: number;
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
+            /**
              * Eta Seconds
              * @description Seconds until the run ends, while it runs; null when unknown.
              */
             readonly eta_seconds: number | null;
+        };
+        /**
+         * RunEdit
+         * @description What can be changed of a run at any time; fields that are left out stay as they are.
+         */
+        RunEdit: {
+            /** Priority */
+            priority?: number | null;
+            /** Note */
+            note?: string | null;
+            /** Tags */
+            tags?: string[] | null;
         };
         /** RunList */
         RunList: {
@@ -657,9 +918,7 @@ export interface components {
         };
         /**
          * RunRequest
-         * @description One training of one model with one seed. The defaults are the reference's bare-minimum recipe on CIFAR-10.
-         *
-         *     Raises `SpecError`, which names the field, if the spec cannot be trained.
+         * @description Body of `POST /runs`: the fields of a spec, and how the queue treats the run.
          */
         RunRequest: {
             /**
@@ -675,7 +934,7 @@ export interface components {
              * @default auto
              * @enum {string}
              */
-            pooling: "auto" | "seqpool" | "seqpool_softmax_tokens" | "seqpool_softmax_batch" | "seqpool_softmax_channels" | "class_token" | "mean" | "max";
+            pooling: "auto" | "seqpool" | "seqpool_softmax_tokens" | "seqpool_softmax_batch" | "seqpool_softmax_channels" | "class_token" | "mean" | "max" | "seqpool_softmax_tokens_rescaled" | "seqpool_temperature" | "seqpool_multihead" | "gem" | "logsumexp";
             /**
              * Dataset
              * @description Dataset to train and validate on
@@ -757,6 +1016,18 @@ export interface components {
              * @enum {string}
              */
             augmentation: "autoaugment" | "crop_flip" | "crop" | "none";
+            /**
+             * Pretrained
+             * @description Initial weights: a file's path below pretrained/ of the datasets, or an https address
+             * @default
+             */
+            pretrained: string;
+            /**
+             * Priority
+             * @description Higher is trained earlier
+             * @default 0
+             */
+            priority: number;
         };
         /**
          * RunSpec
@@ -855,6 +1126,12 @@ export interface components {
              * @default autoaugment
              */
             augmentation: string;
+            /**
+             * Pretrained
+             * @description Initial weights: a file's path below pretrained/ of the datasets, or an https address
+             * @default
+             */
+            pretrained: string;
         };
         /**
          * Stat
@@ -915,6 +1192,26 @@ export interface components {
              * Format: date-time
              */
             last_seen: string;
+            /**
+             * Cpu Percent
+             * @description Load of the worker's machine, 0 to 100.
+             */
+            cpu_percent?: number | null;
+            /**
+             * Memory Bytes
+             * @description Resident memory of the worker and its trainer.
+             */
+            memory_bytes?: number | null;
+            /**
+             * Gpu Percent
+             * @description Share of time in which the device's GPU was busy, 0 to 100; null without a GPU.
+             */
+            gpu_percent?: number | null;
+            /**
+             * Gpu Memory Bytes
+             * @description Memory of the device's GPU that is in use, by whom ever.
+             */
+            gpu_memory_bytes?: number | null;
         };
         /** WorkerList */
         WorkerList: {
@@ -971,7 +1268,7 @@ export interface operations {
                 state?: components["schemas"]["State"][];
                 /** @description Only runs of this experiment */
                 experiment?: string | null;
-                /** @description Only runs whose id or a spec value contains this */
+                /** @description Only runs whose id, spec, note or tags contain this */
                 text?: string;
                 /** @description Sort by this; runs that lack it come last */
                 sort?: ("state" | "epoch" | "eta_seconds" | "best_top1" | "final_top1" | "started_at" | "model" | "pooling" | "dataset" | "seed") | null;
@@ -1036,7 +1333,10 @@ export interface operations {
     create_run_runs_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key gets the first one's answer */
+                "idempotency-key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -1112,6 +1412,124 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_run_runs__run_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    edit_run_runs__run_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunEdit"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -1361,6 +1779,140 @@ export interface operations {
             };
         };
     };
+    read_history_runs__run_id__history_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_run_runs__run_id__retry_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_experiments_experiments_get: {
         parameters: {
             query?: never;
@@ -1411,7 +1963,10 @@ export interface operations {
     create_experiment_experiments_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key gets the first one's answer */
+                "idempotency-key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -1535,6 +2090,204 @@ export interface operations {
             };
         };
     };
+    delete_experiment_experiments__experiment_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    edit_experiment_experiments__experiment_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExperimentEdit"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Experiment"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_runs_experiments__experiment_id__runs_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MoreRuns"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Experiment"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     cancel_experiment_experiments__experiment_id__cancel_post: {
         parameters: {
             query?: never;
@@ -1575,6 +2328,259 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_experiment_experiments__experiment_id__retry_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Experiment"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_queue_queue_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueState"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pause_queue_queue_pause_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueState"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resume_queue_queue_resume_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueState"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
