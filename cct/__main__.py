@@ -2,6 +2,8 @@
 
 There is an option for each field of `RunSpec`. One line per epoch on the standard output; a run that was interrupted
 goes on where it stopped if it has a folder (`--out`).
+
+`python -m cct export CHECKPOINT OUT.safetensors` writes the weights of a checkpoint for use elsewhere.
 """
 
 import argparse
@@ -16,9 +18,16 @@ from cct.config import DATASETS, MODELS, EpochRecord, RunSpec, SpecError
 
 HEADER = "epoch  train loss  train top-1  val loss  val top-1  val top-5        lr  seconds  images/s"
 
+DESCRIPTION = (
+    "Train one run; the defaults are the reference's. `export` as first word writes weights: see export --help."
+)
+
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0 if trained, 1 if training failed, 2 if the command line is wrong, 130 if interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["export"]:
+        return _export(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.list:
@@ -35,7 +44,7 @@ def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
     # Idle threads sleep instead of spinning: beside other programs, spinning costs two thirds of the throughput.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imported only now: torch takes seconds, which a mistyped option or --list should not cost.
-    from cct.checkpoint import CheckpointMismatch
+    from cct.checkpoint import CheckpointMismatch, CheckpointNotWritten, UnusableWeights
     from cct.data import DatasetUnavailable
     from cct.train import Facts, NonFiniteLoss, train
 
@@ -52,13 +61,27 @@ def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
     except KeyboardInterrupt:
         kept = f"; the same command continues after epoch {len(records)}" if out and records else ""
         return _fail(f"interrupted{kept}", 130)
-    except (CheckpointMismatch, DatasetUnavailable, NonFiniteLoss) as error:
+    except (CheckpointMismatch, CheckpointNotWritten, DatasetUnavailable, NonFiniteLoss, UnusableWeights) as error:
         return _fail(str(error), 1)
     best = max(records, key=lambda record: record.val_top1)
     minutes = sum(record.seconds for record in records) / 60
     print(
         f"final top-1 {records[-1].val_top1:.2f} %, best {best.val_top1:.2f} % (epoch {best.epoch}), {minutes:.1f} min"
     )
+    return 0
+
+
+def _export(arguments: list[str]) -> int:
+    parser = _Parser(prog="python -m cct export", description="Write a checkpoint's weights as safetensors.")
+    parser.add_argument("checkpoint", type=Path, help="last.pt or best.pt of a run, or another file of weights")
+    parser.add_argument("out", type=Path, help="the file to write, for example weights.safetensors")
+    options = parser.parse_args(arguments)
+    from cct.checkpoint import UnusableWeights, export_safetensors
+
+    try:
+        export_safetensors(options.checkpoint, options.out)
+    except (OSError, UnusableWeights) as error:
+        return _fail(str(error), 1)
     return 0
 
 
@@ -70,7 +93,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m cct", description="Train one run; the defaults are the reference's.")
+    parser = _Parser(prog="python -m cct", description=DESCRIPTION)
     for field in fields(RunSpec):
         help_text = f"{field.metadata['description']} (default: {field.default})"
         kind = str if "choices" in field.metadata else type(field.default)
@@ -94,7 +117,7 @@ def _listing() -> str:
     return "\n".join(
         line
         for title, entries in sections.items()
-        for line in (title, *(f"  {name:26}{text}" for name, text in entries.items()))
+        for line in (title, *(f"  {name:33}{text}" for name, text in entries.items()))
     )
 
 

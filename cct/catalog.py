@@ -8,6 +8,7 @@ import ast
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +18,22 @@ class PoolingInfo:
     name: str
     summary: str
     formula: str
+    coefficients: tuple[int, ...] = ()
+    """Its number of weights as a polynomial of the channels, lowest power first."""
+    uses_class_token: bool = False
+
+    def parameters(self, channels: int) -> int:
+        """Number of weights of its own, the class token included."""
+        return sum(coefficient * channels**power for power, coefficient in enumerate(self.coefficients))
 
 
 @cache
 def poolings() -> dict[str, PoolingInfo]:
     """All pooling variants by name, in the order of `cct/pooling.py` (the baseline first)."""
     tree = ast.parse(Path(__file__).with_name("pooling.py").read_text(encoding="utf-8"))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     found: dict[str, PoolingInfo] = {}
-    for node in tree.body:
-        if not isinstance(node, ast.ClassDef):
-            continue
+    for node in classes.values():
         for decorator in node.decorator_list:
             if (
                 isinstance(decorator, ast.Call)
@@ -34,7 +41,7 @@ def poolings() -> dict[str, PoolingInfo]:
                 and decorator.func.id == "register"
             ):
                 name = ast.literal_eval(decorator.args[0])
-                found[name] = PoolingInfo(name, _summary(node), _formula(node))
+                found[name] = PoolingInfo(name, _summary(node), **_attributes(node, classes))
     return found
 
 
@@ -42,10 +49,16 @@ def _summary(node: ast.ClassDef) -> str:
     return " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
 
 
-def _formula(node: ast.ClassDef) -> str:
+def _attributes(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Any]:
+    """What the class declares of itself; all but the formula is inherited, as in Python."""
+    found: dict[str, Any] = {}
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id in classes:
+            found |= _attributes(classes[base.id], classes)
+    found["formula"] = ""
     for statement in node.body:
-        if isinstance(statement, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == "formula" for t in statement.targets
-        ):
-            return str(ast.literal_eval(statement.value))
-    return ""
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            name = statement.targets[0].id
+            if name in ("formula", "coefficients", "uses_class_token"):
+                found[name] = ast.literal_eval(statement.value)
+    return found

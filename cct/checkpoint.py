@@ -1,11 +1,16 @@
 """Checkpoints of a run: written atomically, so that a kill at any instant leaves the previous one valid."""
 
+import io
 import os
+import pickle
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
+from torch import Tensor
 
 from cct.config import RunSpec
 
@@ -17,19 +22,40 @@ class CheckpointMismatch(Exception):
     """The folder holds a checkpoint of another spec."""
 
 
+class CheckpointNotWritten(Exception):
+    """The disk does not take the checkpoint; the one before is still valid."""
+
+
+class UnusableWeights(Exception):
+    """A file of weights is missing or damaged, or the model has other weights."""
+
+
 def save(folder: Path, name: str, content: dict[str, Any]) -> None:
-    """Writes `folder/name` completely or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{name}.{os.getpid()}.tmp"
+    """Writes `folder/name` completely or not at all. Raises `CheckpointNotWritten`."""
+    # In memory first: torch hides the reason when a disk fails it.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / name, buffer.getbuffer())
+    except OSError as error:
+        raise CheckpointNotWritten(
+            f"cannot write {folder / name} ({error.strerror}); make room there, the checkpoint before is still valid"
+        ) from error
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    """The file appears whole, and stays if the machine loses power."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            torch.save(content, file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(folder / name)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    directory = os.open(folder, os.O_RDONLY)
+    directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:
@@ -39,8 +65,10 @@ def save(folder: Path, name: str, content: dict[str, Any]) -> None:
 def load_last(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
     """The newest checkpoint of this spec, its tensors in host memory; None if there is none.
 
-    Raises `CheckpointMismatch`.
+    Removes what killed processes left half written. Raises `CheckpointMismatch`.
     """
+    for unfinished in folder.glob("*.tmp"):
+        unfinished.unlink(missing_ok=True)
     path = folder / LAST
     if not path.exists():
         return None
@@ -50,3 +78,34 @@ def load_last(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
     if differing := sorted(name for name in wanted if saved[name] != wanted[name]):
         raise CheckpointMismatch(f"{path} belongs to another spec ({', '.join(differing)} differ); use another folder")
     return content
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, in host memory: of `.safetensors`, of a checkpoint here, or of the reference's `.pth`.
+
+    It may be the whole file or its entry `state_dict` or `model`. Raises `UnusableWeights`; no code in it is run.
+    """
+    if not path.is_file():
+        raise UnusableWeights(f"there is no file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UnusableWeights(f"{path} cannot be read as a file of weights ({reason})") from error
+    weights = content
+    if isinstance(content, dict):
+        weights = next((content[key] for key in ("state_dict", "model") if key in content), content)
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UnusableWeights(f"{path} holds no state dict, neither at its top nor as `state_dict` or `model`")
+    return dict(weights)
+
+
+def export_safetensors(checkpoint_path: Path, out_path: Path) -> None:
+    """Writes a checkpoint's weights, and nothing else of it, as safetensors under the reference's keys.
+
+    Raises `UnusableWeights` if the checkpoint cannot be read, `OSError` if the file cannot be written.
+    """
+    weights = {key: value.contiguous() for key, value in read_weights(checkpoint_path).items()}
+    _write(out_path, safetensors.torch.save(weights, metadata={"format": "pt"}))

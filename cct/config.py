@@ -4,6 +4,7 @@ A hyperparameter is declared once, as a field of `RunSpec`: its default reproduc
 (description, range, choices) becomes the API's schema, the form of the dashboard and the messages of this module.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -50,6 +51,21 @@ class ModelConfig:
     attention_dropout: float = 0.1
     stochastic_depth: float = 0.1
     """Probability that the last block is skipped for an image; it grows linearly from 0 over the blocks."""
+
+    @property
+    def stride(self) -> int:
+        """Of the tokenizer's convolutions, in pixels; patches do not overlap."""
+        return self.kernel_size if self.tokenizer == "patch" else max(1, self.kernel_size // 2 - 1)
+
+    @property
+    def padding(self) -> int:
+        """Of the tokenizer's convolutions, in pixels on each side."""
+        return 0 if self.tokenizer == "patch" else max(1, self.kernel_size // 2)
+
+    @property
+    def tokenizer_channels(self) -> tuple[int, ...]:
+        """Channels before the first convolution of the tokenizer and after each."""
+        return (self.in_channels, *[self.conv_channels] * (self.conv_layers - 1), self.embed_dim)
 
 
 # (depth, heads, MLP ratio, channels) of the encoder, by its depth.
@@ -186,6 +202,10 @@ def _choice(default: str, description: str, choices: tuple[str, ...]) -> Any:
     return field(default=default, metadata={"description": description, "choices": choices})
 
 
+def _text(default: str, description: str) -> Any:
+    return field(default=default, metadata={"description": description, "max_length": 500})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
     """One training of one model with one seed. The defaults are the reference's bare-minimum recipe on CIFAR-10.
@@ -208,12 +228,14 @@ class RunSpec:
     stochastic_depth: float = _parameter(0.1, "Skip probability of the last block, linear from 0", ge=0, le=0.99)
     precision: str = _choice("fp32", "Arithmetic of the model; auto: bf16 where the hardware has it", PRECISIONS)
     augmentation: str = _choice("autoaugment", "What is done to training images", tuple(AUGMENTATIONS))
+    pretrained: str = _text("", "Initial weights: a file's path below pretrained/ of the datasets, or an https address")
 
     def __post_init__(self) -> None:
         for spec_field in fields(self):
             _check(spec_field.name, getattr(self, spec_field.name), spec_field.type, spec_field.metadata)
         if self.pooling == "auto":
             object.__setattr__(self, "pooling", MODELS[self.model].pooling)
+        _check_pretrained(self.pretrained)
         dataset = DATASETS[self.dataset]
         if self.batch_size > dataset.train_size:
             raise SpecError(
@@ -236,6 +258,10 @@ def _check(name: str, value: Any, kind: Any, limits: Any) -> None:
         if value not in limits["choices"]:
             raise SpecError(name, f"{value!r} is unknown; choose one of {', '.join(limits['choices'])}")
         return
+    if kind is str:
+        if not isinstance(value, str) or len(value) > limits["max_length"]:
+            raise SpecError(name, f"{value!r} is not a text of at most {limits['max_length']} characters")
+        return
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         raise SpecError(name, f"{value!r} is not {'an integer' if kind is int else 'a number'}")
     ge, gt, le = limits["ge"], limits["gt"], limits["le"]
@@ -246,6 +272,19 @@ def _check(name: str, value: Any, kind: Any, limits: Any) -> None:
     ):
         lowest = f"at least {ge}" if ge is not None else f"above {gt}"
         raise SpecError(name, f"{value} is out of range; allowed: {lowest} and at most {le}")
+
+
+def _check_pretrained(value: str) -> None:
+    """Specs arrive over the network: what they name is read below one folder and nowhere else."""
+    if not value.isprintable() or "\\" in value:
+        raise SpecError("pretrained", f"{value!r} has characters that a path or an address should not have")
+    if "://" in value:
+        if not re.match(r"https://[\w.-]+(:\d+)?/", value):
+            raise SpecError("pretrained", f"{value!r} is not an https address; give https://… or the path of a file")
+    elif value.startswith("/") or ".." in value.split("/"):
+        raise SpecError(
+            "pretrained", f"{value!r} leaves the folder pretrained/; give a path relative to it, without .."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,3 +306,6 @@ class EpochRecord:
     """Training images per second of training time, augmentation included, validation excluded."""
     peak_memory_bytes: int
     """Most memory in use: allocated on the GPU during the epoch, or resident in the process until its end on a CPU."""
+    pooling_entropy: float | None = None
+    """Entropy of the pooling weights in nats, mean over the validation images (and heads): 0 if one token decides, the
+    logarithm of the number of tokens if all count alike. None for poolings without weights and in older records."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import numpy as np
@@ -160,7 +161,7 @@ def _download(addresses: list[str], path: Path, md5: str) -> None:
     part = path.with_name(f"{path.name}.part")
     for address in addresses:
         try:
-            _fetch(address, part)
+            fetch(address, part)
             break
         except OSError:
             if address == addresses[-1]:
@@ -170,14 +171,24 @@ def _download(addresses: list[str], path: Path, md5: str) -> None:
     part.replace(path)
 
 
-def _fetch(address: str, path: Path) -> None:
-    with urlopen(address, timeout=TIMEOUT_SECONDS) as response, path.open("wb") as file:
-        total, reported = int(response.headers.get("Content-Length", 0)), 0.0
-        while block := response.read(1 << 20):
-            file.write(block)
-            if time.monotonic() - reported > PROGRESS_SECONDS:
-                reported = time.monotonic()
-                print(f"downloading {path.stem}: {file.tell() >> 20} of {total >> 20} MiB", file=sys.stderr, flush=True)
+def fetch(address: str, path: Path) -> None:
+    """Downloads a file. Raises `OSError`, also if the connection ends early or leads from https to http."""
+    try:
+        with urlopen(address, timeout=TIMEOUT_SECONDS) as response, path.open("wb") as file:
+            if address.startswith("https:") and not response.url.startswith("https:"):
+                raise OSError(f"it is redirected to {response.url}, without https")
+            total, reported = int(response.headers.get("Content-Length", 0)), 0.0
+            while block := response.read(1 << 20):
+                file.write(block)
+                if time.monotonic() - reported > PROGRESS_SECONDS:
+                    reported = time.monotonic()
+                    share = f"{file.tell() >> 20} of {total >> 20} MiB"
+                    print(f"downloading {path.stem}: {share}", file=sys.stderr, flush=True)
+            if total and file.tell() != total:
+                raise OSError(f"the connection ended after {file.tell()} of {total} bytes")
+    except HTTPError as error:
+        error.close()  # it keeps the connection
+        raise
 
 
 def _md5(path: Path) -> str:

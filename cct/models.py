@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from cct.catalog import poolings
 from cct.config import MODELS, ModelConfig, PositionalEmbedding, SpecError
+from cct.cost import count_patches
 from cct.encoder import Block
 from cct.pooling import POOLINGS
 from cct.seeds import seed_of
-from cct.tokenizers import Tokenizer, count_tokens
+from cct.tokenizers import Tokenizer
 
 
 class Classifier(nn.Module):
@@ -54,7 +55,7 @@ class CompactTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.tokenizer = Tokenizer(config)
-        self.classifier = Classifier(config, count_tokens(config))
+        self.classifier = Classifier(config, count_patches(config))
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.tokenizer(images))

@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from cct.config import ModelConfig
@@ -24,27 +23,16 @@ class Tokenizer(nn.Module):
         return tokens
 
 
-def count_tokens(config: ModelConfig) -> int:
-    """Number of tokens of one image; computes shapes only."""
-    with torch.device("meta"):
-        images = torch.empty(1, config.in_channels, config.image_size, config.image_size)
-        tokens: Tensor = Tokenizer(config)(images)
-    return tokens.shape[1]
-
-
 def _patches(config: ModelConfig) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(config.in_channels, config.embed_dim, config.kernel_size, stride=config.kernel_size))
+    return nn.Sequential(nn.Conv2d(config.in_channels, config.embed_dim, config.kernel_size, config.stride))
 
 
 def _convolutions(config: ModelConfig) -> list[nn.Sequential]:
-    kernel = config.kernel_size
-    stride, padding = max(1, kernel // 2 - 1), max(1, kernel // 2)
-    channels = [config.in_channels, *[config.conv_channels] * (config.conv_layers - 1), config.embed_dim]
     return [
         nn.Sequential(
-            nn.Conv2d(before, after, kernel, stride, padding, bias=False),
+            nn.Conv2d(before, after, config.kernel_size, config.stride, config.padding, bias=False),
             nn.ReLU(),
             nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
         )
-        for before, after in pairwise(channels)
+        for before, after in pairwise(config.tokenizer_channels)
     ]

@@ -1,22 +1,27 @@
 """The training loop: the reference's bare-minimum recipe, one record per epoch."""
 
+import hashlib
 import math
+import platform
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cct import checkpoint
 from cct.augment import augment
 from cct.config import DATASETS, EpochRecord, RunSpec
 from cct.data import Split, load
 from cct.models import CompactTransformer, create_model, mixes_batch, parameter_count
+from cct.pretrained import load_pretrained, locate
 from cct.seeds import seed_of
 
 PROGRESS_SECONDS = 0.5
@@ -31,6 +36,8 @@ class Facts:
     device: str
     parameters: int
     mixes_batch: bool
+    provenance: dict[str, str]
+    """What the numbers depend on beside the spec: versions, device, precision, threads, checksums of what was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +75,14 @@ def train(
     again first. Order, augmentation, dropout and stochastic depth derive from seed and epoch, so a run that was stopped
     and resumed equals one that was not, bit for bit on the same CPU.
 
-    Raises `Stopped` within one step of `should_stop`, `NonFiniteLoss`, `DatasetUnavailable`, `CheckpointMismatch`.
+    Raises `Stopped` within one step of `should_stop`, `NonFiniteLoss`, `DatasetUnavailable`, `UnusableWeights`,
+    `CheckpointMismatch`, `CheckpointNotWritten`.
     """
     device = device or default_device()
     info = DATASETS[spec.dataset]
-    train_split, test_split = (split.to(device) for split in load(spec.dataset, data_dir))
+    splits = load(spec.dataset, data_dir)
+    provenance = _provenance(spec, device, splits)
+    train_split, test_split = (split.to(device) for split in splits)
     torch.manual_seed(seed_of(spec.seed, "model"))  # for poolings that draw weights of their own
     model = create_model(
         spec.model,
@@ -83,10 +93,15 @@ def train(
         stochastic_depth=spec.stochastic_depth,
         seed=spec.seed,
     )
+    if spec.pretrained:
+        weights_path = locate(spec.pretrained, data_dir)
+        provenance["pretrained_not_used_for"] = ", ".join(load_pretrained(model, weights_path))
+        with weights_path.open("rb") as file:
+            provenance["pretrained_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
     model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
-    precision = "bf16" if uses_bf16(spec, device) else "fp32"
-    on_start(Facts(f"{device_name(device)}, {precision}", parameter_count(model), mixes_batch(model)))
+    device_shown = f"{device_name(device)}, {provenance['precision']}"
+    on_start(Facts(device_shown, parameter_count(model), mixes_batch(model), provenance))
 
     records: list[EpochRecord] = []
     saved = checkpoint.load_last(checkpoint_dir, spec) if checkpoint_dir else None
@@ -103,7 +118,7 @@ def train(
         began = time.perf_counter()
         train_loss, train_top1 = train_epoch(model, optimizer, train_split, spec, epoch, should_stop, on_progress)
         trained = time.perf_counter()
-        val_loss, val_top1, val_top5 = _validate(model, test_split, spec, should_stop)
+        val_loss, val_top1, val_top5, pooling_entropy = _validate(model, test_split, spec, should_stop)
         if not math.isfinite(train_loss) or not math.isfinite(val_loss):
             raise NonFiniteLoss(
                 f"the loss is not finite in epoch {epoch + 1}; try a lower lr (it was {lr:g}) or a warm-up"
@@ -119,6 +134,7 @@ def train(
             seconds=time.perf_counter() - began,
             images_per_second=len(train_split.labels) / (trained - began),
             peak_memory_bytes=_peak_memory(device),
+            pooling_entropy=pooling_entropy,
         )
         is_best = val_top1 > max((earlier.val_top1 for earlier in records), default=-1.0)
         records.append(record)
@@ -187,22 +203,45 @@ def train_epoch(
 @torch.no_grad()
 def _validate(
     model: CompactTransformer, split: Split, spec: RunSpec, should_stop: Callable[[], bool]
-) -> tuple[float, float, float]:
-    """The mean loss in nats, smoothed as in training (so does the reference), top-1 and top-5 in percent."""
+) -> tuple[float, float, float, float | None]:
+    """The mean loss in nats, smoothed as in training (so does the reference), top-1 and top-5 in percent, entropy."""
     model.eval()
     device, count = split.labels.device, len(split.labels)
     precision, normalise = _autocast(spec, device), _normalisation(spec, model)
     sums = torch.zeros(3, device=device)
-    for batch, target in _batches(split.images, split.labels, spec.batch_size):
-        if should_stop():
-            raise Stopped
-        with precision:
-            logits = model(normalise(batch)).float()
-        loss = F.cross_entropy(logits, target, label_smoothing=spec.label_smoothing)
-        hits = logits.topk(min(5, logits.shape[1])).indices == target[:, None]
-        sums += torch.stack([loss * len(target), hits[:, 0].sum(), hits.sum()])
+    with _pooling_entropies(model) as entropies:
+        for batch, target in _batches(split.images, split.labels, spec.batch_size):
+            if should_stop():
+                raise Stopped
+            with precision:
+                logits = model(normalise(batch)).float()
+            loss = F.cross_entropy(logits, target, label_smoothing=spec.label_smoothing)
+            hits = logits.topk(min(5, logits.shape[1])).indices == target[:, None]
+            sums += torch.stack([loss * len(target), hits[:, 0].sum(), hits.sum()])
     loss_sum, top1, top5 = sums.tolist()
-    return loss_sum / count, 100 * top1 / count, 100 * top5 / count
+    entropy = torch.cat(entropies).mean().item() if entropies else None
+    return loss_sum / count, 100 * top1 / count, 100 * top5 / count, entropy
+
+
+@contextmanager
+def _pooling_entropies(model: CompactTransformer) -> Iterator[list[Tensor]]:
+    """Collects the entropy of the pooling weights, in nats, of each image that passes; nothing if there are none."""
+    pooling, entropies = model.classifier.attention_pool, list[Tensor]()
+    weights: Callable[[Tensor], Tensor] | None = getattr(pooling, "weights", None)
+    if weights is None:
+        yield entropies
+        return
+
+    def collect(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        # The scores are computed a second time, which is one number per token: far less than another pass.
+        per_row = torch.special.entr(weights(inputs[0]).float()).sum(dim=-1)
+        entropies.append(per_row.reshape(len(per_row), -1).mean(dim=1))
+
+    hook = pooling.register_forward_pre_hook(collect)
+    try:
+        yield entropies
+    finally:
+        hook.remove()
 
 
 def uses_bf16(spec: RunSpec, device: torch.device) -> bool:
@@ -248,6 +287,22 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _provenance(spec: RunSpec, device: torch.device, splits: tuple[Split, Split]) -> dict[str, str]:
+    checksum = hashlib.sha256()
+    for split in splits:
+        checksum.update(split.images.numpy().data)
+        checksum.update(split.labels.numpy().data)
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": device_name(device),
+        "precision": "bf16" if uses_bf16(spec, device) else "fp32",
+        "threads": str(torch.get_num_threads()),
+        "dataset_sha256": checksum.hexdigest(),
+    }
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -7,6 +7,7 @@ from tests.conftest import fresh_interpreter
 NEVER = {
     "cct": ["torch", "numpy", "fastapi", "celery", "redis"],
     "cct.config": ["torch", "numpy", "fastapi", "celery", "redis"],
+    "cct.cost": ["torch", "numpy", "fastapi", "celery", "redis"],
     "cct.train": ["app", "worker", "fastapi", "celery", "redis", "plotly"],
     "app.store": ["fastapi", "torch"],
     "app.queue": ["fastapi", "torch"],

@@ -4,12 +4,14 @@ It records what it measures; the run's state is the supervisor's to change, once
 holds the other end of its standard input: when that closes, the supervisor is gone and so is the reason to go on.
 """
 
+import json
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
+from importlib.metadata import version
 from pathlib import Path
 
 from app.settings import Settings
@@ -68,7 +70,12 @@ def _end_with_supervisor() -> None:
 
 
 def _describe_facts(outbox: Outbox, facts: Facts) -> None:
-    outbox.describe(device=facts.device, parameters=facts.parameters, mixes_batch=int(facts.mixes_batch))
+    outbox.describe(
+        device=facts.device,
+        parameters=facts.parameters,
+        mixes_batch=int(facts.mixes_batch),
+        provenance=json.dumps(facts.provenance | {"cctboard": version("cctboard")}),
+    )
 
 
 def _describe_progress(outbox: Outbox, progress: Progress) -> None:

@@ -1,0 +1,110 @@
+"""Starts a model from weights trained elsewhere: on another image size, with other classes or another pooling step."""
+
+import fcntl
+import hashlib
+import math
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cct.checkpoint import UnusableWeights, read_weights
+from cct.data import fetch
+from cct.models import CompactTransformer
+
+FOLDER = "pretrained"
+_POSITIONAL = "classifier.positional_emb"
+_HEAD = ("classifier.fc.weight", "classifier.fc.bias")
+_POOLING = "classifier.attention_pool."
+
+
+def locate(pretrained: str, data_dir: Path) -> Path:
+    """The file that `RunSpec.pretrained` names, below `data_dir/pretrained`; what has an address is downloaded once.
+
+    Raises `UnusableWeights`.
+    """
+    folder = data_dir / FOLDER
+    if not pretrained.startswith("https://"):
+        path = folder / pretrained
+        if not path.is_file():
+            raise UnusableWeights(f"pretrained: there is no file {path}; put it there")
+        return path
+    name = Path(urlsplit(pretrained).path).name
+    path = folder / "downloads" / f"{hashlib.sha256(pretrained.encode()).hexdigest()[:12]}-{name}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_name(f"{path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                part = path.with_name(f"{path.name}.part")
+                fetch(pretrained, part)
+                part.replace(path)
+    except OSError as error:
+        raise UnusableWeights(
+            f"pretrained: {pretrained} cannot be downloaded ({error}); put the file into {folder} and give its name"
+        ) from error
+    return path
+
+
+def load_pretrained(model: CompactTransformer, path: Path) -> list[str]:
+    """Copies the weights of a file into a model; the keys of weights that keep their initial values.
+
+    Those may be: the head, if the number of classes differs; the weights of the pooling step, if the file's pooling has
+    others; a fixed positional embedding. A learned positional embedding is interpolated to the model's grid. Raises
+    `UnusableWeights`, which names the keys, if anything else is missing, unexpected or of another shape.
+    """
+    given, own = read_weights(path), model.state_dict()
+    weights = {key: value for key, value in given.items() if not key.startswith(_POOLING)}
+    replaced = [key for key in _HEAD if key in weights and len(weights[key]) != len(own[key])]
+    positional = model.classifier.positional_emb
+    if positional is not None and _POSITIONAL in weights:
+        if positional.requires_grad:
+            class_tokens = 0 if model.classifier.class_emb is None else 1
+            weights[_POSITIONAL] = resize_positional_embedding(weights[_POSITIONAL], positional.shape[1], class_tokens)
+        else:
+            replaced.append(_POSITIONAL)
+    pooling = [key for key in own if key.startswith(_POOLING)]
+    if all(key in given and given[key].shape == own[key].shape for key in pooling):
+        weights |= {key: given[key] for key in pooling}
+    else:
+        replaced += pooling
+    weights |= {key: own[key] for key in replaced}
+    problems = {
+        "missing": [key for key in own if key not in weights],
+        "unexpected": [key for key in weights if key not in own],
+        "of another shape": [
+            f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
+            for key in own
+            if key in weights and weights[key].shape != own[key].shape
+        ],
+    }
+    if any(problems.values()):
+        listed = "; ".join(f"{kind}: {_shortened(keys)}" for kind, keys in problems.items() if keys)
+        raise UnusableWeights(f"{path} has weights of another model ({listed})")
+    model.load_state_dict(weights)
+    return replaced
+
+
+def resize_positional_embedding(embedding: Tensor, tokens: int, class_tokens: int) -> Tensor:
+    """`(1, old tokens, channels)` to `(1, tokens, channels)`: a square grid, bicubic; class tokens in front are kept.
+
+    Raises `UnusableWeights` if the grids are not square.
+    """
+    if embedding.shape[1] == tokens:
+        return embedding
+    kept, grid = embedding[:, :class_tokens], embedding[:, class_tokens:]
+    old, new = math.isqrt(grid.shape[1]), math.isqrt(tokens - class_tokens)
+    if old * old != grid.shape[1] or new * new != tokens - class_tokens:
+        raise UnusableWeights(
+            f"a positional embedding of {embedding.shape[1]} tokens does not fit {tokens}: both must be square grids"
+            f"{' and a class token' if class_tokens else ''}"
+        )
+    square = grid.float().transpose(1, 2).reshape(1, -1, old, old)
+    resized = F.interpolate(square, size=(new, new), mode="bicubic").flatten(2).transpose(1, 2)
+    return torch.cat([kept, resized.to(kept.dtype)], dim=1)
+
+
+def _shortened(keys: list[str]) -> str:
+    return ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")

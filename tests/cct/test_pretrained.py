@@ -1,0 +1,341 @@
+import hashlib
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from cct import checkpoint
+from cct.__main__ import main
+from cct.checkpoint import UnusableWeights, export_safetensors, read_weights
+from cct.config import RunSpec, SpecError
+from cct.models import create_model
+from cct.pretrained import load_pretrained, locate, resize_positional_embedding
+from cct.train import Facts, train
+from tests.cct.test_models import GOLDEN, images
+
+SPEC = RunSpec(
+    model="cvt_2_4_32", dataset="digits", epochs=1, batch_size=256, augmentation="none", pretrained="start.safetensors"
+)
+
+
+@pytest.fixture
+def weights() -> dict[str, Tensor]:
+    return create_model("cct_2_3x2_32", seed=7).state_dict()
+
+
+WRITERS: dict[str, Callable[[dict[str, Tensor], Path], None]] = {
+    "plain.pth": torch.save,
+    "state_dict.pth": lambda weights, path: torch.save({"epoch": 3, "state_dict": weights}, path),
+    "model.pth": lambda weights, path: torch.save({"model": weights, "optimizer": {"lr": 1.0}}, path),
+    "legacy.pth": lambda weights, path: torch.save(weights, path, _use_new_zipfile_serialization=False),
+    "file.safetensors": lambda weights, path: safetensors.torch.save_file(weights, path),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_weights_are_read_from_every_kind_of_file(name: str, weights: dict[str, Tensor], tmp_path: Path) -> None:
+    WRITERS[name](weights, tmp_path / name)
+    model = create_model("cct_2_3x2_32", seed=0)
+    assert load_pretrained(model, tmp_path / name) == []
+    assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["file.pth", "file.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\3\4 cut off", bytes(100)])
+def test_a_damaged_file_is_named(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnusableWeights, match=name):
+        read_weights(tmp_path / name)
+
+
+def test_a_file_cut_short_is_named(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    for name, write in WRITERS.items():
+        path = tmp_path / name
+        write(weights, path)
+        path.write_bytes(path.read_bytes()[:-5_000])
+        with pytest.raises(UnusableWeights, match=name):
+            read_weights(path)
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return print, ("code in a file was run",)
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"weights": Malicious()}, tmp_path / "evil.pth")
+    with pytest.raises(UnusableWeights, match=r"evil\.pth"):
+        read_weights(tmp_path / "evil.pth")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], torch.ones(3)])
+def test_a_file_without_weights_says_so(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(UnusableWeights, match="holds no state dict"):
+        read_weights(tmp_path / "other.pth")
+
+
+def test_the_head_is_replaced_for_other_classes(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(weights, tmp_path / "ten.pth")
+    model = create_model("cct_2_3x2_32", num_classes=3, seed=0)
+    fresh = model.classifier.fc.weight.clone()
+    assert load_pretrained(model, tmp_path / "ten.pth") == ["classifier.fc.weight", "classifier.fc.bias"]
+    assert torch.equal(model.classifier.fc.weight, fresh)
+    assert torch.equal(model.classifier.norm.weight, weights["classifier.norm.weight"])
+    assert torch.equal(model.classifier.blocks[1].linear1.weight, weights["classifier.blocks.1.linear1.weight"])
+
+
+@pytest.mark.parametrize(("pooling", "fresh"), [("mean", 0), ("gem", 1), ("seqpool_multihead", 1)])
+def test_a_model_with_another_pooling_takes_the_rest(
+    pooling: str, fresh: int, weights: dict[str, Tensor], tmp_path: Path
+) -> None:
+    torch.save(weights, tmp_path / "seqpool.pth")
+    model = create_model("cct_2_3x2_32", pooling=pooling, seed=0)
+    kept = load_pretrained(model, tmp_path / "seqpool.pth")
+    assert len(kept) == fresh
+    own = model.state_dict()
+    assert all(torch.equal(own[key], weights[key]) for key in own if not key.startswith("classifier.attention_pool."))
+
+
+def test_other_weights_are_named(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    weights["extra.weight"] = weights.pop("classifier.norm.weight")
+    weights["classifier.norm.bias"] = torch.zeros(5)
+    torch.save(weights, tmp_path / "other.pth")
+    before = create_model("cct_2_3x2_32", seed=0)
+    model = create_model("cct_2_3x2_32", seed=0)
+    with pytest.raises(UnusableWeights) as error:
+        load_pretrained(model, tmp_path / "other.pth")
+    assert "missing: classifier.norm.weight; unexpected: extra.weight" in str(error.value)
+    assert "of another shape: classifier.norm.bias (5,) instead of (128,)" in str(error.value)
+    assert all(torch.equal(value, before.state_dict()[key]) for key, value in model.state_dict().items())
+    with pytest.raises(UnusableWeights, match=r"missing: classifier\.blocks\.2\..* and \d+ more"):
+        load_pretrained(create_model("cct_4_3x2_32"), tmp_path / "other.pth")
+
+
+def test_a_smooth_embedding_stays_so_on_another_grid() -> None:
+    """A plane is what interpolation of a plane gives, away from the edges; the class token is not part of it."""
+
+    def plane(side: int) -> Tensor:
+        centres = (torch.arange(side) + 0.5) / side
+        return torch.stack([centres[:, None].expand(side, side), centres.expand(side, side)], dim=-1)
+
+    embedding = torch.cat([torch.tensor([[7.0, -7.0]]), plane(16).reshape(-1, 2)])[None]
+    resized = resize_positional_embedding(embedding, 24 * 24 + 1, class_tokens=1)
+    assert resized[0, 0].tolist() == [7, -7]
+    inner = slice(4, 20)
+    ours = resized[0, 1:].reshape(24, 24, 2)[inner, inner]
+    torch.testing.assert_close(ours, plane(24)[inner, inner], atol=5e-3, rtol=0)
+    assert resize_positional_embedding(embedding, 257, class_tokens=1) is embedding
+
+
+@pytest.mark.parametrize("tokens", [63, 65])
+def test_a_grid_that_is_not_square_is_refused(tokens: int) -> None:
+    with pytest.raises(UnusableWeights, match="square"):
+        resize_positional_embedding(torch.zeros(1, 16, 4), tokens, class_tokens=0)
+
+
+@pytest.mark.parametrize("name", ["vit_2_4_32", "cct_2_3x2_32", "vit_2_4_32_sine"])
+def test_weights_of_one_image_size_start_a_model_of_another(name: str, tmp_path: Path) -> None:
+    small = create_model(name, seed=1)
+    torch.save(small.state_dict(), tmp_path / "small.pth")
+    large = create_model(name, image_size=48, seed=2)
+    kept = load_pretrained(large, tmp_path / "small.pth")
+    assert kept == (["classifier.positional_emb"] if "sine" in name else [])
+    assert large(images(2, 48)).shape == (2, 10)
+    if name == "vit_2_4_32":
+        assert torch.equal(large.state_dict()["classifier.positional_emb"][:, 0], small.classifier.positional_emb[:, 0])
+
+
+def test_an_export_has_the_references_keys_and_the_checkpoints_values(tmp_path: Path) -> None:
+    [record] = train(replace(SPEC, pretrained=""), data_dir=tmp_path, checkpoint_dir=tmp_path)
+    assert record.epoch == 1
+    out = tmp_path / "weights.safetensors"
+    assert main(["export", str(tmp_path / checkpoint.LAST), str(out)]) == 0
+    exported = safetensors.torch.load_file(out)
+    golden = GOLDEN["models"]["cvt_2_4_32"]["state_dict"]
+    assert {key: list(value.shape) for key, value in exported.items()} == golden
+    trained = torch.load(tmp_path / checkpoint.LAST, weights_only=True)["model"]
+    assert all(torch.equal(exported[key], trained[key]) for key in golden)
+    assert load_pretrained(create_model("cvt_2_4_32"), out) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt", "weights.safetensors"]
+
+
+def test_an_export_that_fails_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(tmp_path / "none.pt"), str(tmp_path / "out.safetensors")]) == 1
+    assert "there is no file" in capsys.readouterr().err
+    torch.save({"model": {"a": torch.ones(1)}}, tmp_path / "some.pt")
+    assert main(["export", str(tmp_path / "some.pt"), str(tmp_path / "nowhere" / "out.safetensors")]) == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_a_run_starts_from_given_weights(tmp_path: Path) -> None:
+    (tmp_path / "pretrained").mkdir()
+    start = tmp_path / "pretrained" / "start.safetensors"
+    first = create_model("cvt_2_4_32", seed=99)
+    safetensors.torch.save_file(first.state_dict(), start)
+    facts: list[Facts] = []
+    # At this learning rate weights stay where they are.
+    still = replace(SPEC, lr=1e-12, weight_decay=0.0, warmup_epochs=0)
+    list(train(still, data_dir=tmp_path, checkpoint_dir=tmp_path / "run", on_start=facts.append))
+    trained = read_weights(tmp_path / "run" / checkpoint.LAST)
+    for key, value in first.state_dict().items():
+        torch.testing.assert_close(trained[key], value, atol=1e-6, rtol=0)
+    [fact] = facts
+    assert fact.provenance["pretrained_sha256"] == hashlib.sha256(start.read_bytes()).hexdigest()
+    assert fact.provenance["pretrained_not_used_for"] == ""
+
+
+def test_a_run_whose_weights_are_not_there_fails_and_names_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UnusableWeights, match=str(tmp_path / "pretrained" / "start.safetensors")):
+        list(train(SPEC, data_dir=tmp_path))
+    options = ["--model", "cvt_2_4_32", "--dataset", "digits", "--pretrained", "start.safetensors"]
+    assert main([*options, "--data", str(tmp_path)]) == 1
+    assert "start.safetensors; put it there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fine", ["", "a.pth", "sub/folder/a..b.pth", "https://example.org:8443/a/b.pth?download=1"])
+def test_paths_below_the_folder_and_https_addresses_are_accepted(fine: str) -> None:
+    assert RunSpec(pretrained=fine).pretrained == fine
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "/etc/passwd",
+        "../secret.pth",
+        "sub/../../secret.pth",
+        "sub/..",
+        "..",
+        "..\\secret.pth",
+        "http://example.org/a.pth",
+        "file:///etc/passwd",
+        "HTTPS://example.org/a.pth",
+        "https:///a.pth",
+        "https://[::1/a.pth",
+        "https://user:password@example.org/a.pth",
+        "a\0.pth",
+        "a\n.pth",
+        "a" * 501,
+        7,
+        None,
+    ],
+)
+def test_other_files_and_addresses_are_refused(wrong: object) -> None:
+    with pytest.raises(SpecError) as error:
+        RunSpec(pretrained=wrong)  # type: ignore[arg-type]
+    assert error.value.field == "pretrained"
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        if self.path.startswith("/insecure/"):
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.plain_port}/weights.pth")  # type: ignore[attr-defined]
+            self.end_headers()
+        else:
+            super().do_GET()
+
+    def send_head(self):  # type: ignore[no-untyped-def]
+        self.cut = "short" in self.path
+        return super().send_head()
+
+    def copyfile(self, source, outputfile) -> None:  # type: ignore[no-untyped-def]
+        outputfile.write(source.read()[:100] if self.cut else source.read())
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A certificate of localhost that this machine trusts, with its key."""
+    path = tmp_path / "certificate.pem"
+    request = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", path, "-out", path.with_name("part.pem")]
+    subprocess.run([*request.split(), *names], check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + path.with_name("part.pem").read_bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    return path
+
+
+@pytest.fixture
+def published(tmp_path: Path, weights: dict[str, Tensor], certificate: Path) -> Iterator[tuple[str, list[str]]]:
+    """The address of an https server with `weights.pth` and the paths it was asked for."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    torch.save(weights, folder / "weights.pth")
+    torch.save(weights, folder / "short.pth")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    asked: list[str] = []
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server,
+        ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as plain,
+    ):
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threads = [Thread(target=each.serve_forever) for each in (server, plain)]
+        for each, thread in zip((server, plain), threads, strict=True):
+            each.asked, each.plain_port = asked, plain.server_port  # type: ignore[attr-defined]
+            thread.start()
+        yield f"https://localhost:{server.server_port}", asked
+        for each, thread in zip((server, plain), threads, strict=True):
+            each.shutdown()
+            thread.join()
+
+
+def test_an_address_is_downloaded_once_by_processes_that_start_together(
+    published: tuple[str, list[str]], tmp_path: Path, weights: dict[str, Tensor]
+) -> None:
+    url, asked = published
+    code = "import sys, pathlib, cct.pretrained as p; print(p.locate(sys.argv[1], pathlib.Path(sys.argv[2])))"
+    command = [sys.executable, "-c", code, f"{url}/weights.pth?download=1", str(tmp_path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    [found] = {process.communicate()[0].strip() for process in processes}
+    assert asked == ["/weights.pth?download=1"]
+    assert Path(found).is_relative_to(tmp_path / "pretrained")
+    assert all(torch.equal(value, weights[key]) for key, value in read_weights(Path(found)).items())
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("none.pth", "404"), ("short.pth", "ended after 100 of"), ("insecure/weights.pth", "without https")],
+)
+def test_a_download_that_fails_leaves_nothing_and_says_why(
+    path: str, reason: str, published: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    address = f"{published[0]}/{path}"
+    for _ in range(2):
+        with pytest.raises(UnusableWeights, match=reason) as error:
+            locate(address, tmp_path)
+        assert address in str(error.value)
+    assert not list((tmp_path / "pretrained" / "downloads").glob("*.pth"))
+
+
+def test_a_server_without_a_trusted_certificate_is_not_believed(
+    published: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(UnusableWeights, match="CERTIFICATE_VERIFY_FAILED"):
+        locate(f"{published[0]}/weights.pth", tmp_path)
+    assert published[1] == []
+
+
+def test_exports_are_the_same_bytes_each_time(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({"model": weights}, tmp_path / "best.pt")
+    export_safetensors(tmp_path / "best.pt", tmp_path / "a.safetensors")
+    export_safetensors(tmp_path / "best.pt", tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
