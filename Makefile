@@ -3,9 +3,10 @@ PYTHON ?= python3
 DATA ?= data
 PORT ?= 8000
 BIN := .venv/bin
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --quiet
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix frontend
 
-.PHONY: demo run test check format types lock bench clean browser
+.PHONY: demo run test check format types lock bench clean browser compose-test chaos
 
 demo: .venv/installed frontend/dist/index.html ## start everything, train the demo experiment, show it
 	$(BIN)/cctboard demo --data $(DATA) --port $(PORT)
@@ -31,9 +32,18 @@ types: .venv/installed frontend/node_modules ## regenerate the dashboard's API t
 	$(BIN)/cctboard openapi > frontend/openapi.json
 	$(NPM) run types
 
-lock: .venv/installed ## resolve dependencies anew; TORCH pins what GPU drivers in use support
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra train --group dev --constraint constraints.txt \
-	  --generate-hashes --no-header --quiet --upgrade pyproject.toml --output-file requirements.lock
+lock: .venv/installed ## resolve dependencies anew; constraints.txt pins what GPU drivers in use support
+	$(COMPILE) --python-version 3.11 --extra train --group dev --constraint constraints.txt --upgrade \
+	  --output-file requirements.lock
+	$(COMPILE) --python-version 3.13 --constraint requirements.lock --no-annotate --output-file requirements-api.lock
+	$(COMPILE) --python-version 3.13 --constraint requirements.lock --no-annotate --extra train \
+	  --output-file requirements-worker.lock
+
+compose-test: .venv/installed ## builds the images, starts the board of docker-compose.yml and breaks it; needs Docker
+	$(BIN)/python -m tests.compose
+
+chaos: .venv/installed ## 100 random faults; the tests have a short form of it
+	CHAOS_FAULTS=100 $(BIN)/pytest -s tests/worker/test_chaos.py
 
 bench: .venv/installed ## speed of training and of the live view
 	$(BIN)/python benchmarks/event_latency.py

@@ -115,9 +115,15 @@ def whole_board(data: Path) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def board_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of `board`."""
+    return tmp_path_factory.mktemp("board")
+
+
+@pytest.fixture(scope="session")
+def board(board_data: Path) -> Iterator[httpx.Client]:
     """One whole board for the tests of a session."""
-    with whole_board(tmp_path_factory.mktemp("board")) as client:
+    with whole_board(board_data) as client:
         yield client
 
 

@@ -1,5 +1,7 @@
 """How a worker's machine and device are doing."""
 
+import os
+
 import psutil
 import pynvml
 
@@ -19,10 +21,12 @@ def vitals() -> dict[str, Scalar | None]:
 
 
 def _gpu() -> dict[str, Scalar | None]:
-    """Of the first GPU, the one that a trainer takes; nothing where there is none."""
+    """Of the GPU that a trainer takes, the first visible one; nothing where there is none."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     try:
         pynvml.nvmlInit()
-        gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
+        by_name = pynvml.nvmlDeviceGetHandleByIndex if first.isdecimal() else pynvml.nvmlDeviceGetHandleByUUID
+        gpu = by_name(int(first) if first.isdecimal() else first)
         used = int(pynvml.nvmlDeviceGetMemoryInfo(gpu).used)
         return {"gpu_percent": int(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu), "gpu_memory_bytes": used}
     except pynvml.NVMLError:

@@ -11,7 +11,7 @@ import torch
 from cct import checkpoint
 from cct.config import RunSpec
 
-KILLS = 40
+KILLS = 30
 
 # Forks instead of starting interpreters: the import of torch would take most of the time.
 KILLED_WHILE_SAVING = """

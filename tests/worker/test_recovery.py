@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2 as httpx
+import psutil
 import pytest
 from pydantic import RedisDsn
 
@@ -20,6 +22,7 @@ from app.settings import Settings
 from app.store import RunStore
 from cct.config import RunSpec
 from tests.conftest import DIGITS, wait_for
+from worker.supervisor import Exit, Supervisor
 
 
 @contextmanager
@@ -88,7 +91,7 @@ def test_a_killed_worker_loses_its_run_to_another(settings: Settings, store: Run
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as orphan:
         wait_for(lambda: store.run(run.id).epoch == 1 and store.expire_leases() == 1, 90)
         assert store.run(run.id).state is State.queued
-        assert orphan.wait(60) == 11, "it noticed that its lease is gone"
+        assert orphan.wait(60) == Exit.LEASE_LOST, "it noticed that its lease is gone"
     assert store.run(run.id).epoch == 1
     again = store.claim("another worker")
     assert again is not None
@@ -117,3 +120,39 @@ def test_repeated_and_lost_messages_do_no_harm(tmp_path: Path) -> None:
         [lost] = store.create_runs(specs[1:])
         wait_for(lambda: store.run(lost.id).state is State.completed, 90)
         assert [run.attempt for run in store.runs()] == [1, 1]
+
+
+@pytest.mark.timeout(240)
+def test_a_trainer_that_makes_no_step_is_killed_and_the_run_tried_again(
+    settings: Settings, store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CCTBOARD_REDIS_URL", str(settings.redis_url))
+    monkeypatch.setenv("CCTBOARD_DATA", str(settings.data))
+    supervisor = Supervisor(settings.model_copy(update={"stall_seconds": 20.0}), store, "w")
+    [run] = store.create_runs([RunSpec(dataset="digits", epochs=3, batch_size=16, augmentation="none")])
+    training = threading.Thread(target=supervisor.train_next)
+    training.start()
+    wait_for(lambda: store.run(run.id).step, 60)
+    [trainer] = psutil.Process().children()
+    trainer.suspend()
+    training.join(60)
+    assert not trainer.is_running()
+    assert store.run(run.id).state is State.queued
+    assert [entry.detail for entry in store.history(run.id) if entry.what == "lost"] == [
+        "training made no step for 20 s"
+    ]
+    supervisor.train_next()
+    assert store.run(run.id).state is State.completed
+
+
+def test_a_trainer_ends_with_its_supervisor(settings: Settings, store: RunStore) -> None:
+    [run] = store.create_runs([RunSpec(dataset="digits", epochs=1000, augmentation="none")])
+    lease = store.claim("w")
+    assert lease is not None
+    environment = os.environ | {"CCTBOARD_REDIS_URL": str(settings.redis_url), "CCTBOARD_DATA": str(settings.data)}
+    command = [sys.executable, "-m", "worker.trainer", run.id, lease.token, str(settings.data / "alive")]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as trainer:
+        wait_for(lambda: store.run(run.id).epoch, 60)
+        assert trainer.stdin is not None
+        trainer.stdin.close()
+        assert trainer.wait(10) == Exit.ORPHANED

@@ -1,12 +1,13 @@
 """Runs trained by the real worker process, over the real queue."""
 
-import os
-import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import psutil
 
+from app.store import MAX_LOSSES
 from tests.conftest import DIGITS, wait_for
 
 
@@ -83,24 +84,56 @@ def test_a_diverging_loss_fails_the_run(board: httpx.Client) -> None:
     assert "not finite in epoch 1; try a lower lr" in failed["error"]
 
 
-def test_a_killed_trainer_fails_the_run_and_spares_the_worker(board: httpx.Client) -> None:
-    run_id = queue(board, epochs=1000)
-    wait_for(lambda: run(board, run_id)["epoch"] >= 1, 90)
-    os.kill(_trainer(run_id), signal.SIGKILL)
-    wait_for(lambda: ended(board, run_id), 15)
+def test_a_trainer_that_is_killed_again_and_again_fails_the_run_and_spares_the_worker(board: httpx.Client) -> None:
+    run_id = queue(board, epochs=1000, batch_size=1)
+    for loss in range(1, MAX_LOSSES + 1):
+        wait_for(lambda: run(board, run_id)["step"], 120)
+        _trainer(run_id).kill()
+        wait_for(lambda loss=loss: len(told(board, run_id, "lost")) == loss or ended(board, run_id), 30)
     failed = run(board, run_id)
     assert failed["state"] == "failed"
-    assert "killed by SIGKILL" in failed["error"]
+    assert "lost 3 times without finishing an epoch" in failed["error"]
+    assert "killed by SIGKILL (the system may be out of memory)" in failed["error"]
     assert len(board.get("/workers").json()["workers"]) == 1
 
 
-def _trainer(run_id: str) -> int:
-    for process in os.listdir("/proc"):
-        if process.isdecimal():
-            try:
-                with open(f"/proc/{process}/cmdline", encoding="utf-8") as command:
-                    if f"worker.trainer\0{run_id}" in command.read():
-                        return int(process)
-            except OSError:
-                continue
+def test_a_failed_run_is_retried_and_a_deleted_one_leaves_nothing(board: httpx.Client, board_data: Path) -> None:
+    run_id = queue(board, epochs=1000)
+    wait_for(lambda: run(board, run_id)["epoch"] >= 1, 90)
+    assert board.delete(f"/runs/{run_id}").status_code == 409
+    board.post(f"/runs/{run_id}/cancel")
+    wait_for(lambda: ended(board, run_id), 30)
+    epoch = run(board, run_id)["epoch"]
+    assert board.post(f"/runs/{run_id}/retry").json()["state"] == "queued"
+    wait_for(lambda: run(board, run_id)["epoch"] > epoch, 90)
+    assert told(board, run_id, "resumed"), "it went on from its checkpoint"
+    board.post(f"/runs/{run_id}/cancel")
+    wait_for(lambda: ended(board, run_id), 30)
+    assert (board_data / "checkpoints" / run_id / "last.pt").exists()
+    assert board.delete(f"/runs/{run_id}").status_code == 204
+    assert board.get(f"/runs/{run_id}").status_code == 404
+    wait_for(lambda: not (board_data / "checkpoints" / run_id).exists(), 30)
+
+
+def test_a_paused_queue_starts_nothing(board: httpx.Client) -> None:
+    board.post("/queue/pause")
+    try:
+        run_id = queue(board, epochs=1)
+        time.sleep(5)
+        assert run(board, run_id)["state"] == "queued"
+        assert board.get("/queue").json()["entries"][0]["position"] == 1
+    finally:
+        board.post("/queue/resume")
+    wait_for(lambda: ended(board, run_id), 60)
+
+
+def told(board: httpx.Client, run_id: str, what: str) -> list[str]:
+    entries = board.get(f"/runs/{run_id}/history").json()["entries"]
+    return [entry["detail"] for entry in entries if entry["what"] == what]
+
+
+def _trainer(run_id: str) -> psutil.Process:
+    for process in psutil.process_iter(["cmdline"]):
+        if run_id in (process.info["cmdline"] or ()):
+            return process
     raise AssertionError("no trainer")
