@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from app.settings import Settings
+from app.settings import Settings, make_secrets
 
 if TYPE_CHECKING:
     from app.archive import Summary
@@ -82,6 +82,13 @@ def api(
     settings = Settings()
     app = create_app(settings, RunStore(settings), create_queue(settings))
     uvicorn.run(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=1)
+
+
+@cli.command("secrets")
+def secrets_(folder: Annotated[Path, typer.Argument(help="Where CCTBOARD_SECRETS points to.")]) -> None:
+    """Make the login token and the database's password, unless they are there; a new token is printed."""
+    if token := make_secrets(folder):
+        print(f"{token}\nis the board's token: enter it on the board's page; the command line reads CCTBOARD_TOKEN")
 
 
 @cli.command()
@@ -276,7 +283,9 @@ def _value(text: str) -> Any:
 
 
 def _api(url: str | None = None) -> httpx.Client:
-    return httpx.Client(base_url=url or Settings().url, timeout=30)
+    settings = Settings()
+    headers = {"Authorization": f"Bearer {settings.token.get_secret_value()}"} if settings.token else {}
+    return httpx.Client(base_url=url or settings.url, headers=headers, timeout=30)
 
 
 def _ask(client: httpx.Client, method: str, path: str, body: Any = None, params: dict[str, str] | None = None) -> Any:

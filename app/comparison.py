@@ -1,15 +1,18 @@
 """Groups runs into variants and compares them with a baseline and with published results. Pure functions."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.resources import files
+from operator import eq
+from statistics import fmean
 from typing import Any
 
 from app.errors import Invalid
 from app.rows import Run, State
-from app.statistics import Stat, paired_difference, stat
+from app.statistics import METHOD, Difference, Outcome, Stat, differences, stat
+from app.verdicts import answer, verdict
 from cct.catalog import poolings
 from cct.config import RunSpec
 
@@ -21,6 +24,12 @@ PALETTE = (
 
 GROUPS = tuple(field.name for field in fields(RunSpec) if field.name != "seed")
 """Spec fields by which runs can be grouped into variants."""
+
+
+UNFINISHED = (State.queued, State.running)
+
+CONDITIONS = ("model", "dataset", "epochs")
+"""What must agree for a result of others to be comparable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,14 @@ class ReferenceResult:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherReference(ReferenceResult):
+    """A result that the compared runs cannot be held against."""
+
+    why_not: str
+    """What differs, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class VariantComparison:
     """One row of the comparison table. Top-1 in percent; statistics are over seeds."""
 
@@ -45,6 +62,7 @@ class VariantComparison:
     formula: str
     """Of the pooling, when runs are grouped by pooling."""
     mixes_batch: bool | None
+    """Whether the output for an image depends on its batch-mates in any of the runs; null until probed."""
     runs: int
     seeds: int
     """Seeds with at least one finished epoch."""
@@ -53,11 +71,35 @@ class VariantComparison:
     best: Stat | None
     """Highest top-1 of any epoch, of completed runs: others would be compared at different epochs."""
     final: Stat | None
-    """Top-1 of the last epoch, of completed runs."""
+    """Top-1 of the last epoch, of completed runs; the mean where several have the same seed."""
     minutes: Stat | None
     """Training time of completed runs."""
-    difference: Stat | None
+    difference: Difference | None
     """Final top-1 minus the baseline's, paired by seed, over seeds that both have completed; null for the baseline."""
+    outcome: Outcome | None
+    """What is claimed of the variant against the baseline; null for the baseline."""
+    verdict: str
+    """The claim as a sentence, with its size and how sure it is."""
+    provisional: bool
+    """Whether the verdict may change because runs of the variant or of the baseline are unfinished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value that some of the compared runs have."""
+
+    value: str
+    variants: list[str]
+    runs: list[str]
+    """Ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inequality:
+    """A field of the spec or of the provenance in which the compared runs differ."""
+
+    field: str
+    settings: list[Setting]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +108,16 @@ class Comparison:
 
     group: str
     baseline: str | None
+    answer: str
+    """All verdicts in short."""
     variants: list[VariantComparison]
     references: list[ReferenceResult]
+    other_references: list[OtherReference]
+    """Results for the same model or dataset that are not comparable."""
+    fairness: list[Inequality]
+    """All in which the runs differ besides variant and seed: a difference in results may come from there."""
+    method: str
+    """How verdicts are reached and what they assume."""
 
 
 @cache
@@ -79,8 +129,30 @@ def reference_results() -> tuple[ReferenceResult, ...]:
 
 def matching_references(runs: Sequence[Run]) -> list[ReferenceResult]:
     """The reference results whose model, dataset and epochs are those of some run."""
-    trained = {(run.spec.model, run.spec.dataset, run.spec.epochs) for run in runs}
-    return [result for result in reference_results() if (result.model, result.dataset, result.epochs) in trained]
+    trained = {_conditions(run.spec) for run in runs}
+    return [result for result in reference_results() if _conditions(result) in trained]
+
+
+def other_references(runs: Sequence[Run]) -> list[OtherReference]:
+    """The reference results for the model or the dataset of some run that match none of the runs."""
+    trained = sorted({_conditions(run.spec) for run in runs})
+    found = []
+    for result in reference_results():
+        theirs = _conditions(result)
+        if theirs in trained or not any(theirs[:1] == ours[:1] or theirs[1:2] == ours[1:2] for ours in trained):
+            continue
+        nearest = max(trained, key=lambda ours: sum(map(eq, theirs, ours)))
+        differs = [
+            f"{name} is {their}, here {our}"
+            for name, their, our in zip(CONDITIONS, theirs, nearest, strict=True)
+            if their != our
+        ]
+        found.append(OtherReference(**asdict(result), why_not=f"Not comparable: {'; '.join(differs)}."))
+    return found
+
+
+def _conditions(of: RunSpec | ReferenceResult) -> tuple[str, str, int]:
+    return of.model, of.dataset, of.epochs
 
 
 def group_runs(runs: Sequence[Run], group: str) -> dict[str, list[Run]]:
@@ -114,34 +186,101 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
         baseline = "seqpool" if "seqpool" in grouped else next(iter(grouped), None)
     elif baseline not in grouped:
         raise Invalid("baseline", f"{baseline!r} is not compared here; choose one of {', '.join(grouped)}")
-    final_by_seed = {variant: _final_by_seed(members) for variant, members in grouped.items()}
+    finals = final_by_seed(grouped)
+    found = differences(finals, baseline) if baseline is not None else {}
     color = colors(group, list(grouped))
+    fairness = inequalities(grouped, group)
     variants = []
     for variant, members in grouped.items():
-        measured = [run for run in members if run.epoch]
         completed = [run for run in members if run.state is State.completed]
         probed = [run.mixes_batch for run in members if run.mixes_batch is not None]
         pooling = poolings().get(variant)
+        difference = found.get(variant)
+        mixes_batch = any(probed) if probed else None
+        provisional = any(run.state in UNFINISHED for run in [*members, *grouped[baseline or variant]])
+        outcome: Outcome | None = None
+        if variant != baseline:
+            outcome = difference.outcome if difference else "unclear"
         variants.append(
             VariantComparison(
                 variant=variant,
                 color=color[variant],
                 formula=pooling.formula if pooling and group == "pooling" else "",
-                mixes_batch=any(probed) if probed else None,
+                mixes_batch=mixes_batch,
                 runs=len(members),
-                seeds=len({run.spec.seed for run in measured}),
+                seeds=len({run.spec.seed for run in members if run.epoch}),
                 finished=len(completed),
-                best=stat(run.best_top1 for run in completed if run.best_top1 is not None),
-                final=stat(run.final_top1 for run in completed if run.final_top1 is not None),
+                best=stat(_by_seed((run, run.best_top1) for run in completed).values()),
+                final=stat(finals[variant].values()),
                 minutes=stat(run.seconds / 60 for run in completed),
-                difference=None
-                if variant == baseline
-                else paired_difference(final_by_seed[variant], final_by_seed[baseline or ""]),
+                difference=difference,
+                outcome=outcome,
+                verdict=verdict(variant, baseline or "", difference, finals, provisional, bool(mixes_batch)),
+                provisional=provisional,
             )
         )
-    return Comparison(group, baseline, variants, matching_references(runs))
+    return Comparison(
+        group=group,
+        baseline=baseline,
+        answer=answer(
+            baseline or "",
+            found,
+            any(row.provisional for row in variants),
+            [inequality.field for inequality in fairness],
+        ),
+        variants=variants,
+        references=matching_references(runs),
+        other_references=other_references(runs),
+        fairness=fairness,
+        method=METHOD,
+    )
 
 
-def _final_by_seed(runs: Sequence[Run]) -> dict[int, float]:
-    completed = (run for run in runs if run.state is State.completed)
-    return {run.spec.seed: run.final_top1 for run in completed if run.final_top1 is not None}
+def final_by_seed(grouped: Mapping[str, Sequence[Run]]) -> dict[str, dict[int, float]]:
+    """Final top-1 of completed runs by variant and seed, the mean where several have the same seed."""
+    return {
+        variant: _by_seed((run, run.final_top1) for run in members if run.state is State.completed)
+        for variant, members in grouped.items()
+    }
+
+
+def _by_seed(results: Iterable[tuple[Run, float | None]]) -> dict[int, float]:
+    found: dict[int, list[float]] = {}
+    for run, top1 in results:
+        if top1 is not None:
+            found.setdefault(run.spec.seed, []).append(top1)
+    return {seed: fmean(values) for seed, values in sorted(found.items())}
+
+
+def inequalities(grouped: Mapping[str, Sequence[Run]], group: str) -> list[Inequality]:
+    """In what the runs differ besides variant and seed; failed and cancelled runs count for nothing."""
+    counting = [
+        (variant, run, _facts(run, group))
+        for variant, members in grouped.items()
+        for run in members
+        if run.state in UNFINISHED or run.state is State.completed
+    ]
+    unequal = []
+    for field in dict.fromkeys(field for _, _, facts in counting for field in facts):
+        by_value: dict[str, list[tuple[str, str]]] = {}
+        for variant, run, facts in counting:
+            # On what a run is trained is unknown until it begins.
+            if field in facts or run.device is not None:
+                by_value.setdefault(facts.get(field, "not recorded"), []).append((variant, run.id))
+        if len(by_value) > 1:
+            settings = [
+                Setting(value, list(dict.fromkeys(variant for variant, _ in having)), [run_id for _, run_id in having])
+                for value, having in by_value.items()
+            ]
+            unequal.append(Inequality(field, settings))
+    return unequal
+
+
+def _facts(run: Run, group: str) -> dict[str, str]:
+    """Spec and, once it is trained, provenance, which tells the precision that `auto` stands for."""
+    facts = {name: str(value) for name, value in asdict(run.spec).items()}
+    if run.provenance is not None:
+        facts |= run.provenance
+    elif run.device is not None:
+        facts["device"] = run.device
+    return {name: value for name, value in facts.items() if name not in ("seed", group)}

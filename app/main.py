@@ -117,8 +117,11 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            statuses = [400, 422, 503] + [404] * ("{" in path or "experiment" in str(operation.get("parameters")))
-            statuses += [403, 413] * (method == "post") + [409] * path.endswith("/runs/{run_id}/cancel")
+            parameters = str(operation.get("parameters"))
+            once = "idempotency-key" in parameters  # whose first request may have been another, or its run deleted
+            refusable = method == "delete" or path in ("/runs/{run_id}/cancel", "/runs/{run_id}/retry")
+            statuses = [400, 422, 503] + [404] * ("{" in path or "experiment" in parameters or once)
+            statuses += [403, 413] * (method != "get") + [409] * (once or refusable)
             for status in statuses:
                 operation["responses"][str(status)] = {"description": HTTPStatus(status).phrase, "content": problem}
     app.openapi_schema = document

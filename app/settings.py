@@ -1,10 +1,14 @@
 """The only reader of the environment: every setting is `CCTBOARD_<NAME>`."""
 
+import os
+import secrets
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import quote
 
-from pydantic import Field, RedisDsn, UrlConstraints
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import DirectoryPath, Field, RedisDsn, SecretStr, UrlConstraints, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 BrokerUrl = Annotated[RedisDsn, UrlConstraints(allowed_schemes=["redis", "rediss"])]
 
@@ -12,12 +16,24 @@ BrokerUrl = Annotated[RedisDsn, UrlConstraints(allowed_schemes=["redis", "rediss
 class Settings(BaseSettings):
     """Settings shared by API, worker and command line; unknown or unsafe values are refused at start."""
 
-    model_config = SettingsConfigDict(env_prefix="CCTBOARD_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CCTBOARD_",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
 
+    secrets: DirectoryPath | None = None
+    """Folder whose files `cctboard_token` and `cctboard_redis_password` hold what the environment does not."""
+    token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """Whoever has it may use the API; without one the API listens to its own machine only."""
+    redis_password: SecretStr | None = None
+    """Password of the database, if not in `redis_url`."""
+    redis_url: Annotated[BrokerUrl, Field(repr=False)] = RedisDsn("redis://127.0.0.1:6379/0")
+    """Redis or Valkey: the run store and Celery's broker. Has the password, so it is for clients and not for logs."""
     data: Path = Path("data")
     """Folder of everything that is kept: the database, datasets and checkpoints. Workers must share it."""
-    redis_url: BrokerUrl = RedisDsn("redis://127.0.0.1:6379/0")
-    """Redis or Valkey: the run store and Celery's broker."""
     url: str = "http://127.0.0.1:8000"
     """Where the command line finds the API."""
     allowed_hosts: list[str] = ["localhost", "127.0.0.1", "[::1]"]
@@ -31,8 +47,40 @@ class Settings(BaseSettings):
     events_kept: Annotated[int, Field(ge=1_000, le=1_000_000)] = 20_000
     """Events that a page can miss and still continue from its last id."""
 
+    log_format: Literal["text", "json"] = "text"
+    """Of what API and worker log: lines to read, or one JSON object per line."""
     datasets: Path | None = None
     """Folder of the datasets, if not `datasets` in the data folder."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _with_password(cls, url: RedisDsn, info: ValidationInfo) -> RedisDsn:
+        password: SecretStr | None = info.data.get("redis_password")
+        if password is None:
+            return url
+        return RedisDsn.build(
+            scheme=url.scheme,
+            username=url.username,
+            password=quote(password.get_secret_value(), safe=""),
+            host=url.host or "127.0.0.1",
+            port=url.port,
+            path=(url.path or "").removeprefix("/"),
+            query=url.query,
+        )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        folder = os.environ.get("CCTBOARD_SECRETS")
+        if folder is None or not Path(folder).is_dir():  # which the field `secrets` refuses
+            return init_settings, env_settings
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, folder)
 
     @property
     def datasets_folder(self) -> Path:
@@ -40,3 +88,24 @@ class Settings(BaseSettings):
 
     def checkpoints(self, run_id: str) -> Path:
         return self.data / "checkpoints" / run_id
+
+
+def make_secrets(folder: Path) -> str | None:
+    """Makes the files that `Settings.secrets` is to name, each unless it is there; returns the token if it is new."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _make_secret(folder / "cctboard_redis_password")
+    return _make_secret(folder / "cctboard_token")
+
+
+def _make_secret(path: Path) -> str | None:
+    """The new file is complete when it appears, also if two processes make it: one of them has made it."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
+        os.fchmod(file.fileno(), 0o640)
+        file.write(secret := secrets.token_urlsafe(32))
+        file.flush()
+        os.fsync(file.fileno())
+        try:
+            os.link(file.name, path)
+        except FileExistsError:
+            return None
+    return secret

@@ -8,32 +8,62 @@ from app.dependencies import SelectedRuns, Store
 router = APIRouter(tags=["figures"])
 
 Group = Annotated[str, Query(description="The spec field whose values are the variants", examples=["pooling"])]
+Baseline = Annotated[str | None, Query(description="The variant that others are compared with")]
+Figure: dict[str, Any] = {
+    "response_class": Response,
+    "responses": {200: {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Figure"}}}}},
+}
 
 
 @router.get("/comparison", summary="Compare variants")
-def compare(
-    runs: SelectedRuns,
-    group: Group = "pooling",
-    baseline: Annotated[str | None, Query(description="The variant that others are compared with")] = None,
-) -> comparison.Comparison:
-    """The table variant, seeds, best, final, minutes, difference to the baseline; and comparable published results."""
+def compare(runs: SelectedRuns, group: Group = "pooling", baseline: Baseline = None) -> comparison.Comparison:
+    """Which variant is better, by how much, how sure that is, and in what else the runs differ."""
     return comparison.compare(runs, group, baseline)
 
 
-@router.get(
-    "/figures/curves",
-    summary="Draw a metric per epoch",
-    response_class=Response,
-    responses={200: {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Figure"}}}}},
-)
+@router.get("/figures/curves", summary="Draw a metric in the course of training", **Figure)
 def draw_curves(
     store: Store,
     runs: SelectedRuns,
     metric: Annotated[str, Query(description="A metric of the catalog", examples=["val_top1"])] = "val_top1",
     group: Group = "pooling",
     theme: figures.Theme = "light",
+    x: Annotated[figures.Axis, Query(description="The horizontal axis")] = "epoch",
+    band: Annotated[figures.Band, Query(description="What is shaded around the mean of several seeds")] = "sd",
+    smoothing: Annotated[float, Query(ge=0, le=0.99, description="Weight of the past in an exponential mean")] = 0,
+    log_y: Annotated[bool, Query(description="A logarithmic vertical axis")] = False,
 ) -> Response:
-    """A Plotly figure (`data` and `layout`): one thin line per run, mean and SD per variant, published results."""
+    """A Plotly figure (`data` and `layout`): one thin line per run, mean and band per variant, published results."""
     records: dict[str, Any] = dict(zip((run.id for run in runs), store.epochs(run.id for run in runs), strict=True))
-    figure = figures.curves(runs, records, metric, group, theme)
+    return _sent(figures.curves(runs, records, metric, group, theme, x=x, band=band, smoothing=smoothing, log_y=log_y))
+
+
+@router.get("/figures/finals", summary="Draw final results", **Figure)
+def draw_finals(
+    runs: SelectedRuns, group: Group = "pooling", baseline: Baseline = None, theme: figures.Theme = "light"
+) -> Response:
+    """A Plotly figure: a point per seed, mean and 95 % confidence interval per variant, published results."""
+    return _sent(figures.final_results(runs, group, baseline, theme))
+
+
+@router.get("/figures/differences", summary="Draw differences to the baseline", **Figure)
+def draw_differences(
+    runs: SelectedRuns, group: Group = "pooling", baseline: Baseline = None, theme: figures.Theme = "light"
+) -> Response:
+    """A Plotly figure: per variant a point per seed, mean and 95 % confidence interval of the paired differences."""
+    return _sent(figures.differences(runs, group, baseline, theme))
+
+
+@router.get("/figures/cost", summary="Draw results against their cost", **Figure)
+def draw_cost(
+    runs: SelectedRuns,
+    x: Annotated[figures.Cost, Query(description="The cost")] = "seconds",
+    group: Group = "pooling",
+    theme: figures.Theme = "light",
+) -> Response:
+    """A Plotly figure: final top-1 of each completed run against training time, size or speed."""
+    return _sent(figures.cost(runs, x, group, theme))
+
+
+def _sent(figure: Any) -> Response:
     return Response(figure.to_json(remove_uids=False), media_type="application/json")

@@ -95,12 +95,9 @@ def test_a_killed_worker_loses_its_run_to_another(settings: Settings, store: Run
     assert store.run(run.id).epoch == 1
     again = store.claim("another worker")
     assert again is not None
-    subprocess.run(
-        [sys.executable, "-m", "worker.trainer", run.id, again.token, str(sign_of_life)],
-        env=environment,
-        stdin=subprocess.PIPE,
-        check=True,
-    )
+    command[-2] = again.token
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as trainer:
+        assert trainer.wait(60) == Exit.COMPLETED
     again.release(State.completed)
     done = store.run(run.id)
     assert (done.state, done.attempt, done.epoch) == (State.completed, 2, 2)
@@ -133,7 +130,7 @@ def test_a_trainer_that_makes_no_step_is_killed_and_the_run_tried_again(
     training = threading.Thread(target=supervisor.train_next)
     training.start()
     wait_for(lambda: store.run(run.id).step, 60)
-    [trainer] = psutil.Process().children()
+    [trainer] = [child for child in psutil.Process().children() if run.id in child.cmdline()]
     trainer.suspend()
     training.join(60)
     assert not trainer.is_running()

@@ -1,0 +1,18 @@
+"""Stored rows to Plotly figures. Pure functions; every chart of the product is one of them."""
+
+from app.figures.curves import METRICS, Axis, Band, Metric, curves
+from app.figures.results import Cost, cost, differences, final_results
+from app.figures.style import Theme
+
+__all__ = [
+    "METRICS",
+    "Axis",
+    "Band",
+    "Cost",
+    "Metric",
+    "Theme",
+    "cost",
+    "curves",
+    "differences",
+    "final_results",
+]
