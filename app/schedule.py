@@ -1,10 +1,12 @@
-"""When queued runs will probably start: what is measured of running and finished runs, laid out over the workers."""
+"""What runs will probably take, and when queued ones start: by what is measured of running and finished runs."""
 
 import heapq
 import statistics
 from collections.abc import Sequence
 
 from app.rows import Run, State
+from cct.config import DATASETS, RunSpec
+from cct.cost import cost_of_run
 
 
 def expected_starts(queued: Sequence[Run], others: Sequence[Run], workers: int) -> list[float | None]:
@@ -14,10 +16,7 @@ def expected_starts(queued: Sequence[Run], others: Sequence[Run], workers: int) 
     """
     if not workers:
         return [None] * len(queued)
-    measured: dict[object, list[float]] = {}
-    for run in [*others, *queued]:
-        if run.epoch:
-            measured.setdefault(_kind(run), []).append(run.seconds / run.epoch)
+    measured = _seconds_per_epoch([*others, *queued])
     free: list[float | None] = [run.eta_seconds for run in others if run.state is State.running]
     free += [0.0] * (workers - len(free))
     slots = [seconds for seconds in free if seconds is not None]
@@ -28,7 +27,7 @@ def expected_starts(queued: Sequence[Run], others: Sequence[Run], workers: int) 
     for run in queued:
         start = heapq.heappop(slots) if slots else None
         starts.append(start)
-        epochs = measured.get(_kind(run))
+        epochs = measured.get(_kind(run.spec))
         if start is not None and epochs:
             heapq.heappush(slots, start + statistics.median(epochs) * (run.spec.epochs - run.epoch))
         else:
@@ -36,5 +35,36 @@ def expected_starts(queued: Sequence[Run], others: Sequence[Run], workers: int) 
     return starts
 
 
-def _kind(run: Run) -> object:
-    return run.spec.model, run.spec.dataset, run.spec.batch_size
+def expected_seconds(specs: Sequence[RunSpec], known: Sequence[Run]) -> float | None:
+    """Seconds to train all specs one after the other; null if nothing was measured yet.
+
+    A spec without a measured run of its model, dataset and batch size is expected to take as long per image and
+    multiply-accumulate as the median run: a rough figure.
+    """
+    measured = _seconds_per_epoch(known)
+    per_work = [run.seconds / run.epoch / _work(run.spec) for run in known if run.epoch]
+    if not per_work:
+        return None
+    typical = statistics.median(per_work)
+    total = 0.0
+    for spec in specs:
+        epochs = measured.get(_kind(spec))
+        total += spec.epochs * (statistics.median(epochs) if epochs else typical * _work(spec))
+    return total
+
+
+def _seconds_per_epoch(runs: Sequence[Run]) -> dict[object, list[float]]:
+    measured: dict[object, list[float]] = {}
+    for run in runs:
+        if run.epoch:
+            measured.setdefault(_kind(run.spec), []).append(run.seconds / run.epoch)
+    return measured
+
+
+def _kind(spec: RunSpec) -> object:
+    return spec.model, spec.dataset, spec.batch_size
+
+
+def _work(spec: RunSpec) -> int:
+    """Multiply-accumulates of one pass over the training images."""
+    return cost_of_run(spec).macs * DATASETS[spec.dataset].train_size

@@ -12,8 +12,10 @@ from app.comparison import PALETTE
 from app.errors import Invalid
 from app.figures import METRICS
 from app.rows import Experiment, HistoryEntry, LogLine, Run, Worker
+from app.schedule import expected_seconds
 from cct.catalog import poolings
 from cct.config import DATASETS, MODELS, RunSpec, SpecError
+from cct.cost import cost_of_run
 
 MAX_RUNS = 1_000
 """Most runs that one request may queue."""
@@ -151,6 +153,34 @@ def parse_spec(given: dict[str, Any]) -> RunSpec:
         return RunSpec(**request.model_dump())
     except SpecError as error:
         raise Invalid(error.field, error.message) from error
+
+
+class ModelCost(BaseModel):
+    model: str
+    pooling: str
+    dataset: str
+    parameters: int
+    macs: int = Field(description="Multiply-accumulates of one image's forward pass")
+    tokens: int
+
+
+class Preview(BaseModel):
+    """What an experiment would queue."""
+
+    runs: int
+    epochs: int = Field(description="Of all runs together")
+    costs: Sequence[ModelCost]
+    seconds: float | None = Field(description="Expected training time on one worker; null if nothing was measured yet")
+
+
+def preview(specs: Sequence[RunSpec], known: Sequence[Run]) -> Preview:
+    models = {(spec.model, spec.pooling, spec.dataset): cost_of_run(spec) for spec in specs}
+    costs = [
+        ModelCost(model=m, pooling=p, dataset=d, parameters=cost.parameters, macs=cost.macs, tokens=cost.tokens)
+        for (m, p, d), cost in models.items()
+    ]
+    epochs = sum(spec.epochs for spec in specs)
+    return Preview(runs=len(specs), epochs=epochs, costs=costs, seconds=expected_seconds(specs, known))
 
 
 class RunList(BaseModel):

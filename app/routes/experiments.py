@@ -4,7 +4,7 @@ from app.dependencies import Queue, Store
 from app.queue import wake_workers
 from app.routes.runs import IdempotencyKey
 from app.rows import Experiment
-from app.schemas import ExperimentEdit, ExperimentList, ExperimentRequest, MoreRuns
+from app.schemas import ExperimentEdit, ExperimentList, ExperimentRequest, MoreRuns, Preview, preview
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
@@ -21,6 +21,12 @@ def create_experiment(
     wake_workers(queue, len(specs))
     response.headers["Location"] = f"/experiments/{experiment.id}"
     return experiment
+
+
+@router.post("/preview", summary="See what an experiment would queue, without queueing it")
+def preview_experiment(store: Store, request: ExperimentRequest) -> Preview:
+    """Number of runs, parameters and multiply-accumulates of each model, expected time."""
+    return preview(request.specs(), store.runs())
 
 
 @router.get("", summary="List experiments, newest first")

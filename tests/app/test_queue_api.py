@@ -296,3 +296,16 @@ def test_a_runs_history_is_told(client: TestClient, claim: Claim) -> None:
         ("cancelled", ""),
     ]
     assert client.get("/runs/nope/history").status_code == 404
+
+
+def test_a_preview_queues_nothing(client: TestClient) -> None:
+    body = {"spec": {"dataset": "digits", "epochs": 2}, "axes": {"pooling": ["seqpool", "mean"], "seed": [0, 1, 2]}}
+    shown = client.post("/experiments/preview", json=body).json()
+    assert (shown["runs"], shown["epochs"], shown["seconds"]) == (6, 12, None)
+    assert [(cost["pooling"], cost["parameters"]) for cost in shown["costs"]] == [
+        ("seqpool", 283_723),
+        ("mean", 283_594),
+    ]
+    assert all(cost["macs"] > 10**7 for cost in shown["costs"])
+    assert client.get("/experiments").json() == {"experiments": []}
+    assert client.post("/experiments/preview", json=body | {"axes": {"seed": []}}).status_code == 422

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from app.rows import Run, State
-from app.schedule import expected_starts
+from app.schedule import expected_seconds, expected_starts
 from cct.config import RunSpec
+from cct.cost import cost_of_run
 
 SPEC = RunSpec(dataset="digits", epochs=10)
 
@@ -67,3 +68,16 @@ def test_nothing_starts_without_workers(running: list[Run]) -> None:
 
 def test_an_empty_queue_has_no_starts() -> None:
     assert expected_starts([], [measured(2.0)], workers=2) == []
+
+
+def test_time_is_expected_by_runs_of_the_same_kind_or_else_by_the_work() -> None:
+    known = [measured(2.0), measured(3.0), measured(4.0)]
+    assert expected_seconds([], known) == 0
+    assert expected_seconds([SPEC], []) is None
+    assert expected_seconds([SPEC, replace(SPEC, seed=1)], known) == 2 * 10 * 3.0
+    other = replace(SPEC, batch_size=32)
+    assert expected_seconds([other], known) == pytest.approx(10 * 3.0), "as much work per epoch"
+    larger = replace(SPEC, model="cct_7_3x2_32")
+    ratio = cost_of_run(larger).macs / cost_of_run(SPEC).macs
+    assert ratio > 5
+    assert expected_seconds([larger], known) == pytest.approx(10 * 3.0 * ratio)
