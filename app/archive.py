@@ -1,6 +1,6 @@
 """Backup, restore and import: the whole board, or a part of another one, as one tar archive.
 
-`manifest.json`, then `experiments/<id>.json`, `runs/<id>.json` (fields, epochs, log, history) and
+`manifest.json` (with the lens's images), then `experiments/<id>.json`, `runs/<id>.json` (fields, epochs, log, history) and
 `checkpoints/<run id>/<file>`. A run's records are read before its checkpoint, which may therefore be newer but never
 older: a run that is restored continues from the checkpoint and delivers what is missing.
 """
@@ -17,6 +17,7 @@ from app.errors import Conflict, Invalid
 from app.rows import State
 from app.settings import Settings
 from app.store import RunStore, new_id
+from cct.config import DATASETS
 
 FORMAT = 1
 _MEMBER = re.compile(r"(experiments|runs)/([0-9a-f]{12})\.json|checkpoints/([0-9a-f]{12})/([\w-]+\.(?:pt|safetensors))")
@@ -39,7 +40,8 @@ def backup(settings: Settings, store: RunStore, target: IO[bytes], version: str)
     """Writes everything to `target`, also while runs are trained."""
     summary = Summary()
     with tarfile.open(fileobj=target, mode="w|") as archive:
-        _add(archive, "manifest.json", {"format": FORMAT, "version": version})
+        images = {name: store.images(name) for name in DATASETS}
+        _add(archive, "manifest.json", {"format": FORMAT, "version": version, "images": images})
         for experiment in store.experiments()[::-1]:
             _add(archive, f"experiments/{experiment.id}.json", store.dump("experiment", experiment.id))
             summary.experiments += 1
@@ -92,8 +94,12 @@ def _take(
     settings: Settings, store: RunStore, name: str, content: IO[bytes], unfinished: State, summary: Summary
 ) -> None:
     if name == "manifest.json":
-        if (found := json.load(content).get("format")) != FORMAT:
+        manifest = json.load(content)
+        if (found := manifest.get("format")) != FORMAT:
             raise Invalid("archive", f"has format {found}; this version reads format {FORMAT}")
+        for dataset, images in manifest["images"].items():
+            if not store.images(dataset):
+                store.set_images(dataset, images)
         return
     if not (match := _MEMBER.fullmatch(name)):
         raise Invalid("archive", f"holds {name!r}, which no backup writes")

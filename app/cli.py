@@ -7,11 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import httpx2 as httpx
 import typer
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -40,8 +43,14 @@ def main() -> None:
     """Entry point: errors that the user can mend are one line and exit code 2."""
     try:
         cli()
-    except UsageError as error:
+    except (UsageError, SettingsError) as error:
         print(f"cctboard: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        wrong = (f"CCTBOARD_{str(part['loc'][0]).upper()}: {part['msg']}" for part in error.errors())
+        print(f"cctboard: {'; '.join(wrong)}", file=sys.stderr)
         sys.exit(2)
     except httpx.TransportError as error:
         print(
@@ -73,15 +82,16 @@ def api(
     port: Port = 8000,
 ) -> None:
     """Run the API and the dashboard alone."""
-    import uvicorn
-
-    from app.main import create_app
+    from app import logs
+    from app.main import create_app, serve
     from app.queue import create_queue
     from app.store import RunStore
 
     settings = Settings()
-    app = create_app(settings, RunStore(settings), create_queue(settings))
-    uvicorn.run(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=1)
+    if settings.token is None and not _is_loopback(host):
+        raise UsageError(f"whoever reaches {host} could use the board; set CCTBOARD_TOKEN, see `cctboard secrets`")
+    logs.configure(settings)
+    serve(create_app(settings, RunStore(settings), create_queue(settings)), host, port)
 
 
 @cli.command("secrets")
@@ -94,9 +104,10 @@ def secrets_(folder: Annotated[Path, typer.Argument(help="Where CCTBOARD_SECRETS
 @cli.command()
 def worker() -> None:
     """Run one worker; it trains one run at a time on the GPU, or on the CPU if there is none."""
+    Settings()  # says in one line what is wrong with it
     arguments = ["-A", "worker.tasks", "worker", "--pool", "threads", "--concurrency", "1", "--loglevel", "INFO"]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    os.execv(sys.executable, [sys.executable, "-m", "celery", *arguments, *quiet])
+    os.execv(sys.executable, [sys.executable, "-m", "celery", "--quiet", *arguments, *quiet])
 
 
 @cli.command()
@@ -144,9 +155,7 @@ def compare(
 ) -> None:
     """Show an experiment's comparison table."""
     with _api() as client:
-        console.print(
-            _comparison_table(_ask(client, "GET", "/comparison", params={"experiment": experiment, "group": group}))
-        )
+        _print_comparison(_ask(client, "GET", "/comparison", params={"experiment": experiment, "group": group}))
 
 
 @cli.command()
@@ -245,7 +254,7 @@ def _store(data: Path | None) -> "Iterator[tuple[Settings, RunStore]]":
 
     settings = Settings()
     settings = settings.model_copy(update={"data": data or settings.data})
-    if "redis_url" in settings.model_fields_set:
+    if settings.names_database:
         yield settings, RunStore(settings)
         return
     try:
@@ -282,6 +291,13 @@ def _value(text: str) -> Any:
         return text
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _api(url: str | None = None) -> httpx.Client:
     settings = Settings()
     headers = {"Authorization": f"Bearer {settings.token.get_secret_value()}"} if settings.token else {}
@@ -301,7 +317,7 @@ def _run_board(data: Path | None, port: int, workers: int, then: Callable[[httpx
     from app.services import ServiceFailed, running
 
     settings = Settings()
-    redis_url = str(settings.redis_url) if "redis_url" in settings.model_fields_set else None
+    redis_url = str(settings.redis_url) if settings.names_database else None
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs begin with it ignored
         signal.signal(number, signal.default_int_handler)
     try:
@@ -334,7 +350,7 @@ def _run_demo(client: httpx.Client) -> None:
             time.sleep(0.5)
             experiment = _ask(client, "GET", f"/experiments/{experiment['id']}")
         live.update(_runs_table(_ask(client, "GET", f"/runs?limit=1000&experiment={experiment['id']}")["runs"][::-1]))
-    console.print(_comparison_table(_ask(client, "GET", "/comparison", params={"experiment": experiment["id"]})))
+    _print_comparison(_ask(client, "GET", "/comparison", params={"experiment": experiment["id"]}))
 
 
 def _runs_table(found: list[dict[str, Any]]) -> Table:
@@ -355,6 +371,14 @@ def _runs_table(found: list[dict[str, Any]]) -> Table:
             _percent(run["final_top1"]),
         )
     return table
+
+
+def _print_comparison(comparison: dict[str, Any]) -> None:
+    console.print(_comparison_table(comparison))
+    console.print(comparison["answer"])
+    for row in comparison["variants"]:
+        if row["variant"] != comparison["baseline"]:
+            console.print(f"- {row['verdict']}")
 
 
 def _comparison_table(comparison: dict[str, Any]) -> Table:

@@ -278,7 +278,9 @@ def inequalities(grouped: Mapping[str, Sequence[Run]], group: str) -> list[Inequ
 
 def _facts(run: Run, group: str) -> dict[str, str]:
     """Spec and, once it is trained, provenance, which tells the precision that `auto` stands for."""
-    facts = {name: str(value) for name, value in asdict(run.spec).items()}
+    facts = {name: str(value) or "none" for name, value in asdict(run.spec).items()}
+    if facts["precision"] == "auto":
+        del facts["precision"]
     if run.provenance is not None:
         facts |= run.provenance
     elif run.device is not None:

@@ -1,14 +1,16 @@
 """The FastAPI application: routes, errors as problem details, and the built dashboard."""
 
+import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from celery import Celery
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
@@ -17,12 +19,12 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from app.errors import BoardError, Invalid, problem_response
+from app.errors import BoardError, Invalid, NotFound, problem_response
 from app.events import EventHub
-from app.routes import catalog, events, experiments, figures, runs, workers
+from app.routes import catalog, docs, events, experiments, figures, health, lens, runs, session, workers
 from app.routes import queue as queue_routes
 from app.schemas import Problem, SpecRequest
-from app.security import MAX_BODY_BYTES, GuardMiddleware
+from app.security import SECURITY_HEADERS, Access, GuardMiddleware, SecurityHeadersMiddleware, is_public
 from app.settings import Settings
 from app.store import RunStore
 
@@ -32,6 +34,7 @@ DASHBOARD = Path(__file__).parent.parent / "frontend" / "dist"
 def create_app(settings: Settings, store: RunStore, queue: Celery, dashboard: Path | None = DASHBOARD) -> FastAPI:
     """The service over the given store and queue; `dashboard` is the built frontend's folder, None for no pages."""
     hub = EventHub(settings, store)
+    access = Access(settings.token)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -43,19 +46,42 @@ def create_app(settings: Settings, store: RunStore, queue: Celery, dashboard: Pa
         summary="Queues, runs, watches and compares training runs of Compact Convolutional Transformers.",
         version=version("cctboard"),
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
-    app.state.store, app.state.queue, app.state.hub = store, queue, hub
-    api = APIRouter(max_body_size=MAX_BODY_BYTES)
-    for module in (runs, experiments, queue_routes, figures, events, workers, catalog):
-        api.include_router(module.router)
-    app.include_router(api)
+    app.state.store, app.state.queue, app.state.hub, app.state.access = store, queue, hub, access
+    for module in (runs, experiments, queue_routes, figures, lens, events, workers, catalog, session, health, docs):
+        app.include_router(module.router, dependencies=[Depends(_check_ids)])
+    app.mount("/docs/files", docs.files)
     if dashboard is not None:
         app.frontend("/", directory=dashboard, fallback="index.html")
-    app.add_middleware(GuardMiddleware)
+    app.add_middleware(GuardMiddleware, access=access)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(SecurityHeadersMiddleware)
     _tell_errors(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def serve(app: FastAPI, host: str, port: int) -> None:
+    """Serves the application until SIGTERM or Ctrl-C."""
+    config = uvicorn.Config(
+        app, host, port, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=3
+    )
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(1)
+
+
+async def _check_ids(request: Request) -> None:
+    """What has other characters than ids have could name another key of the database than a run's own."""
+    ids = [(name[:-3], value) for name, value in request.path_params.items() if name.endswith("_id")]
+    ids += [(name, value) for name, value in request.query_params.multi_items() if name in ("run", "experiment")]
+    for kind, value in ids:
+        if value and not (value.isascii() and value.isalnum()):
+            raise NotFound(kind, value)
 
 
 def _tell_errors(app: FastAPI) -> None:
@@ -80,6 +106,13 @@ def _tell_errors(app: FastAPI) -> None:
     @app.exception_handler(RedisError)
     def database_error(request: Request, error: RedisError) -> JSONResponse:
         return problem_response(503, "Database unavailable", f"Redis does not answer, try again shortly: {error}")
+
+    @app.exception_handler(Exception)
+    def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        """Sent from outside all middleware; the server logs the error."""
+        response = problem_response(500, "Internal error", "the board made an error; its log tells more")
+        response.headers.update(SECURITY_HEADERS)
+        return response
 
 
 def _path(location: Sequence[int | str]) -> str:
@@ -114,6 +147,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         "properties": {"data": {"type": "array", "items": {"type": "object"}}, "layout": {"type": "object"}},
         "required": ["data", "layout"],
     }
+    document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{}, {"token": []}]  # a board for its own machine alone has no token
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -121,7 +156,11 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             once = "idempotency-key" in parameters  # whose first request may have been another, or its run deleted
             refusable = method == "delete" or path in ("/runs/{run_id}/cancel", "/runs/{run_id}/retry")
             statuses = [400, 422, 503] + [404] * ("{" in path or "experiment" in parameters or once)
-            statuses += [403, 413] * (method != "get") + [409] * (once or refusable)
+            statuses += [403, 408, 413] * (method != "get") + [409] * (once or refusable)
+            if is_public(method.upper(), path):
+                operation["security"] = []
+            if "security" not in operation or (method, path) == ("post", "/session"):
+                statuses += [401, 429]
             for status in statuses:
                 operation["responses"][str(status)] = {"description": HTTPStatus(status).phrase, "content": problem}
     app.openapi_schema = document

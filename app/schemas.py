@@ -196,6 +196,32 @@ class WorkerList(BaseModel):
     workers: Sequence[Worker]
 
 
+class LensImage(BaseModel):
+    label: int
+    url: str = Field(description="A data URL of a PNG file")
+
+
+class Look(BaseModel):
+    """What a model makes of the images at the end of an epoch; lists are by image."""
+
+    epoch: int
+    shares: list[list[float]] = Field(description="Of each token, row by row over the square token grid; sums to 1")
+    entropy: list[float] = Field(description="Of the shares, in nats")
+    predicted: list[int]
+    confidence: list[float] = Field(description="Probability of the predicted class")
+
+
+class LensRun(BaseModel):
+    run_id: str
+    dataset: str
+    looks: list[Look]
+
+
+class Lens(BaseModel):
+    images: dict[str, list[LensImage]] = Field(description="By dataset")
+    runs: list[LensRun]
+
+
 class Log(BaseModel):
     lines: Sequence[LogLine]
 

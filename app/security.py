@@ -1,33 +1,208 @@
-"""What is checked of a request before any route sees it."""
+"""What is checked of a request before any route sees it, and what every answer asks of browsers."""
 
+import asyncio
+import hmac
+import logging
+import math
+import time
+
+from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import problem_response
 
 MAX_BODY_BYTES = 1_000_000
+BODY_SECONDS = 30.0
+"""How long a client may take to send a request's body."""
+SESSION_COOKIE = "cctboard_session"
+SESSION_SECONDS = 7 * 24 * 3600
+ATTEMPTS_PER_MINUTE = 10
+"""Wrong tokens that one client address may send."""
+ADDRESSES_KEPT = 10_000
+"""Of clients that sent a wrong token; more are forgotten, oldest first."""
+READING = ("GET", "HEAD", "OPTIONS")
+SECURITY_HEADERS = {
+    # Mantine and plotly.js write style attributes; scripts come from files of our own only.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        "connect-src 'self'; font-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+logger = logging.getLogger(__name__)
 
 
-class GuardMiddleware:
-    """Refuses large bodies, and what a page of another origin sends through the browser of somebody who may.
-
-    Any other body is read as JSON, whatever type `curl -d` gives it.
-    """
+class SecurityHeadersMiddleware:
+    """Puts `SECURITY_HEADERS` on every answer of the application below it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self.app
-        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
-            headers = Headers(scope=scope)
-            origin, length = headers.get("origin"), headers.get("content-length", "0")
-            if origin is not None and origin.partition("://")[2] != headers.get("host"):
-                detail = f"requests from pages of {origin} are refused; use the board's own address"
-                app = problem_response(403, "Foreign origin", detail)
-            elif length.isdecimal() and int(length) > MAX_BODY_BYTES:
-                detail = f"the body has {length} bytes; at most {MAX_BODY_BYTES} are read"
-                app = problem_response(413, "Body too large", detail)
+        async def send_secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(SECURITY_HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, send_secured)
+
+
+class Access:
+    """Who may use the board: whoever sends its token, or the cookie that was given for it; all, if it has no token."""
+
+    def __init__(self, token: SecretStr | None) -> None:
+        self._token = token.get_secret_value().encode() if token else None
+        self._wrong = _WrongTokens()
+
+    @property
+    def needs_token(self) -> bool:
+        return self._token is not None
+
+    def refusal(self, request: HTTPConnection) -> Response | None:
+        """The answer to a request that has neither cookie nor token, None for one that may pass."""
+        if self._token is None or self._is_session(request.cookies.get(SESSION_COOKIE, "")):
+            return None
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self.refusal_of(given.strip(), request)
+        return _unauthorized("log in on the board's page, or send the header `Authorization: Bearer TOKEN`")
+
+    def refusal_of(self, given: str, request: HTTPConnection) -> Response | None:
+        """The answer to a wrong token, None for the right one. After too many, any token must wait."""
+        if self._token is None:
+            return None
+        address = request.client.host if request.client else ""
+        if seconds := self._wrong.wait_seconds(address):
+            response = problem_response(429, "Too many attempts", f"too many wrong tokens; try again in {seconds} s")
+            response.headers["Retry-After"] = str(seconds)
+            return response
+        if hmac.compare_digest(given.encode(), self._token):
+            return None
+        self._wrong.note(address)
+        logger.warning("a wrong token came from %s", address)
+        return _unauthorized("the token is wrong")
+
+    def new_session(self) -> str:
+        """A cookie's value: when it expires, in seconds since 1970, signed with the token."""
+        return self._signed(str(int(time.time()) + SESSION_SECONDS))
+
+    def _is_session(self, cookie: str) -> bool:
+        expires = cookie.partition(".")[0]
+        is_ours = hmac.compare_digest(cookie.encode(), self._signed(expires).encode())
+        return is_ours and time.time() < int(expires)
+
+    def _signed(self, expires: str) -> str:
+        assert self._token is not None
+        return f"{expires}.{hmac.digest(self._token, f'cctboard session {expires}'.encode(), 'sha256').hex()}"
+
+
+def _unauthorized(detail: str) -> Response:
+    response = problem_response(401, "Log in first", detail)
+    response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+class _WrongTokens:
+    """Counts per client address and minute."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, tuple[float, int]] = {}  # when the minute began, wrong tokens since
+
+    def wait_seconds(self, address: str) -> int:
+        """Until the address may try again; 0 if it may now."""
+        began, count = self._counts.get(address, (0.0, 0))
+        return max(0, math.ceil(began + 60 - time.monotonic())) if count >= ATTEMPTS_PER_MINUTE else 0
+
+    def note(self, address: str) -> None:
+        now = time.monotonic()
+        began, count = self._counts.pop(address, (now, 0))
+        if len(self._counts) >= ADDRESSES_KEPT:
+            del self._counts[next(iter(self._counts))]
+        self._counts[address] = (began, count + 1) if now - began < 60 else (now, 1)
+
+
+def is_public(method: str, path: str) -> bool:
+    """What needs no token: the dashboard's own files, which hold no data, logging in, and the probes."""
+    if path == "/session":
+        return True
+    files = ("/", "/board", "/icon.svg", "/healthz", "/readyz")
+    return method in ("GET", "HEAD") and (path in files or path.startswith(("/board/", "/assets/")))
+
+
+class GuardMiddleware:
+    """Refuses strangers, bodies that are large or slow, and what a page of another origin sends through the browser of
+    somebody who may. Any other body is read here, as JSON, whatever type `curl -d` gives it."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self.app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is None and scope["method"] not in READING:
+            try:
+                async with asyncio.timeout(BODY_SECONDS):
+                    body = await _read(receive)
+            except ClientDisconnect:
+                return
+            except TimeoutError:
+                refusal = problem_response(408, "Body too slow", f"no body arrived within {BODY_SECONDS:.0f} s")
+                refusal.headers["Connection"] = "close"
             else:
+                receive = _replay(body, receive)
                 MutableHeaders(scope=scope)["content-type"] = "application/json"
-        await app(scope, receive, send)
+                if len(body) > MAX_BODY_BYTES:
+                    refusal = _too_large()
+        await (refusal or self.app)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        method = scope["method"]
+        if not is_public(method, scope["path"]) and (refusal := self._access.refusal(HTTPConnection(scope))):
+            return refusal
+        headers = Headers(scope=scope)
+        origin, length = headers.get("origin"), headers.get("content-length", "0")
+        if method not in READING and origin is not None and origin.partition("://")[2] != headers.get("host"):
+            detail = f"requests from pages of {origin} are refused; use the board's own address"
+            return problem_response(403, "Foreign origin", detail)
+        if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+            return _too_large()
+        return None
+
+
+def _too_large() -> Response:
+    response = problem_response(413, "Body too large", f"at most {MAX_BODY_BYTES} bytes are read")
+    response.headers["Connection"] = "close"
+    return response
+
+
+async def _read(receive: Receive) -> bytes:
+    """The body, or as much of it as shows that it is too large."""
+    body = bytearray()
+    while len(body) <= MAX_BODY_BYTES:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again

@@ -83,6 +83,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, SecretsSettingsSource(settings_cls, folder)
 
     @property
+    def names_database(self) -> bool:
+        """Whether a database was named; without one `cctboard up` brings its own."""
+        return not self.model_fields_set.isdisjoint({"redis_url", "redis_password"})
+
+    @property
     def datasets_folder(self) -> Path:
         return self.datasets or self.data / "datasets"
 

@@ -261,6 +261,19 @@ function operations.record_epoch(id, token, epoch, record)
   return "recorded"
 end
 
+-- What the pooling step looks at at the end of an epoch; as with records, a repeat changes nothing.
+function operations.record_look(id, token, epoch, look)
+  if not holds(id, token) then
+    return "stale"
+  end
+  local newest = redis.call("XREVRANGE", key("run", id, "lens"), "+", "-", "COUNT", 1)[1]
+  if newest and tonumber(string.match(newest[1], "%d+")) >= tonumber(epoch) then
+    return "repeated"
+  end
+  redis.call("XADD", key("run", id, "lens"), epoch .. "-0", "look", look)
+  return "recorded"
+end
+
 -- state: completed, failed, cancelled, or queued (handed back for another worker); error: why it failed, or "".
 function operations.release(id, token, state, error)
   if not holds(id, token) then
@@ -376,7 +389,7 @@ function operations.delete(id)
   end
   redis.call("ZREM", key("runs"), id)
   redis.call("SADD", key("garbage"), id)
-  for _, part in ipairs({ "epochs", "log", "history", "control" }) do
+  for _, part in ipairs({ "epochs", "log", "history", "lens", "control" }) do
     redis.call("DEL", key("run", id, part))
   end
   redis.call("DEL", key("run", id))

@@ -2,7 +2,7 @@
 
 Keys, all below one prefix:
 `runs` (sorted set of ids by creation), `run:<id>` (hash), `run:<id>:epochs` (stream, entry `<epoch>-0`),
-`run:<id>:log` and `run:<id>:history` (streams), `run:<id>:control` (list the worker waits on), `queued` (sorted set:
+`run:<id>:log`, `:history` and `:lens` (streams), `run:<id>:control` (list the worker waits on), `queued` (sorted set:
 the queue), `shares` (hash: whose turn it is), `paused`, `leases` (sorted set by expiry in ms), `swept_at`, `garbage`
 (set of deleted runs), `experiments`, `experiment:<id>` (hash with counters), `experiment:<id>:runs`, `once:<key>`
 (answered idempotent request), `events` (capped stream, for the live view), `workers`, `worker:<name>` (hash).
@@ -34,7 +34,7 @@ LONGEST_SWEEP_GAP_MS = 5_000
 """Workers sweep more often; after a longer gap the database was away, and leases are prolonged by it."""
 ANSWERS_KEPT_MS = 24 * 3600 * 1000
 """How long an idempotency key is remembered."""
-STREAMS = ("epochs", "log", "history")
+STREAMS = ("epochs", "log", "history", "lens")
 LEASE_FIELDS = ("token", "worker", "step", "steps", "epoch_seconds", "cancelling", "order", "tag")
 COUNTERS = ("queued", "running", "completed", "failed", "cancelled", "epochs_done", "epochs_total", "seconds")
 
@@ -188,6 +188,21 @@ class RunStore:
         self.run(run_id)
         entries = cast(list[tuple[str, dict[str, str]]], self.redis.xrange(self.key("run", run_id, part)))
         return [{"at": entry_id.split("-")[0]} | entry for entry_id, entry in entries]
+
+    def looks(self, run_ids: Iterable[str]) -> list[list[dict[str, Any]]]:
+        """What the pooling of each run looked at, by epoch: fields of `cct.lens.Look`."""
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for run_id in run_ids:
+                pipeline.xrange(self.key("run", run_id, "lens"))
+            streams = pipeline.execute()
+        return [[json.loads(entry["look"]) for _, entry in stream] for stream in streams]
+
+    def images(self, dataset: str) -> list[dict[str, Any]]:
+        """The images that runs of this dataset look at: fields of `cct.lens.Image`; empty before the first run."""
+        return cast(list[dict[str, Any]], json.loads(cast(str, self.redis.get(self.key("images", dataset)) or "[]")))
+
+    def set_images(self, dataset: str, images: Sequence[Mapping[str, Any]]) -> None:
+        self.redis.set(self.key("images", dataset), json.dumps(list(images)))
 
     # The queue
 
@@ -363,6 +378,10 @@ class Lease:
     def record_epoch(self, record: EpochRecord) -> bool:
         """Stores what an epoch measured; False, and nothing changes, if that epoch is already stored."""
         return self._write("record_epoch", record.epoch, json.dumps(asdict(record))) == "recorded"
+
+    def record_look(self, epoch: int, look: Mapping[str, Any]) -> None:
+        """Stores what the pooling looked at after an epoch; a repeat changes nothing."""
+        self._write("record_look", epoch, json.dumps(dict(look)))
 
     def log(self, lines: Sequence[str]) -> None:
         self._write("log", LOG_LINES_KEPT, *lines)

@@ -20,6 +20,7 @@ from cct import checkpoint
 from cct.augment import augment
 from cct.config import DATASETS, EpochRecord, RunSpec
 from cct.data import Split, load
+from cct.lens import Image, Look, chosen_epochs, chosen_images, look, pictures
 from cct.models import CompactTransformer, create_model, mixes_batch, parameter_count
 from cct.pretrained import load_pretrained, locate
 from cct.seeds import seed_of
@@ -38,6 +39,8 @@ class Facts:
     mixes_batch: bool
     provenance: dict[str, str]
     """What the numbers depend on beside the spec: versions, device, precision, threads, checksums of what was read."""
+    images: list[Image]
+    """The test images that `on_look` tells of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,9 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     on_start: Callable[[Facts], None] = lambda facts: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_look: Callable[[Look], None] = lambda look: None,
 ) -> Iterator[EpochRecord]:
-    """Trains a model and yields one record per epoch.
+    """Trains a model and yields one record per epoch; `on_look` learns what the pooling looks at in some epochs.
 
     With `checkpoint_dir` the run continues after the last checkpoint there; records of earlier epochs are yielded
     again first. Order, augmentation, dropout and stochastic depth derive from seed and epoch, so a run that was stopped
@@ -101,7 +105,11 @@ def train(
     model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
     device_shown = f"{device_name(device)}, {provenance['precision']}"
-    on_start(Facts(device_shown, parameter_count(model), mixes_batch(model), provenance))
+    looked_at = chosen_images(test_split)
+    images = pictures(test_split, looked_at)
+    on_start(Facts(device_shown, parameter_count(model), mixes_batch(model), provenance, images))
+    lens_images = _normalisation(spec, model)(test_split.images[looked_at])
+    lens_epochs = chosen_epochs(spec.epochs)
 
     records: list[EpochRecord] = []
     saved = checkpoint.load_last(checkpoint_dir, spec) if checkpoint_dir else None
@@ -109,6 +117,8 @@ def train(
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         records = [EpochRecord(**record) for record in saved["records"]]
+        if len(records) in lens_epochs:
+            on_look(look(model, lens_images, len(records)))  # in case the process ended before it was delivered
     yield from records
 
     for epoch in range(len(records), spec.epochs):
@@ -136,6 +146,8 @@ def train(
             peak_memory_bytes=_peak_memory(device),
             pooling_entropy=pooling_entropy,
         )
+        if epoch + 1 in lens_epochs:
+            on_look(look(model, lens_images, epoch + 1))
         is_best = val_top1 > max((earlier.val_top1 for earlier in records), default=-1.0)
         records.append(record)
         if checkpoint_dir:

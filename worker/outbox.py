@@ -4,12 +4,16 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 
 from redis.exceptions import RedisError
 
 from app.errors import LeaseLost
-from app.store import Lease, Scalar
+from app.store import Lease, RunStore, Scalar
 from cct.config import EpochRecord
+from cct.lens import Image, Look
 
 RETRY_SECONDS = 0.5
 
@@ -17,12 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 class Outbox:
-    """Delivers epoch records in order, and of the fields that describe the run the newest values."""
+    """Delivers what was measured in order, and of the fields that describe the run the newest values."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, store: RunStore, lease: Lease) -> None:
         self.lease_lost = threading.Event()
+        self._store = store
         self._lease = lease
-        self._records: deque[EpochRecord] = deque()
+        self._measured: deque[Callable[[], object]] = deque()
         self._fields: dict[str, Scalar] = {}
         self._changed = threading.Condition()
         threading.Thread(target=self._deliver, name="outbox", daemon=True).start()
@@ -33,28 +38,37 @@ class Outbox:
             self._changed.notify_all()
 
     def record(self, record: EpochRecord) -> None:
+        self._add(partial(self._lease.record_epoch, record))
+
+    def look(self, look: Look) -> None:
+        self._add(partial(self._lease.record_look, look.epoch, asdict(look)))
+
+    def show(self, dataset: str, images: Sequence[Image]) -> None:
+        self._add(partial(self._store.set_images, dataset, [asdict(image) for image in images]))
+
+    def _add(self, delivery: Callable[[], object]) -> None:
         with self._changed:
-            self._records.append(record)
+            self._measured.append(delivery)
             self._changed.notify_all()
 
     def drain(self, give_up: threading.Event) -> None:
         """Waits until all is delivered, the lease is lost or `give_up` is set."""
         with self._changed:
-            while (self._records or self._fields) and not (give_up.is_set() or self.lease_lost.is_set()):
+            while (self._measured or self._fields) and not (give_up.is_set() or self.lease_lost.is_set()):
                 self._changed.wait(RETRY_SECONDS)
 
     def _deliver(self) -> None:
         while not self.lease_lost.is_set():
             with self._changed:
-                while not (self._records or self._fields):
+                while not (self._measured or self._fields):
                     self._changed.wait()
-                record, fields = self._records[0] if self._records else None, dict(self._fields)
+                first, fields = self._measured[0] if self._measured else None, dict(self._fields)
             try:
                 # Progress first: it belongs to the epoch that the record ends.
                 if fields:
                     self._lease.describe(**fields)
-                if record:
-                    self._lease.record_epoch(record)
+                if first:
+                    first()
             except LeaseLost:
                 self.lease_lost.set()
             except RedisError as error:
@@ -62,7 +76,7 @@ class Outbox:
                 time.sleep(RETRY_SECONDS)
                 continue
             with self._changed:
-                if record:
-                    self._records.popleft()
+                if first:
+                    self._measured.popleft()
                 self._fields = {name: value for name, value in self._fields.items() if fields.get(name) != value}
                 self._changed.notify_all()

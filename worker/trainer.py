@@ -29,7 +29,7 @@ def main(run_id: str, token: str, sign_of_life: str) -> int:
     settings = Settings()
     store = RunStore(settings)
     run = store.run(run_id)
-    outbox = Outbox(Lease(store, run_id, token))
+    outbox = Outbox(store, Lease(store, run_id, token))
     shown = 0.0
 
     def should_stop() -> bool:
@@ -39,14 +39,24 @@ def main(run_id: str, token: str, sign_of_life: str) -> int:
             shown = time.monotonic()
         return stop.is_set() or outbox.lease_lost.is_set()
 
+    def on_start(facts: Facts) -> None:
+        outbox.describe(
+            device=facts.device,
+            parameters=facts.parameters,
+            mixes_batch=int(facts.mixes_batch),
+            provenance=json.dumps(facts.provenance | {"cctboard": version("cctboard")}),
+        )
+        outbox.show(run.spec.dataset, facts.images)
+
     try:
         records = train(
             run.spec,
             data_dir=settings.datasets_folder,
             checkpoint_dir=settings.checkpoints(run_id),
             should_stop=should_stop,
-            on_start=lambda facts: _describe_facts(outbox, facts),
+            on_start=on_start,
             on_progress=lambda progress: _describe_progress(outbox, progress),
+            on_look=outbox.look,
         )
         for record in records:
             outbox.record(record)
@@ -67,15 +77,6 @@ def main(run_id: str, token: str, sign_of_life: str) -> int:
 def _end_with_supervisor() -> None:
     os.read(0, 1)  # not sys.stdin: a thread that holds its lock when the interpreter ends makes it abort
     os._exit(Exit.ORPHANED)
-
-
-def _describe_facts(outbox: Outbox, facts: Facts) -> None:
-    outbox.describe(
-        device=facts.device,
-        parameters=facts.parameters,
-        mixes_batch=int(facts.mixes_batch),
-        provenance=json.dumps(facts.provenance | {"cctboard": version("cctboard")}),
-    )
 
 
 def _describe_progress(outbox: Outbox, progress: Progress) -> None:

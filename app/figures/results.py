@@ -54,7 +54,7 @@ def differences(
     comparison = compare(runs, group, baseline)
     finals = final_by_seed(group_runs(runs, group))
     others = [row for row in comparison.variants if row.outcome]
-    title = f"Final top-1 minus that of {comparison.baseline} (points)"
+    title = f"Final top-1 minus that of {comparison.baseline} (points; filled: better or worse)"
     figure = _rows(theme, title, [row.variant for row in others], f"differences/{group}/{comparison.baseline}")
     figure.update_xaxes(rangemode="tozero", zeroline=True, zerolinecolor=ink(theme), zerolinewidth=1.5)
     zero = finals.get(comparison.baseline or "", {})
@@ -149,7 +149,12 @@ def _add_mean(
         x=[found.mean],
         y=[row + _MEAN],
         mode="markers",
-        marker={"color": color, "size": 11, "symbol": "diamond" if filled else "diamond-open", "line": {"width": 2}},
+        marker={
+            "color": color,
+            "size": 11,
+            "symbol": "diamond" if filled else "diamond-open",
+            "line": {"width": 2, "color": color},
+        },
         error_x={"array": [reach], "color": color, "thickness": 2, "width": 5},
         hovertemplate=f"mean %{{x:.2f}}{unit}{interval}, n = {found.n}<br>{verdict}<extra>{variant}</extra>",
     )

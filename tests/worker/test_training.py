@@ -43,6 +43,14 @@ def test_a_run_is_trained_and_the_same_spec_gives_the_same_numbers(board: httpx.
     ]
     assert len(epochs[0]) == 2
     assert epochs[0] == epochs[1]
+    lens = board.get(f"/lens?run={first}&run={second}").json()
+    assert [[look["epoch"] for look in seen["looks"]] for seen in lens["runs"]] == [[1, 2], [1, 2]]
+    assert lens["runs"][0]["looks"] == lens["runs"][1]["looks"]
+    assert [len(row) for row in lens["runs"][0]["looks"][0]["shares"]] == [64] * 16
+    assert len(lens["images"]["digits"]) == 16
+    assert lens["images"]["digits"][0]["url"].startswith("data:image/png;base64,iVBOR")
+    provenance = done["provenance"]
+    assert provenance.keys() >= {"torch", "python", "precision", "dataset_sha256", "cctboard"}
 
 
 def test_a_pooling_that_mixes_the_batch_is_marked(board: httpx.Client) -> None:

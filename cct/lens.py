@@ -1,0 +1,128 @@
+"""What the pooling step looks at: the share of each token, for a few images of the test split."""
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import PIL.Image
+import torch
+from torch import Tensor, nn
+
+from cct.data import Split
+from cct.encoder import Block
+from cct.models import CompactTransformer
+
+IMAGES = 16
+"""Images that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a model makes of the images at the end of one epoch; lists are by image."""
+
+    epoch: int
+    shares: list[list[float]]
+    """Of each token, row by row over the token grid; sums to 1."""
+    entropy: list[float]
+    """Of the shares, in nats: 0 if one token is all, the logarithm of their number if all are alike."""
+    predicted: list[int]
+    confidence: list[float]
+    """Probability of the predicted class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One of the images, as a browser shows it."""
+
+    label: int
+    url: str
+    """A data URL of a PNG file."""
+
+
+def chosen_images(split: Split) -> Tensor:
+    """Numbers of the images that every run of a dataset looks at: the first of each class, then the second, ..."""
+    seen: dict[int, int] = {}
+    ranks = []
+    for number, label in enumerate(split.labels.tolist()):
+        seen[label] = seen.get(label, 0) + 1
+        ranks.append((seen[label], label, number))
+    return torch.tensor([number for _, _, number in sorted(ranks)[:IMAGES]])
+
+
+def pictures(split: Split, numbers: Tensor) -> list[Image]:
+    """The images of these numbers."""
+    found = []
+    for pixels, label in zip(split.images[numbers].cpu(), split.labels[numbers].tolist(), strict=True):
+        file = io.BytesIO()
+        PIL.Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file, "PNG")
+        found.append(Image(label, f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"))
+    return found
+
+
+def chosen_epochs(epochs: int) -> set[int]:
+    """1, 2, 3, 5, 8, ... and the last one: weights change most at the beginning."""
+    chosen, following = {epochs}, (1, 2)
+    while following[0] < epochs:
+        chosen.add(following[0])
+        following = following[1], sum(following)
+    return chosen
+
+
+def look(model: CompactTransformer, images: Tensor, epoch: int) -> Look:
+    """Looks at normalised images `(batch, channels, size, size)` in evaluation mode."""
+    pooling = model.classifier.attention_pool
+    pooled_tokens: list[Tensor] = []
+    queries_and_keys: list[Tensor] = []
+    attention = cast(Block, model.classifier.blocks[-1]).self_attn
+    hooks = [
+        pooling.register_forward_pre_hook(lambda _, inputs: pooled_tokens.append(inputs[0].detach())),
+        attention.qkv.register_forward_hook(lambda _, __, output: queries_and_keys.append(output.detach())),
+    ]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            confidence, predicted = model(images).float().softmax(dim=1).max(dim=1)
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    if getattr(pooling, "uses_class_token", False):
+        shares = _class_attention(queries_and_keys[0].float(), attention.num_heads)
+    else:
+        shares = token_shares(pooling, pooled_tokens[0].float())
+    return Look(
+        epoch=epoch,
+        shares=[[round(share, 4) for share in row] for row in shares.tolist()],
+        entropy=torch.special.entr(shares).sum(dim=1).tolist(),
+        predicted=predicted.tolist(),
+        confidence=confidence.tolist(),
+    )
+
+
+def token_shares(pooling: nn.Module, x: Tensor) -> Tensor:
+    """How much each token of `(batch, tokens, channels)` counts, `(batch, tokens)`.
+
+    The pooling's weights, the mean over heads where there are several. A pooling without weights is differentiated: the
+    share of a token is the mean over channels of the derivative of the pooled value by the token's, which is 1 / tokens
+    for the mean, and for the maximum the share of channels in which the token is the largest.
+    """
+    with torch.no_grad():
+        if hasattr(pooling, "weights"):
+            weights = cast(Callable[[Tensor], Tensor], pooling.weights)
+            return weights(x).reshape(len(x), -1, x.shape[1]).mean(dim=1)
+    x = x.clone().requires_grad_()
+    with torch.enable_grad():
+        [derivative] = torch.autograd.grad(pooling(x).sum(), x)
+    shares = derivative.mean(dim=2)
+    return shares / shares.sum(dim=1, keepdim=True)
+
+
+def _class_attention(qkv: Tensor, heads: int) -> Tensor:
+    """What the class token, the first, attends to among the others in the last block, the mean over heads."""
+    q, k, _ = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)  # type: ignore[no-untyped-call]
+    attention = (q[:, :, :1] @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(dim=-1)
+    others: Tensor = attention[:, :, 0, 1:].mean(dim=1)
+    return others / others.sum(dim=1, keepdim=True)
