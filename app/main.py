@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def create_app(settings: Settings, store: RunStore, queue: Celery, dashboard: Pa
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        import_module("scipy.special")  # whole before the first request: Plotly trips over a NumPy half imported
         async with hub.running():
             yield
 

@@ -213,6 +213,8 @@ class Look(BaseModel):
 
 class LensRun(BaseModel):
     run_id: str
+    pooling: str
+    seed: int
     dataset: str
     looks: list[Look]
 

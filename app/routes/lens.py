@@ -1,7 +1,7 @@
 from fastapi import APIRouter
 
 from app.dependencies import SelectedRuns, Store
-from app.schemas import Lens, LensRun
+from app.schemas import Lens, LensRun, Look
 
 router = APIRouter(tags=["lens"])
 
@@ -11,7 +11,13 @@ def read_lens(store: Store, runs: SelectedRuns) -> Lens:
     """For the same few test images the share of each token, the prediction and its confidence, in chosen epochs."""
     looks = store.looks(run.id for run in runs)
     seen = [
-        LensRun.model_validate({"run_id": run.id, "dataset": run.spec.dataset, "looks": of_run})
+        LensRun(
+            run_id=run.id,
+            pooling=run.spec.pooling,
+            seed=run.spec.seed,
+            dataset=run.spec.dataset,
+            looks=[Look.model_validate(look) for look in of_run],
+        )
         for run, of_run in zip(runs, looks, strict=True)
     ]
     datasets = dict.fromkeys(run.spec.dataset for run in runs)

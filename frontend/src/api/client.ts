@@ -8,6 +8,7 @@ export type Comparison = Schemas["Comparison"];
 export type Experiment = Schemas["Experiment"];
 export type EpochEvent = { run_id: string; experiment_id: string | null; record: Schemas["EpochRecord"] };
 export type Figure = Schemas["Figure"];
+export type Lens = Schemas["Lens"];
 export type Problem = Schemas["Problem"];
 export type Run = Schemas["Run"];
 export type RunSort = NonNullable<NonNullable<operations["list_runs_runs_get"]["parameters"]["query"]>["sort"]>;
