@@ -1,0 +1,92 @@
+"""The command line against a real API, as a user types it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from app.rows import State
+from app.store import Lease, RunStore
+from tests.app.test_store import RECORD, SPEC
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cctboard(server: str) -> Command:
+    def run(*arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"CCTBOARD_URL": server, "COLUMNS": "200", "NO_COLOR": "1"}
+        command = [sys.executable, "-m", "app.cli", *arguments]
+        return subprocess.run(command, env=environment, input=answer, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+def test_one_value_per_field_is_a_run_and_several_are_an_experiment(cctboard: Command, store: RunStore) -> None:
+    assert "queued" in cctboard("submit", "dataset=digits", "epochs=3").stdout
+    done = cctboard("submit", "dataset=digits", "pooling=seqpool,mean", "seed=0,1", "--name", "Two")
+    assert "4 runs queued" in done.stdout
+    [experiment] = store.experiments()
+    assert (experiment.name, experiment.runs, len(store.runs())) == ("Two", 4, 5)
+    listed = cctboard("runs").stdout
+    assert all(run.id in listed for run in store.runs())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["submit", "epochs"], "'epochs' is not FIELD=VALUE"),
+        (["submit", "model=cct_99"], "model"),
+        (["submit", "epochs=0"], "epochs"),
+        (["submit", "nonsense=1"], "nonsense"),
+        (["cancel", "nope"], "there is no run 'nope'"),
+        (["retry", "nope"], "there is no run 'nope'"),
+        (["compare", "nope"], "there is no experiment 'nope'"),
+    ],
+)
+def test_what_the_user_must_change_is_one_line_and_exit_code_2(
+    cctboard: Command, arguments: list[str], complaint: str
+) -> None:
+    done = cctboard(*arguments)
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, "")
+    assert done.stderr.startswith("cctboard: ")
+    assert complaint in done.stderr
+
+
+def test_without_a_board_it_says_how_to_start_one() -> None:
+    environment = os.environ | {"CCTBOARD_URL": "http://127.0.0.1:9"}
+    command = [sys.executable, "-m", "app.cli", "runs"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "start one with `cctboard up`" in done.stderr
+
+
+def test_a_run_is_cancelled_retried_and_deleted(cctboard: Command, store: RunStore) -> None:
+    [run] = store.create_runs([SPEC])
+    assert "cancelled" in cctboard("cancel", run.id).stdout
+    assert cctboard("retry", run.id).returncode == 0
+    assert store.run(run.id).state is State.queued
+    assert cctboard("delete", run.id, answer="n\n").returncode == 0
+    assert len(store.runs()) == 1, "deleting asks first"
+    assert "and its checkpoints" in cctboard("delete", run.id, answer="y\n").stdout
+    assert store.runs() == []
+
+
+def test_the_queue_is_paused_and_resumed(cctboard: Command, store: RunStore) -> None:
+    store.create_runs([SPEC])
+    assert "1 runs wait" in cctboard("pause").stdout
+    assert store.paused()
+    cctboard("resume")
+    assert not store.paused()
+
+
+def test_the_comparison_ends_with_the_answer(cctboard: Command, store: RunStore, claim: Callable[[], Lease]) -> None:
+    experiment = store.create_experiment("One", {}, {"seed": [0]}, [SPEC])
+    lease = claim()
+    lease.record_epoch(RECORD)
+    lease.release(State.completed)
+    shown = cctboard("compare", experiment.id).stdout
+    assert "seqpool" in shown
+    assert "50.50 %" in shown
