@@ -1,6 +1,6 @@
 """Backup, restore and import: the whole board, or a part of another one, as one tar archive.
 
-`manifest.json` (with the lens's images), then `experiments/<id>.json`, `runs/<id>.json` (fields, epochs, log, history) and
+`manifest.json` (with the lens's images), then `experiments/<id>.json`, `runs/<id>.json` (fields and streams) and
 `checkpoints/<run id>/<file>`. A run's records are read before its checkpoint, which may therefore be newer but never
 older: a run that is restored continues from the checkpoint and delivers what is missing.
 """

@@ -97,7 +97,11 @@ def api(
 @cli.command("secrets")
 def secrets_(folder: Annotated[Path, typer.Argument(help="Where CCTBOARD_SECRETS points to.")]) -> None:
     """Make the login token and the database's password, unless they are there; a new token is printed."""
-    if token := make_secrets(folder):
+    try:
+        token = make_secrets(folder)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from error
+    if token:
         print(f"{token}\nis the board's token: enter it on the board's page; the command line reads CCTBOARD_TOKEN")
 
 
@@ -156,6 +160,22 @@ def compare(
     """Show an experiment's comparison table."""
     with _api() as client:
         _print_comparison(_ask(client, "GET", "/comparison", params={"experiment": experiment, "group": group}))
+
+
+@cli.command()
+def report(
+    experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+    group: Annotated[str, typer.Option(help="Spec field whose values are the variants.")] = "pooling",
+) -> None:
+    """Save an experiment's answer, table and figures as one HTML file."""
+    with _api() as client:
+        name = _ask(client, "GET", f"/experiments/{experiment}")["name"]
+        response = client.get("/report", params={"experiment": experiment, "group": group, "title": name})
+        if response.is_error:
+            raise UsageError(response.json()["detail"])
+    out.write_bytes(response.content)
+    console.print(f"{out} written")
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
@@ -54,7 +55,7 @@ def create_app(settings: Settings, store: RunStore, queue: Celery, dashboard: Pa
     app.state.store, app.state.queue, app.state.hub, app.state.access = store, queue, hub, access
     for module in (runs, experiments, queue_routes, figures, lens, events, workers, catalog, session, health, docs):
         app.include_router(module.router, dependencies=[Depends(_check_ids)])
-    app.mount("/docs/files", docs.files)
+    app.mount("/docs/files", StaticFiles(packages=[docs.FILES]))
     if dashboard is not None:
         app.frontend("/", directory=dashboard, fallback="index.html")
     app.add_middleware(GuardMiddleware, access=access)

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
             scheme=url.scheme,
             username=url.username,
             password=quote(password.get_secret_value(), safe=""),
-            host=url.host or "127.0.0.1",
+            host=url.host or "localhost",
             port=url.port,
             path=(url.path or "").removeprefix("/"),
             query=url.query,

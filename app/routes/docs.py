@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response
-from starlette.staticfiles import StaticFiles
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -19,10 +18,10 @@ PAGE = """<!doctype html>
 </html>
 """
 START = 'SwaggerUIBundle({ url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true });\n'
+FILES = ("fastapi_swagger", "resources")
+"""Package and folder of Swagger UI's files. The package's own code is not used: its page has an inline script."""
 
 router = APIRouter(prefix="/docs", include_in_schema=False)
-files = StaticFiles(packages=[("fastapi_swagger", "resources")])
-"""The package's own code is not used: its page has an inline script."""
 
 
 @router.get("", response_class=HTMLResponse)

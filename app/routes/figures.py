@@ -1,9 +1,14 @@
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse
 
-from app import comparison, figures
+from app import comparison, figures, report
 from app.dependencies import SelectedRuns, Store
+from app.rows import Run
+from app.store import RunStore
+from cct.config import EpochRecord
 
 router = APIRouter(tags=["figures"])
 
@@ -34,7 +39,7 @@ def draw_curves(
     log_y: Annotated[bool, Query(description="A logarithmic vertical axis")] = False,
 ) -> Response:
     """A Plotly figure (`data` and `layout`): one thin line per run, mean and band per variant, published results."""
-    records: dict[str, Any] = dict(zip((run.id for run in runs), store.epochs(run.id for run in runs), strict=True))
+    records = _records(store, runs)
     return _sent(figures.curves(runs, records, metric, group, theme, x=x, band=band, smoothing=smoothing, log_y=log_y))
 
 
@@ -63,6 +68,31 @@ def draw_cost(
 ) -> Response:
     """A Plotly figure: final top-1 of each completed run against training time, size or speed."""
     return _sent(figures.cost(runs, x, group, theme))
+
+
+@router.get("/report", summary="Save a comparison as one HTML file", response_class=HTMLResponse)
+def save_report(
+    store: Store,
+    runs: SelectedRuns,
+    title: Annotated[str, Query(max_length=200)] = "Comparison of CCT runs",
+    group: Group = "pooling",
+    baseline: Baseline = None,
+) -> HTMLResponse:
+    """Answer, table, figures (interactive, plotly.js inside), methods and runs; nothing is loaded when it is read."""
+    page = report.html(title, runs, _records(store, runs), group, baseline)
+    return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="cctboard-report.html"'})
+
+
+@router.get("/epochs.csv", summary="Save all epochs of runs as CSV", response_class=PlainTextResponse)
+def save_epochs(store: Store, runs: SelectedRuns) -> PlainTextResponse:
+    """One line per run and epoch, with the run's spec."""
+    headers = {"Content-Disposition": 'attachment; filename="cctboard-epochs.csv"'}
+    return PlainTextResponse(report.epochs_csv(runs, _records(store, runs)), headers=headers, media_type="text/csv")
+
+
+def _records(store: RunStore, runs: Sequence[Run]) -> dict[str, list[EpochRecord]]:
+    ids = [run.id for run in runs]
+    return dict(zip(ids, store.epochs(ids), strict=True))
 
 
 def _sent(figure: Any) -> Response:

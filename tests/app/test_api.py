@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from fastapi.testclient import TestClient
@@ -247,3 +247,17 @@ def test_a_page_that_missed_too_much_starts_over(client: TestClient) -> None:
     client.post("/runs", json={})
     with client.stream("GET", "/events", headers={"last-event-id": "1-0"}) as stream:
         assert next(line for line in stream.iter_lines() if line.startswith("event")) == "event: reset"
+
+
+def test_epochs_are_saved_as_csv(client: TestClient, store: RunStore, claim: Callable[[], Lease]) -> None:
+    run_id = client.post("/runs", json={"dataset": "digits", "epochs": 2}).json()["id"]
+    lease = claim()
+    for epoch in (1, 2):
+        lease.record_epoch(replace(RECORD, epoch=epoch))
+    answer = client.get(f"/epochs.csv?run={run_id}")
+    assert answer.headers["content-type"].startswith("text/csv")
+    head, *lines = answer.text.splitlines()
+    assert head.startswith("run,model,pooling,dataset,epochs,seed")
+    assert len(set(head.split(","))) == len(head.split(",")), "no column has the name of another"
+    assert [line.split(",")[0] for line in lines] == [run_id, run_id]
+    assert all("50.5" in line for line in lines)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -82,11 +83,21 @@ def test_the_queue_is_paused_and_resumed(cctboard: Command, store: RunStore) -> 
     assert not store.paused()
 
 
-def test_the_comparison_ends_with_the_answer(cctboard: Command, store: RunStore, claim: Callable[[], Lease]) -> None:
-    experiment = store.create_experiment("One", {}, {"seed": [0]}, [SPEC])
+def test_the_comparison_is_shown_and_saved(
+    cctboard: Command, store: RunStore, claim: Callable[[], Lease], tmp_path: Path
+) -> None:
+    experiment = store.create_experiment("<One>", {}, {"seed": [0]}, [SPEC])
     lease = claim()
     lease.record_epoch(RECORD)
     lease.release(State.completed)
     shown = cctboard("compare", experiment.id).stdout
     assert "seqpool" in shown
     assert "50.50 %" in shown
+    saved = tmp_path / "report.html"
+    assert cctboard("report", experiment.id, "--out", str(saved)).returncode == 0
+    page = saved.read_text()
+    assert "<h1>&lt;One&gt;</h1>" in page
+    assert "50.50 %" in page
+    assert "We trained cct_2_3x2_32 on digits for 3 epochs with pooling seqpool and 1 seed each (0)" in page
+    assert page.count("Plotly.newPlot") >= 4
+    assert 'src="http' not in page, "the file needs no network"
