@@ -69,9 +69,10 @@ def methods(runs: Sequence[Run], group: str) -> str:
     what = f"{shared.pop('model', 'the models')} on {shared.pop('dataset', 'the datasets')}"
     epochs = f" for {shared.pop('epochs')} epochs" if "epochs" in shared else ""
     rest = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shared.items() if value != "")
+    number = f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} each ({', '.join(map(str, seeds))})"
     return (
-        f"We trained {what}{epochs} with {group} {', '.join(variants)} and {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} each "
-        f"({', '.join(map(str, seeds))}); optimizer AdamW with a warm-up and a cosine schedule; {rest}."
+        f"We trained {what}{epochs} with {group} {', '.join(variants)} and {number}; "
+        f"optimizer AdamW with a warm-up and a cosine schedule; {rest}."
     )
 
 
