@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from app.metrics import observe_event_delay
 from app.rows import Experiment, Run
 from app.schemas import WorkerList
 from app.settings import Settings
@@ -61,6 +63,8 @@ class Batch:
 
 
 RESET = Batch.of(Event(None, "reset", "{}"))
+END = Batch.of()
+"""Ends a subscription."""
 PING = b": still here\n\n"
 HELLO = b"retry: 1000\n: connected\n\n"
 
@@ -117,10 +121,16 @@ class EventHub:
                 except TimeoutError:
                     yield PING
                     continue
+                if batch is END:
+                    return
                 # An event that arrived between subscribing and reading what was missed is in both.
                 yield batch.after(sent)
         finally:
             self._subscribers.discard(queue)
+
+    def end_streams(self) -> None:
+        """Ends all subscriptions, so that the server can stop; pages connect again."""
+        self._publish(END)
 
     async def _missed(self, last_id: str) -> Batch:
         try:
@@ -147,6 +157,8 @@ class EventHub:
                 continue
             self._tell_reachable(True)
             for _, entries in reply:
+                for entry_id, _ in entries:
+                    observe_event_delay(time.time() - _order(entry_id)[0] / 1000)
                 self._publish(Batch.of(*(_event(*entry) for entry in entries)))
                 position = entries[-1][0]
 

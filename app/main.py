@@ -7,6 +7,7 @@ from http import HTTPStatus
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 import uvicorn
@@ -71,11 +72,19 @@ def serve(app: FastAPI, host: str, port: int) -> None:
     config = uvicorn.Config(
         app, host, port, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=3
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
         sys.exit(1)
+
+
+class _Server(uvicorn.Server):
+    """Ends the event streams before it waits for all answers to be complete."""
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        self.config.app.state.hub.end_streams()  # type: ignore[union-attr]
+        await super().shutdown(sockets)
 
 
 async def _check_ids(request: Request) -> None:

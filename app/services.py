@@ -126,7 +126,7 @@ def running(data: Path, host: str, port: int, workers: int, redis_url: str | Non
         services.start("api", [*me, "api", "--host", host, "--port", str(port)], environment)
         for number in range(1, workers + 1):
             services.start(f"worker-{number}", [*me, "worker"], environment)
-        _wait(services, lambda: httpx.get(f"http://{host}:{port}/healthz").is_success, httpx.TransportError)
+        _wait(services, lambda: httpx.get(f"http://{host}:{port}/readyz").is_success, httpx.TransportError)
         services.keep_alive()
         yield services
     finally:

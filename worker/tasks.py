@@ -17,6 +17,7 @@ from typing import Any
 from celery import signals
 from redis.exceptions import RedisError
 
+from app import logs
 from app.queue import TRAIN_NEXT, create_queue, resend_lost_messages
 from app.settings import Settings
 from app.store import RunStore
@@ -38,6 +39,11 @@ logger = logging.getLogger(__name__)
 def train_next() -> None:
     """Trains the first run of the queue; does nothing if there is none (a repeated message)."""
     supervisor.train_next()
+
+
+@signals.setup_logging.connect
+def _configure_logs(**_: Any) -> None:
+    logs.configure(settings)
 
 
 @signals.worker_ready.connect

@@ -2,11 +2,16 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import httpx2 as httpx
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,10 +19,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from app import logs
 from app.metrics import observe_event_delay
 from app.rows import State
+from app.services import free_port
 from app.settings import Settings
 from app.store import Lease, RunStore
 from cct.config import RunSpec
 from tests.app.test_store import RECORD
+from tests.conftest import wait_for
 
 
 def scraped(client: TestClient) -> dict[tuple[str, str], float]:
@@ -116,3 +123,51 @@ def test_a_format_nobody_knows_is_refused() -> None:
     )
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == "cctboard: CCTBOARD_LOG_FORMAT: Input should be 'text' or 'json'\n"
+
+
+@contextmanager
+def logging_process(command: str, settings: Settings, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A process of the board with JSON logs, and its log."""
+    environment = {"REDIS_URL": str(settings.redis_url), "DATA": str(settings.data), "LOG_FORMAT": "json"}
+    log = settings.data / f"{command}.log"
+    with (
+        log.open("w") as target,
+        subprocess.Popen(
+            [sys.executable, "-m", "app.cli", command, *arguments],
+            env=os.environ | {f"CCTBOARD_{name}": value for name, value in environment.items()},
+            stdout=target,
+            stderr=target,
+        ) as process,
+    ):
+        try:
+            yield process, log
+        finally:
+            process.kill()
+
+
+def records(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+
+
+def test_the_api_stops_without_complaint_while_pages_listen(settings: Settings, store: RunStore) -> None:
+    port = free_port()
+    with logging_process("api", settings, "--port", str(port)) as (process, log):
+        wait_for(lambda: "Uvicorn running" in log.read_text())
+        with httpx.stream("GET", f"http://127.0.0.1:{port}/events") as events:
+            lines = events.iter_lines()
+            assert next(lines) == "retry: 1000"
+            process.terminate()
+            assert [line for line in lines if line and not line.startswith(":")] == []
+        process.wait()
+    told = records(log)
+    assert told[-1]["message"].startswith("Finished server process")
+    assert {record["level"] for record in told} == {"INFO"}
+    assert len(told) == len(log.read_text().splitlines())
+
+
+def test_a_worker_logs_json(settings: Settings, store: RunStore) -> None:
+    with logging_process("worker", settings) as (process, log):
+        wait_for(lambda: "ready" in log.read_text())
+        process.terminate()
+        process.wait()
+    assert {"celery.apps.worker", "celery.worker.consumer.connection"} <= {record["logger"] for record in records(log)}
