@@ -1,14 +1,16 @@
 import { useQueryClient, type Query, type QueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
-import type { EpochEvent, Experiment, Run, RunList, State, WorkerList } from "./client";
-import type { Selection } from "./queries";
+import type { EpochEvent, Experiment, QueueState, Run, RunList, State, WorkerList } from "./client";
+import { queueQuery, sessionQuery, type Selection } from "./queries";
 
 const REFETCH_DELAY_MS = 250;
 const STALE_AFTER_MS = 10_000;
 const REOPEN_AFTER_MS = 3_000;
 
-export type LiveStatus = { state: "live" | "reconnecting" } | { state: "stale"; since: Date };
+export type LiveStatus = { state: "live" } | { state: "reconnecting"; why?: string } | { state: "stale"; since: Date };
+
+type DeletedEvent = { run_id: string | null; experiment_id: string | null };
 
 /**
  * Keeps every cached query current from the server's events for as long as the calling component is mounted.
@@ -37,12 +39,22 @@ export function useLiveUpdates(): LiveStatus {
         setStatus((now) => (now.state === "stale" ? now : { state: "reconnecting" }));
         const since = new Date();
         stale ??= window.setTimeout(() => setStatus({ state: "stale", since }), STALE_AFTER_MS);
-        if (source.readyState === EventSource.CLOSED) reopen = window.setTimeout(open, REOPEN_AFTER_MS);
+        if (source.readyState !== EventSource.CLOSED) return;
+        // The answer was an error; one that asks for a login shows the login page.
+        void queries.invalidateQueries(sessionQuery);
+        reopen = window.setTimeout(open, REOPEN_AFTER_MS);
       });
       source.addEventListener("run", (event) => cache.run(JSON.parse(event.data) as Run));
       source.addEventListener("experiment", (event) => cache.experiment(JSON.parse(event.data) as Experiment));
       source.addEventListener("epoch", (event) => cache.epoch(JSON.parse(event.data) as EpochEvent));
       source.addEventListener("worker", (event) => cache.workers(JSON.parse(event.data) as WorkerList));
+      source.addEventListener("queue", (event) => cache.queue(JSON.parse(event.data) as Pick<QueueState, "paused">));
+      source.addEventListener("deleted", (event) => cache.deleted(JSON.parse(event.data) as DeletedEvent));
+      source.addEventListener("database", (event) => {
+        const { reachable } = JSON.parse(event.data) as { reachable: boolean };
+        setStatus(reachable ? { state: "live" } : { state: "reconnecting", why: "database unreachable" });
+        if (reachable) void queries.invalidateQueries();
+      });
       source.addEventListener("reset", () => void queries.invalidateQueries());
     }
 
@@ -74,10 +86,13 @@ class LiveCache {
       (list) => list && { ...list, runs: list.runs.map((row) => (row.id === run.id ? run : row)) },
     );
     this.refetch(({ queryKey: [kind, id] }) => kind === "log" && id === run.id);
+    // A queued run's event may tell of another priority, which is in its history too.
+    if (run.state === "queued") this.refetch(({ queryKey: [kind, id] }) => kind === "queue" || (kind === "history" && id === run.id));
     if (this.states.get(run.id) === run.state) return;
     // A new state changes which lists the run is in and who is compared.
     this.states.set(run.id, run.state);
-    this.refetch(({ queryKey: [kind] }) => kind === "runs" || kind === "experiments" || kind === "experiment");
+    this.refetchLists();
+    this.refetch(({ queryKey: [kind, id] }) => kind === "history" && id === run.id);
     this.refetchDerived(run.id, run.experiment_id ?? null);
   }
 
@@ -97,11 +112,29 @@ class LiveCache {
 
   workers(list: WorkerList) {
     this.queries.setQueryData(["workers"], list);
+    this.refetch(({ queryKey: [kind] }) => kind === "queue");
+  }
+
+  queue({ paused }: Pick<QueueState, "paused">) {
+    this.queries.setQueryData(queueQuery.queryKey, (queue) => queue && { ...queue, paused });
+    this.refetch(({ queryKey: [kind] }) => kind === "queue");
+  }
+
+  deleted({ run_id: run, experiment_id: experiment }: DeletedEvent) {
+    // Without its row, an open page asks again and shows that there is no such run or experiment any more.
+    void this.queries.resetQueries({ queryKey: run ? ["run", run] : ["experiment", experiment], exact: true });
+    this.refetchLists();
+    if (run) this.refetchDerived(run, experiment);
   }
 
   close() {
     clearTimeout(this.timer);
     this.changed = [];
+  }
+
+  private refetchLists() {
+    const lists = ["runs", "experiments", "experiment", "queue"];
+    this.refetch(({ queryKey: [kind] }) => lists.includes(kind as string));
   }
 
   private refetchDerived(run: string, experiment: string | null) {

@@ -23,6 +23,10 @@ export const catalogQuery = queryOptions({
   staleTime: Infinity,
 });
 
+export const sessionQuery = queryOptions({ queryKey: ["session"], queryFn: () => body(api.GET("/session")) });
+
+export const queueQuery = queryOptions({ queryKey: ["queue"], queryFn: () => body(api.GET("/queue")) });
+
 export const workersQuery = queryOptions({ queryKey: ["workers"], queryFn: () => body(api.GET("/workers")) });
 
 export const experimentsQuery = queryOptions({
@@ -53,6 +57,12 @@ export const logQuery = (id: string) =>
   queryOptions({
     queryKey: ["log", id],
     queryFn: () => body(api.GET("/runs/{run_id}/log", { params: { path: { run_id: id } } })),
+  });
+
+export const historyQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["history", id],
+    queryFn: () => body(api.GET("/runs/{run_id}/history", { params: { path: { run_id: id } } })),
   });
 
 export const comparisonQuery = (query: Selection & { group: string; baseline?: string }) =>

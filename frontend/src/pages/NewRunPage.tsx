@@ -155,7 +155,7 @@ type QueueRequest = ReturnType<typeof requestOf>;
 /** Queues what the form asks for and returns the address of its page. */
 async function queue(request: QueueRequest): Promise<string> {
   if (request.path === "/experiments") {
-    const experiment = await body(api.POST("/experiments", { body: request.body }));
+    const experiment = await body(api.POST("/experiments", { body: { priority: 0, ...request.body } }));
     return `/board/experiments/${experiment.id}`;
   }
   // The server fills in what is left out; the form is drawn from a schema that the compiler does not know.
