@@ -4,7 +4,22 @@ import { defineConfig } from "vite";
 /** Where the API listens while the dashboard is developed with `npm run dev`. */
 const board = "http://localhost:8000";
 
-const api = ["runs", "experiments", "comparison", "figures", "catalog", "workers", "events", "openapi.json", "docs"];
+const api = [
+  "runs",
+  "experiments",
+  "queue",
+  "comparison",
+  "figures",
+  "report",
+  "epochs.csv",
+  "lens",
+  "catalog",
+  "workers",
+  "session",
+  "events",
+  "openapi.json",
+  "docs",
+];
 
 export default defineConfig({
   plugins: [react()],

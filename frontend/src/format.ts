@@ -4,7 +4,11 @@ const count = new Intl.NumberFormat("en");
 
 export const integer = (value: number) => count.format(value);
 
-export const percent = (value: number | null | undefined) => (value == null ? "–" : `${value.toFixed(2)} %`);
+export const percent = (value: number | null | undefined, digits = 2) =>
+  value == null ? "–" : `${value.toFixed(digits)} %`;
+
+export const bytes = (value: number | null | undefined) =>
+  value == null ? "–" : value < 2 ** 30 ? `${Math.round(value / 2 ** 20)} MiB` : `${(value / 2 ** 30).toFixed(1)} GiB`;
 
 export const plural = (number: number, noun: string) => `${integer(number)} ${noun}${number === 1 ? "" : "s"}`;
 
@@ -33,6 +37,14 @@ export function moment(iso: string): string {
   const time = new Date(iso);
   if (time.toDateString() === new Date().toDateString()) return timeOfDay(time);
   return `${time.toLocaleDateString([], { month: "short", day: "numeric" })}, ${timeOfDay(time)}`;
+}
+
+/** A date only if it is not today's, then the time to the second. */
+export function momentWithSeconds(iso: string): string {
+  const time = new Date(iso);
+  const clock = time.toLocaleTimeString([], { hourCycle: "h23" });
+  if (time.toDateString() === new Date().toDateString()) return clock;
+  return `${time.toLocaleDateString([], { month: "short", day: "numeric" })}, ${clock}`;
 }
 
 /** Finished share of the epoch that is being trained, 0 to 1. */

@@ -1,6 +1,7 @@
 import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 
 import { api, body, type RunSort, type State } from "./client";
+import type { paths } from "./schema";
 
 /** The runs that a comparison or a figure is about: all of an experiment, or a hand-picked set. */
 export type Selection = { experiment: string } | { run: string[] };
@@ -15,7 +16,10 @@ export type RunFilter = {
   offset?: number;
 };
 
-export type CurvesQuery = Selection & { metric: string; group: string; theme: "light" | "dark" };
+type FigureOptions<Path extends keyof paths> = paths[Path] extends { get: { parameters: { query?: infer Query } } }
+  ? Omit<NonNullable<Query>, "experiment" | "run">
+  : never;
+export type CurvesQuery = Selection & FigureOptions<"/figures/curves">;
 
 export const catalogQuery = queryOptions({
   queryKey: ["catalog"],
@@ -78,4 +82,37 @@ export const curvesQuery = (query: CurvesQuery) =>
     queryFn: () => body(api.GET("/figures/curves", { params: { query } })),
     placeholderData: keepPreviousData,
     structuralSharing: false,
+  });
+
+export const finalsQuery = (query: Selection & FigureOptions<"/figures/finals">) =>
+  queryOptions({
+    queryKey: ["figure", query, "finals"],
+    queryFn: () => body(api.GET("/figures/finals", { params: { query } })),
+    placeholderData: keepPreviousData,
+    structuralSharing: false,
+  });
+
+export const differencesQuery = (query: Selection & FigureOptions<"/figures/differences">) =>
+  queryOptions({
+    queryKey: ["figure", query, "differences"],
+    queryFn: () => body(api.GET("/figures/differences", { params: { query } })),
+    placeholderData: keepPreviousData,
+    structuralSharing: false,
+  });
+
+export const costQuery = (query: Selection & FigureOptions<"/figures/cost">) =>
+  queryOptions({
+    queryKey: ["figure", query, "cost"],
+    queryFn: () => body(api.GET("/figures/cost", { params: { query } })),
+    placeholderData: keepPreviousData,
+    structuralSharing: false,
+  });
+
+export type ExperimentRequest = NonNullable<paths["/experiments/preview"]["post"]["requestBody"]>["content"]["application/json"];
+
+export const previewQuery = (request: ExperimentRequest) =>
+  queryOptions({
+    queryKey: ["preview", request],
+    queryFn: () => body(api.POST("/experiments/preview", { body: request })),
+    placeholderData: keepPreviousData,
   });

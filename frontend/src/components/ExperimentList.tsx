@@ -1,9 +1,13 @@
-import { Button, Group, Paper, SimpleGrid, Text } from "@mantine/core";
+import { Anchor, Button, Group, Paper, SimpleGrid, Text } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "react-router";
 
+import { onExperiment } from "../api/actions";
 import { STATES, type Experiment } from "../api/client";
+import { experimentsQuery } from "../api/queries";
 import { duration, moment } from "../format";
+import { PriorityButton } from "./PriorityButton";
 import { ProgressBars, StateName } from "./RunFacts";
 
 const SHOWN = 6;
@@ -65,7 +69,20 @@ export function ExperimentProgress({ experiment }: { experiment: Experiment }) {
             {duration(experiment.eta_seconds)} left
           </Text>
         )}
+        {experiment.queued > 0 && (
+          <PriorityButton compact label="Priority" change={(priority) => onExperiment.edit(experiment.id, { priority })} />
+        )}
       </Group>
     </>
+  );
+}
+
+/** A link to the experiment, by its name. */
+export function ExperimentName({ id }: { id: string }) {
+  const { data: list } = useQuery(experimentsQuery);
+  return (
+    <Anchor component={Link} to={`/board/experiments/${id}`} inherit underline="always">
+      {list?.experiments.find((experiment) => experiment.id === id)?.name ?? "experiment"}
+    </Anchor>
   );
 }

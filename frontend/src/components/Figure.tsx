@@ -1,67 +1,141 @@
-import { Center, Loader, Text, useComputedColorScheme } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
+import { ActionIcon, Center, Loader, Text, Tooltip, useComputedColorScheme } from "@mantine/core";
+import { IconDownload } from "@tabler/icons-react";
+import { useQuery, type UseQueryOptions } from "@tanstack/react-query";
+import type { PlotlyElement } from "plotly.js-basic-dist-min";
 import { useEffect, useRef } from "react";
 
 import type { Figure as PlotlyFigure } from "../api/client";
-import { curvesQuery, type Selection } from "../api/queries";
+import { curvesQuery, type CurvesQuery } from "../api/queries";
+import { save } from "../save";
 import { ErrorAlert } from "./ErrorAlert";
+import "./comparison.css";
 
 const CONFIG = {
   responsive: true,
   displaylogo: false,
   // Would offer to upload the figure to Plotly's servers.
   showSendToCloud: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  modeBarButtonsToRemove: ["select2d", "lasso2d"],
 };
+// Out of a zoom that came with the address there is only this way; rows of variants have their own fixed range.
+const TO_ALL = { ...CONFIG, doubleClick: "autosize", modeBarButtonsToRemove: ["select2d", "lasso2d", "resetScale2d"] };
+const TO_START = { ...CONFIG, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+
+/** Ranges as `x0,x1,y0,y1`, as Plotly counts them (logarithms on logarithmic axes); empty where all is shown. */
+type Zoom = { zoom: string | null; onZoom: (zoom: string | null) => void };
+
+type FigureProps = { figure: PlotlyFigure; label: string } & Partial<Zoom>;
 
 const plotly = () => import("plotly.js-basic-dist-min").then((module) => module.default);
 
 /** Draws a figure made by the server. Zoom and hidden traces survive new data, see the layout's `uirevision`. */
-export function Figure({ figure, label }: { figure: PlotlyFigure; label: string }) {
+export function Figure({ figure, label, zoom, onZoom }: FigureProps) {
   const element = useRef<HTMLElement>(null);
+  const props = useRef({ zoom, onZoom });
+  props.current = { zoom, onZoom };
 
   useEffect(() => {
     let outdated = false;
-    void plotly().then(({ react }) => {
+    void plotly().then(async ({ react }) => {
+      if (outdated) return;
       // Plotly writes into what it is given; the query cache keeps the original.
       const { data, layout } = structuredClone(figure);
-      if (!outdated) void react(element.current!, data, layout, CONFIG);
+      const first = !element.current!.classList.contains("js-plotly-plot");
+      if (first && props.current.zoom) zoomIn(layout, props.current.zoom);
+      const drawn = await react(element.current!, data, layout, onZoom ? TO_ALL : TO_START);
+      if (!first) return;
+      drawn.on("plotly_relayout", (changes) => {
+        if (Object.keys(changes).some((key) => /^[xy]axis/.test(key))) props.current.onZoom?.(zoomOf(drawn));
+      });
     });
     return () => {
       outdated = true;
     };
-  }, [figure]);
+  }, [figure, onZoom === undefined]);
 
   useEffect(() => {
     const drawn = element.current!;
     return () => void plotly().then(({ purge }) => purge(drawn));
   }, []);
 
-  return <figure ref={element} className="figure" aria-label={label} />;
+  const height = (figure.layout as { height?: number }).height;
+  return (
+    <div className="with-save">
+      <figure ref={element} className="figure" style={{ height }} aria-label={label} />
+      <Tooltip label="Save as SVG">
+        <ActionIcon
+          className="save"
+          variant="subtle"
+          color="gray"
+          size="sm"
+          aria-label={`Save ${label} as SVG`}
+          onClick={() => void saveAsSvg(element.current as PlotlyElement, label)}
+        >
+          <IconDownload size={15} aria-hidden />
+        </ActionIcon>
+      </Tooltip>
+    </div>
+  );
 }
 
-/** A metric per epoch of the selected runs. */
-export function Curves({ selection, metric, group, label }: CurvesProps) {
-  const theme = useComputedColorScheme("light");
-  const { data, error } = useQuery(curvesQuery({ ...selection, metric, group, theme }));
+function zoomIn(layout: object, zoom: string) {
+  const [x0, x1, y0, y1] = zoom.split(",").map((end) => (end === "" ? NaN : Number(end))) as [number, number, number, number];
+  const axes = layout as Record<"xaxis" | "yaxis", object>;
+  if (Number.isFinite(x0 + x1)) Object.assign(axes.xaxis, { range: [x0, x1], autorange: false });
+  if (Number.isFinite(y0 + y1)) Object.assign(axes.yaxis, { range: [y0, y1], autorange: false });
+}
+
+function zoomOf({ layout: { xaxis, yaxis } }: PlotlyElement): string | null {
+  const ends = [xaxis, yaxis].flatMap(({ autorange, range }) =>
+    autorange ? ["", ""] : range.map((end) => String(Number(end.toPrecision(5)))),
+  );
+  return ends.every((end) => end === "") ? null : ends.join(",");
+}
+
+/** As it is shown now, on the colour of the page: the ink is light in the dark theme. */
+async function saveAsSvg(drawn: PlotlyElement, label: string) {
+  const { toImage } = await plotly();
+  const { offsetWidth: width, offsetHeight: height, data, layout } = drawn;
+  const paper_bgcolor = getComputedStyle(drawn.closest(".mantine-Paper-root")!).backgroundColor;
+  const url = await toImage({ data, layout: { ...layout, paper_bgcolor } }, { format: "svg", width, height });
+  save(`${label}.svg`, decodeURIComponent(url.slice(url.indexOf(",") + 1)), "image/svg+xml");
+}
+
+type AskedProps = { query: UseQueryOptions<PlotlyFigure>; label: string; empty: string } & Partial<Zoom>;
+
+/** A figure as soon as the server has drawn it; `empty` says when there will be something to see. */
+export function AskedFigure({ query, label, empty, zoom, onZoom }: AskedProps) {
+  const { data, error } = useQuery(query);
   if (error && !data) return <ErrorAlert title={`${label} cannot be drawn`} message={error.message} />;
-  if (!data) {
+  if (!data || data.data.length === 0) {
     return (
       <Center className="figure">
-        <Loader size="sm" aria-label={`${label} is loading`} />
+        {data ? (
+          <Text size="sm" c="dimmed">
+            {empty}
+          </Text>
+        ) : (
+          <Loader size="sm" aria-label={`${label} is loading`} />
+        )}
       </Center>
     );
   }
-  if (data.data.length === 0) {
-    return (
-      <Center className="figure">
-        <Text size="sm" c="dimmed">
-          Curves appear when the first epoch is finished.
-        </Text>
-      </Center>
-    );
-  }
-  return <Figure figure={data} label={label} />;
+  return <Figure figure={data} label={label} zoom={zoom} onZoom={onZoom} />;
 }
 
-type CurvesProps = { selection: Selection; metric: string; group: string; label: string };
+type CurvesProps = { label: string; selection: CurvesSelection } & Omit<CurvesQuery, "theme" | "experiment" | "run"> & Partial<Zoom>;
+type CurvesSelection = { experiment: string } | { run: string[] };
+
+/** A metric in the course of training of the selected runs. */
+export function Curves({ selection, label, zoom, onZoom, ...options }: CurvesProps) {
+  const theme = useComputedColorScheme("light");
+  return (
+    <AskedFigure
+      query={curvesQuery({ ...selection, ...options, theme })}
+      label={label}
+      empty="Curves appear when the first epoch is finished."
+      zoom={zoom}
+      onZoom={onZoom}
+    />
+  );
+}

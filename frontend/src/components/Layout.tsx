@@ -1,29 +1,27 @@
-import {
-  ActionIcon,
-  Alert,
-  Anchor,
-  Button,
-  Code,
-  Container,
-  Group,
-  Popover,
-  Stack,
-  Text,
-  UnstyledButton,
-  useComputedColorScheme,
-  useMantineColorScheme,
-} from "@mantine/core";
-import { IconCpu, IconMoon, IconPlus, IconSun } from "@tabler/icons-react";
-import { useQuery } from "@tanstack/react-query";
-import { Link, Outlet, ScrollRestoration } from "react-router";
+import { ActionIcon, Alert, Anchor, Button, Code, Container, Group, Loader, Menu, Text, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
+import { IconApi, IconCpu, IconDotsVertical, IconKeyboard, IconLayoutDashboard, IconLogout, IconMoon, IconPlus, IconSun } from "@tabler/icons-react";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link, NavLink, Outlet, ScrollRestoration } from "react-router";
 
+import { api, body } from "../api/client";
 import { useLiveUpdates, type LiveStatus } from "../api/live";
-import { runsQuery, workersQuery } from "../api/queries";
+import { runsQuery, sessionQuery, workersQuery } from "../api/queries";
 import { plural, timeOfDay } from "../format";
+import { LoginPage } from "../pages/LoginPage";
+import { useShortcuts } from "./Shortcuts";
+
+/** Asks for a login where the board wants one, at whatever address; after it the page that was asked for appears. */
+export function Layout() {
+  const { data: session, isPending } = useQuery(sessionQuery);
+  if (session?.logged_in === false) return <LoginPage />;
+  if (isPending) return <Loader aria-label="The board is loading" className="whole-page" />;
+  return <Board canLogOut={session?.token_needed ?? false} />;
+}
 
 /** What surrounds every page, and the one place that listens to the server's events. */
-export function Layout() {
+function Board({ canLogOut }: { canLogOut: boolean }) {
   const status = useLiveUpdates();
+  const shortcuts = useShortcuts();
   return (
     <>
       <a href="#content" className="skip-link">
@@ -39,71 +37,56 @@ export function Layout() {
                   CCT Board
                 </Group>
               </Link>
-              <Anchor href="/docs" size="sm" c="dimmed" visibleFrom="sm">
+              <WorkersLink />
+              <Anchor href="/docs" size="sm" className="nav-link" visibleFrom="sm">
                 API
               </Anchor>
             </Group>
             <Group gap="sm" wrap="nowrap">
               <LiveBadge status={status} />
-              <Workers />
-              <ColorSchemeToggle />
               <Button component={Link} to="/board/new" size="xs" leftSection={<IconPlus size={14} />} visibleFrom="xs">
                 New run
               </Button>
               <ActionIcon component={Link} to="/board/new" size="md" aria-label="New run" hiddenFrom="xs">
                 <IconPlus size={16} />
               </ActionIcon>
+              <HeaderMenu canLogOut={canLogOut} onShortcuts={shortcuts.open} />
             </Group>
           </Group>
         </Container>
       </header>
-      <Container size="xl" component="main" id="content" py="lg">
+      <Container size="xl" component="main" id="content" tabIndex={-1} py="lg">
         <NoWorkerWarning />
         <Outlet />
       </Container>
+      {shortcuts.sheet}
       <ScrollRestoration />
     </>
   );
 }
 
 function LiveBadge({ status }: { status: LiveStatus }) {
+  const words = {
+    live: "live",
+    reconnecting: `reconnecting${status.state === "reconnecting" && status.why ? `: ${status.why}` : ""}`,
+    stale: status.state === "stale" ? `stale since ${timeOfDay(status.since)}` : "",
+  };
   return (
     <Text component="span" role="status" size="sm" className="state" data-state={status.state}>
       <span className="live-dot" aria-hidden />
-      {status.state === "stale" ? `stale since ${timeOfDay(status.since)}` : status.state}
+      {words[status.state]}
     </Text>
   );
 }
 
-function Workers() {
+function WorkersLink() {
   const { data } = useQuery(workersQuery);
-  if (!data) return null;
   return (
-    <Popover position="bottom-end" withArrow>
-      <Popover.Target>
-        <UnstyledButton fz="sm" className="state">
-          <IconCpu size={16} aria-hidden />
-          {data.workers.length}
-          <span className="word">{data.workers.length === 1 ? "worker" : "workers"}</span>
-        </UnstyledButton>
-      </Popover.Target>
-      <Popover.Dropdown>
-        {data.workers.length === 0 && (
-          <Text size="sm">
-            Nobody trains now. Start a worker with <Code>cctboard worker</Code>.
-          </Text>
-        )}
-        <Stack gap="xs">
-          {data.workers.map((worker) => (
-            <Text key={worker.name} size="sm">
-              <b>{worker.name}</b> on {worker.device}
-              {": "}
-              {worker.run_id ? <Link to={`/board/runs/${worker.run_id}`}>trains {worker.run_id}</Link> : "idle"}
-            </Text>
-          ))}
-        </Stack>
-      </Popover.Dropdown>
-    </Popover>
+    <NavLink to="/board/workers" className="nav-link">
+      <IconCpu size={16} aria-hidden />
+      {data?.workers.length}
+      <span className="word">{data?.workers.length === 1 ? "worker" : "workers"}</span>
+    </NavLink>
   );
 }
 
@@ -120,17 +103,49 @@ function NoWorkerWarning() {
   );
 }
 
-function ColorSchemeToggle() {
+function HeaderMenu({ canLogOut, onShortcuts }: { canLogOut: boolean; onShortcuts: () => void }) {
   const { setColorScheme } = useMantineColorScheme();
   const other = useComputedColorScheme("light") === "light" ? "dark" : "light";
+  const queries = useQueryClient();
+  const logOut = async () => {
+    await body(api.DELETE("/session"));
+    // Nothing of the board stays in the memory of a browser that is shared.
+    queries.clear();
+    queries.setQueryData(sessionQuery.queryKey, { token_needed: true, logged_in: false });
+  };
   return (
-    <ActionIcon
-      variant="subtle"
-      color="gray"
-      onClick={() => setColorScheme(other)}
-      aria-label={`Switch to ${other} colours`}
-    >
-      {other === "dark" ? <IconMoon size={18} /> : <IconSun size={18} />}
-    </ActionIcon>
+    <Menu position="bottom-end" withArrow>
+      <Menu.Target>
+        <ActionIcon variant="subtle" color="gray" aria-label="Menu">
+          <IconDotsVertical size={18} />
+        </ActionIcon>
+      </Menu.Target>
+      <Menu.Dropdown>
+        <Menu.Item component={Link} to="/" leftSection={<IconLayoutDashboard size={16} />}>
+          Board
+        </Menu.Item>
+        <Menu.Item component={Link} to="/board/workers" leftSection={<IconCpu size={16} />}>
+          Workers
+        </Menu.Item>
+        <Menu.Item component="a" href="/docs" leftSection={<IconApi size={16} />}>
+          API documentation
+        </Menu.Item>
+        <Menu.Divider />
+        <Menu.Item onClick={onShortcuts} leftSection={<IconKeyboard size={16} />}>
+          Keyboard shortcuts
+        </Menu.Item>
+        <Menu.Item
+          onClick={() => setColorScheme(other)}
+          leftSection={other === "dark" ? <IconMoon size={16} /> : <IconSun size={16} />}
+        >
+          Switch to {other} colours
+        </Menu.Item>
+        {canLogOut && (
+          <Menu.Item onClick={() => void logOut()} leftSection={<IconLogout size={16} />}>
+            Log out
+          </Menu.Item>
+        )}
+      </Menu.Dropdown>
+    </Menu>
   );
 }

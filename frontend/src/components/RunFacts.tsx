@@ -1,4 +1,4 @@
-import { Group, Text, Tooltip } from "@mantine/core";
+import { Badge, Group, Text, Tooltip } from "@mantine/core";
 import {
   IconAlertTriangle,
   IconBan,
@@ -116,6 +116,18 @@ export function PoolingWithBadge({ run }: { run: Run }) {
     <Group gap="2px 6px">
       <Pooling name={run.spec.pooling} />
       <MixesBatchBadge mixes={run.mixes_batch} />
+    </Group>
+  );
+}
+
+export function Tags({ tags }: { tags: string[] }) {
+  return (
+    <Group gap={4}>
+      {tags.map((tag) => (
+        <Badge key={tag} size="sm" variant="default" tt="none" fw={500} maw={160}>
+          {tag}
+        </Badge>
+      ))}
     </Group>
   );
 }

@@ -1,31 +1,37 @@
 import { Anchor, Checkbox, Table, Text, UnstyledButton, VisuallyHidden } from "@mantine/core";
 import { IconArrowDown, IconArrowsSort, IconArrowUp } from "@tabler/icons-react";
 import {
+  columnVisibilityFeature,
   createColumnHelper,
   rowSelectionFeature,
   rowSortingFeature,
   tableFeatures,
   useTable,
+  type ColumnVisibilityState,
   type RowSelectionState,
   type SortingState,
 } from "@tanstack/react-table";
 import { Link } from "react-router";
 
 import type { Run } from "../api/client";
-import { duration, moment, percent } from "../format";
+import { duration, integer, moment, percent } from "../format";
 import { CancelButton } from "./CancelButton";
-import { PoolingWithBadge, RunProgress, StateLabel } from "./RunFacts";
+import { ExperimentName } from "./ExperimentList";
+import { QueuePlace } from "./QueueBar";
+import { PoolingWithBadge, RunProgress, StateLabel, Tags } from "./RunFacts";
 
-const features = tableFeatures({ rowSelectionFeature, rowSortingFeature });
+const features = tableFeatures({ columnVisibilityFeature, rowSelectionFeature, rowSortingFeature });
 
 const column = createColumnHelper<typeof features, Run>();
-const NUMERIC = new Set(["seed", "eta_seconds", "best_top1", "final_top1", "started_at"]);
+const NUMERIC = ["seed", "lr", "priority", "eta_seconds", "best_top1", "final_top1", "seconds", "speed", "started_at"];
 
-const cellClass = (id: string) => (NUMERIC.has(id) ? "right nowrap" : id === "select" ? "not-on-phones" : undefined);
+const cellClass = (id: string) =>
+  NUMERIC.includes(id) ? "right nowrap" : id === "select" ? "not-on-phones" : undefined;
 
 const columns = column.columns([
   column.display({
     id: "select",
+    enableHiding: false,
     header: ({ table }) => (
       <Checkbox
         size="xs"
@@ -49,6 +55,7 @@ const columns = column.columns([
   column.accessor((run) => run.spec.model, {
     id: "model",
     header: "Model",
+    enableHiding: false,
     cell: ({ row: { original: run } }) => (
       <Anchor component={Link} to={`/board/runs/${run.id}`} size="sm" title={`Run ${run.id}`}>
         {run.spec.model}
@@ -63,6 +70,18 @@ const columns = column.columns([
   }),
   column.accessor((run) => run.spec.dataset, { id: "dataset", header: "Dataset" }),
   column.accessor((run) => run.spec.seed, { id: "seed", header: "Seed" }),
+  column.display({ id: "lr", header: "Learning rate", cell: ({ row }) => row.original.spec.lr }),
+  column.display({
+    id: "experiment",
+    header: "Experiment",
+    cell: ({ row: { original: run } }) => (run.experiment_id ? <ExperimentName id={run.experiment_id} /> : "–"),
+  }),
+  column.display({
+    id: "queue",
+    header: "Queue",
+    cell: ({ row: { original: run } }) => (run.state === "queued" ? <QueuePlace id={run.id} /> : "–"),
+  }),
+  column.display({ id: "priority", header: "Priority", cell: ({ row }) => row.original.priority }),
   column.accessor((run) => run.eta_seconds ?? undefined, {
     id: "eta_seconds",
     header: "ETA",
@@ -78,13 +97,36 @@ const columns = column.columns([
     header: "Final top-1",
     cell: ({ getValue }) => percent(getValue()),
   }),
+  column.display({
+    id: "seconds",
+    header: "Training time",
+    cell: ({ row: { original: run } }) => duration(run.seconds || null),
+  }),
+  column.display({
+    id: "speed",
+    header: "Images/s",
+    cell: ({ row: { original: run } }) =>
+      run.images_per_second == null ? "–" : integer(Math.round(run.images_per_second)),
+  }),
+  column.display({ id: "device", header: "Device", cell: ({ row }) => row.original.device ?? "–" }),
   column.accessor((run) => run.started_at ?? undefined, {
     id: "started_at",
     header: "Started",
     cell: ({ getValue }) => (getValue() ? moment(getValue()!) : "–"),
   }),
+  column.display({ id: "tags", header: "Tags", cell: ({ row }) => <Tags tags={row.original.tags} /> }),
+  column.display({
+    id: "note",
+    header: "Note",
+    cell: ({ row }) => (
+      <Text size="xs" lineClamp={2} miw={100} maw={200}>
+        {row.original.note}
+      </Text>
+    ),
+  }),
   column.display({
     id: "cancel",
+    enableHiding: false,
     header: () => <VisuallyHidden>Cancel</VisuallyHidden>,
     cell: ({ row: { original: run } }) =>
       (run.state === "queued" || run.state === "running") &&
@@ -92,8 +134,16 @@ const columns = column.columns([
   }),
 ]);
 
+/** Columns that can be hidden, and which are shown until the user chooses. */
+export const HIDEABLE = columns.flatMap(({ id, header, enableHiding }) =>
+  enableHiding === false || typeof header !== "string" ? [] : [{ id: id!, header }],
+);
+const AT_FIRST_HIDDEN = ["lr", "experiment", "priority", "seconds", "speed", "device", "tags", "note"];
+export const AT_FIRST: ColumnVisibilityState = Object.fromEntries(AT_FIRST_HIDDEN.map((id) => [id, false]));
+
 type Props = {
   runs: Run[];
+  shown: ColumnVisibilityState;
   selected: RowSelectionState;
   onSelect: (update: RowSelectionState | ((now: RowSelectionState) => RowSelectionState)) => void;
   sorting: SortingState;
@@ -101,13 +151,13 @@ type Props = {
 };
 
 /** One page of runs, in the order in which the server sent them. */
-export function RunsTable({ runs, selected, onSelect, sorting, onSort }: Props) {
+export function RunsTable({ runs, shown, selected, onSelect, sorting, onSort }: Props) {
   const table = useTable({
     features,
     columns,
     data: runs,
     getRowId: (run) => run.id,
-    state: { sorting, rowSelection: selected },
+    state: { sorting, rowSelection: selected, columnVisibility: shown },
     onRowSelectionChange: onSelect,
     onSortingChange: (update) => onSort(typeof update === "function" ? update(sorting) : update),
     manualSorting: true,
@@ -136,7 +186,7 @@ export function RunsTable({ runs, selected, onSelect, sorting, onSort }: Props) 
         <Table.Tbody>
           {table.getRowModel().rows.map((row) => (
             <Table.Tr key={row.id} data-selected={row.getIsSelected() || undefined}>
-              {row.getAllCells().map((cell) => (
+              {row.getVisibleCells().map((cell) => (
                 <Table.Td key={cell.id} className={cellClass(cell.column.id)}>
                   <table.FlexRender cell={cell} />
                 </Table.Td>

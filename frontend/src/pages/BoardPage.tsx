@@ -1,33 +1,15 @@
-import {
-  Button,
-  Code,
-  EmptyState,
-  Group,
-  MultiSelect,
-  Pagination,
-  Paper,
-  Skeleton,
-  Text,
-  TextInput,
-  Title,
-} from "@mantine/core";
-import { useDebouncedCallback } from "@mantine/hooks";
+import { Button, Code, EmptyState, Paper, Skeleton, Text, Title } from "@mantine/core";
 import { notifications } from "@mantine/notifications";
-import { IconPlayerPlay, IconSearch } from "@tabler/icons-react";
+import { IconPlayerPlay } from "@tabler/icons-react";
 import { useMutation, useQuery } from "@tanstack/react-query";
-import type { RowSelectionState } from "@tanstack/react-table";
-import { useState } from "react";
 import { Link, useNavigate } from "react-router";
 
-import { api, body, STATES, type RunSort, type State } from "../api/client";
+import { api, body } from "../api/client";
 import { catalogQuery, experimentsQuery, runsQuery } from "../api/queries";
 import { ErrorAlert } from "../components/ErrorAlert";
 import { ExperimentList } from "../components/ExperimentList";
-import { RunsTable } from "../components/RunsTable";
-import { useUrlParam } from "../components/urlState";
-import { plural } from "../format";
-
-const PAGE_SIZE = 50;
+import { QueueBar } from "../components/QueueBar";
+import { RunList } from "../components/RunList";
 
 export function BoardPage() {
   const { data: experiments } = useQuery(experimentsQuery);
@@ -52,7 +34,8 @@ export function BoardPage() {
               <ExperimentList experiments={experiments.experiments} />
             </section>
           )}
-          <Runs />
+          <QueueBar />
+          <RunList />
         </>
       )}
     </>
@@ -94,93 +77,5 @@ function EmptyBoard() {
         </Code>
       </EmptyState>
     </Paper>
-  );
-}
-
-function Runs() {
-  const [states, setStates] = useUrlParam("state", "page");
-  const [text, setText] = useUrlParam("text", "page");
-  const [sort, setSort] = useUrlParam("sort", "page");
-  const [page, setPage] = useUrlParam("page");
-  const [selected, setSelected] = useState<RowSelectionState>({});
-  const number = Number(page ?? 1);
-  const sorting = sort ? [{ id: sort.replace(/^-/, ""), desc: sort.startsWith("-") }] : [];
-  const { data: list, error } = useQuery(
-    runsQuery({
-      state: states ? (states.split(" ") as State[]) : undefined,
-      text: text ?? undefined,
-      sort: sorting[0]?.id as RunSort | undefined,
-      descending: sorting[0]?.desc,
-      limit: PAGE_SIZE,
-      offset: (number - 1) * PAGE_SIZE,
-    }),
-  );
-  const search = useDebouncedCallback(setText, 250);
-  const chosen = Object.keys(selected).filter((id) => selected[id]);
-  const pages = Math.ceil((list?.total ?? 0) / PAGE_SIZE);
-
-  return (
-    <section aria-labelledby="runs">
-      <Group justify="space-between" mt="xl" mb="sm" gap="sm">
-        <Group gap="xs" align="baseline">
-          <Title order={2} id="runs">
-            Runs
-          </Title>
-          <Text size="sm" c="dimmed">
-            {list && plural(list.total, "run")}
-          </Text>
-        </Group>
-        <Group gap="sm">
-          {chosen.length > 0 && (
-            <Button component={Link} to={`/board/compare?${chosen.map((id) => `run=${id}`).join("&")}`} size="xs">
-              Compare {plural(chosen.length, "run")}
-            </Button>
-          )}
-          <MultiSelect
-            size="xs"
-            aria-label="Filter by state"
-            placeholder={states ? undefined : "Any state"}
-            data={[...STATES]}
-            value={states ? states.split(" ") : []}
-            onChange={(value) => setStates(value.join(" "))}
-            clearable
-          />
-          <TextInput
-            size="xs"
-            type="search"
-            aria-label="Filter by text"
-            placeholder="Model, pooling, dataset, id"
-            leftSection={<IconSearch size={14} aria-hidden />}
-            defaultValue={text ?? ""}
-            onChange={(event) => search(event.currentTarget.value)}
-          />
-        </Group>
-      </Group>
-      {error && <ErrorAlert title="No runs" message={error.message} />}
-      <Paper>
-        {list ? (
-          <RunsTable
-            runs={list.runs}
-            selected={selected}
-            onSelect={setSelected}
-            sorting={sorting}
-            onSort={([by]) => setSort(by ? `${by.desc ? "-" : ""}${by.id}` : null)}
-          />
-        ) : (
-          <Skeleton h={300} />
-        )}
-      </Paper>
-      {pages > 1 && (
-        <Group justify="center" mt="md">
-          <Pagination
-            total={pages}
-            value={number}
-            onChange={(value) => setPage(String(value))}
-            size="sm"
-            getControlProps={(control) => ({ "aria-label": `${control} page` })}
-          />
-        </Group>
-      )}
-    </section>
   );
 }

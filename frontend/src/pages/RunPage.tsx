@@ -1,15 +1,24 @@
-import { Anchor, Button, Grid, Group, Paper, SimpleGrid, Skeleton, Table, Text, Title } from "@mantine/core";
+import { Button, Grid, Group, Paper, SimpleGrid, Skeleton, Text, Title } from "@mantine/core";
+import { IconCopy, IconRefresh } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useRef } from "react";
-import { Link, useParams } from "react-router";
+import { Link, useNavigate, useParams } from "react-router";
 
+import { onRun, useAction } from "../api/actions";
 import type { Run } from "../api/client";
-import { catalogQuery, experimentQuery, logQuery, runQuery } from "../api/queries";
-import { defaultOf, formPath, specFields } from "../api/spec";
-import { ErrorAlert } from "../components/ErrorAlert";
+import { catalogQuery, runQuery } from "../api/queries";
+import { formPath } from "../api/spec";
+import { DeleteButton } from "../components/BulkActions";
 import { CancelButton } from "../components/CancelButton";
+import { ErrorAlert } from "../components/ErrorAlert";
+import { ExperimentName } from "../components/ExperimentList";
 import { Curves } from "../components/Figure";
+import { PriorityButton } from "../components/PriorityButton";
+import { QueuePlace } from "../components/QueueBar";
 import { MixesBatchBadge, Pooling, RunProgress, StateLabel } from "../components/RunFacts";
+import { RunHistory } from "../components/RunHistory";
+import { RunLog } from "../components/RunLog";
+import { RunNotes } from "../components/RunNotes";
+import { ProvenanceTable, SpecTable } from "../components/RunTables";
 import { duration, integer, moment, percent } from "../format";
 
 const METRICS = ["val_top1", "val_loss", "train_top1", "train_loss"];
@@ -42,22 +51,14 @@ function RunView({ run }: { run: Run }) {
           </Title>
           <Text size="sm" c="dimmed">
             {model} on {dataset} · run {run.id}
-            {run.experiment_id && <ExperimentLink id={run.experiment_id} />}
+            {run.experiment_id && " · "}
+            {run.experiment_id && <ExperimentName id={run.experiment_id} />}
           </Text>
         </div>
-        <Group gap="xs">
-          <Button component={Link} to={formPath(run.spec)} variant="default" size="xs">
-            Clone with changes
-          </Button>
-          {(run.state === "queued" || run.state === "running") && !run.cancelling && (
-            <CancelButton what="run" id={run.id} />
-          )}
-        </Group>
+        <RunActions run={run} />
       </div>
 
-      {run.error && (
-        <ErrorAlert title="This run failed" message={run.error} />
-      )}
+      {run.error && <ErrorAlert title="This run failed" message={run.error} />}
 
       <Paper p="sm" mb="md">
         <SimpleGrid cols={{ base: 2, xs: 3, md: 6 }} component="dl" m={0} verticalSpacing="sm">
@@ -67,7 +68,13 @@ function RunView({ run }: { run: Run }) {
           <Fact name="Epochs">
             <RunProgress run={run} />
           </Fact>
-          <Fact name="ETA">{duration(run.eta_seconds)}</Fact>
+          {run.state === "queued" ? (
+            <Fact name="Place in the queue">
+              <QueuePlace id={run.id} />
+            </Fact>
+          ) : (
+            <Fact name="ETA">{duration(run.eta_seconds)}</Fact>
+          )}
           <Fact name="Best top-1">{percent(run.best_top1)}</Fact>
           <Fact name="Final top-1">{percent(run.final_top1)}</Fact>
           <Fact name="Training time">{duration(run.seconds || null)}</Fact>
@@ -75,12 +82,15 @@ function RunView({ run }: { run: Run }) {
           <Fact name="Parameters">{run.parameters == null ? "–" : integer(run.parameters)}</Fact>
           <Fact name="Images/s">{run.images_per_second == null ? "–" : integer(Math.round(run.images_per_second))}</Fact>
           <Fact name="Attempt">{run.attempt || "–"}</Fact>
+          <Fact name="Priority">{run.priority}</Fact>
           <Fact name="Started">{run.started_at ? moment(run.started_at) : "–"}</Fact>
           <Fact name="Finished">{run.finished_at ? moment(run.finished_at) : "–"}</Fact>
         </SimpleGrid>
       </Paper>
 
-      <Title order={2} mb="sm">
+      <RunNotes run={run} />
+
+      <Title order={2} mt="xl" mb="sm">
         Curves
       </Title>
       {run.epoch === 0 ? (
@@ -99,33 +109,65 @@ function RunView({ run }: { run: Run }) {
         </SimpleGrid>
       )}
 
+      <Title order={2} mt="xl" mb="sm">
+        Log
+      </Title>
+      <RunLog run={run} />
+
       <Grid gap="md" mt="xl">
-        <Grid.Col span={{ base: 12, md: 5 }}>
+        <Grid.Col span={{ base: 12, md: 6 }}>
           <Title order={2} mb="sm">
             Spec
           </Title>
           <SpecTable run={run} />
         </Grid.Col>
-        <Grid.Col span={{ base: 12, md: 7 }}>
+        <Grid.Col span={{ base: 12, md: 6 }}>
           <Title order={2} mb="sm">
-            Log
+            Time line
           </Title>
-          <Log id={run.id} />
+          <RunHistory id={run.id} />
+          <Title order={2} mt="xl" mb="sm">
+            Provenance
+          </Title>
+          <ProvenanceTable run={run} />
         </Grid.Col>
       </Grid>
     </>
   );
 }
 
-function ExperimentLink({ id }: { id: string }) {
-  const { data: experiment } = useQuery(experimentQuery(id));
+function RunActions({ run }: { run: Run }) {
+  const navigate = useNavigate();
+  const retry = useAction("Not retried", () => onRun.retry(run.id));
+  const unfinished = run.state === "queued" || run.state === "running";
   return (
-    <>
-      {" · "}
-      <Anchor component={Link} to={`/board/experiments/${id}`} inherit underline="always">
-        {experiment?.name ?? "experiment"}
-      </Anchor>
-    </>
+    <Group gap="xs">
+      <Button
+        component={Link}
+        to={formPath(run.spec)}
+        variant="default"
+        size="xs"
+        leftSection={<IconCopy size={14} aria-hidden />}
+      >
+        Clone with changes
+      </Button>
+      {run.state === "queued" && (
+        <PriorityButton label="Priority" now={run.priority} change={(priority) => onRun.edit(run.id, { priority })} />
+      )}
+      {(run.state === "failed" || run.state === "cancelled") && (
+        <Button
+          variant="default"
+          size="xs"
+          leftSection={<IconRefresh size={14} aria-hidden />}
+          loading={retry.isPending}
+          onClick={() => retry.mutate()}
+        >
+          Retry
+        </Button>
+      )}
+      {unfinished && !run.cancelling && <CancelButton what="run" id={run.id} />}
+      {run.state !== "running" && <DeleteButton ids={[run.id]} done={() => void navigate("/")} />}
+    </Group>
   );
 }
 
@@ -139,75 +181,5 @@ function Fact({ name, children }: { name: string; children: React.ReactNode }) {
         {children}
       </Text>
     </div>
-  );
-}
-
-function SpecTable({ run }: { run: Run }) {
-  const { data: catalog } = useQuery(catalogQuery);
-  if (!catalog) return <Skeleton h={300} />;
-  const spec: Record<string, string | number> = run.spec;
-  return (
-    <Paper>
-      <Table fz="sm">
-        <Table.Caption className="visually-hidden">Spec</Table.Caption>
-        <Table.Tbody>
-          {specFields(catalog).map((field) => {
-            const usual = defaultOf(field, catalog, run.spec);
-            const differs = spec[field.name] !== usual;
-            return (
-              <Table.Tr key={field.name} className={differs ? "differs" : undefined}>
-                <Table.Th scope="row" fw={400} title={field.description}>
-                  {field.name}
-                </Table.Th>
-                <Table.Td fw={differs ? 600 : 400}>
-                  {spec[field.name]}
-                  {differs && (
-                    <Text span inherit fw={400} c="dimmed">
-                      {" "}
-                      (default: {usual})
-                    </Text>
-                  )}
-                </Table.Td>
-              </Table.Tr>
-            );
-          })}
-        </Table.Tbody>
-      </Table>
-    </Paper>
-  );
-}
-
-/** What the trainer printed; stays at the end while the reader is there. */
-function Log({ id }: { id: string }) {
-  const { data: log, error } = useQuery(logQuery(id));
-  const box = useRef<HTMLDivElement>(null);
-  const atEnd = useRef(true);
-
-  useEffect(() => {
-    if (atEnd.current && box.current) box.current.scrollTop = box.current.scrollHeight;
-  });
-
-  if (error) return <ErrorAlert title="No log" message={error.message} />;
-  return (
-    <Paper p="sm">
-      <div
-        ref={box}
-        className="log"
-        role="log"
-        aria-label="Log"
-        aria-live="off"
-        tabIndex={0}
-        onScroll={({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) => {
-          atEnd.current = scrollHeight - scrollTop - clientHeight < 24;
-        }}
-      >
-        {log?.lines.length === 0 && <Text c="dimmed">Nothing was printed yet.</Text>}
-        {log?.lines.map((line, index) => (
-          <div key={index}>
-            <time dateTime={line.at}>{new Date(line.at).toLocaleTimeString([], { hourCycle: "h23" })}</time> {line.text}
-          </div>
-        ))}
-      </div>
-    </Paper>
   );
 }
