@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from celery import Celery
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from app.main import DASHBOARD, create_app
+from app.services import free_port
+from app.settings import Settings
+from app.store import RunStore
+from tests.conftest import serving
 
 SCREENSHOTS = Path("test-results")
 FLAGS = (
@@ -60,3 +68,34 @@ def screenshot(page: Page) -> Callable[[str], None]:
         page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
     return save
+
+
+@pytest.fixture
+def site(settings: Settings, store: RunStore, queue: Celery) -> Iterator[str]:
+    """API and dashboard over an empty database, without workers; the address."""
+    with serving(create_app(settings, store, queue, DASHBOARD), free_port()) as url:
+        yield url
+
+
+@pytest.fixture
+def check_accessibility(page: Page) -> Callable[[], None]:
+    """Fails with what axe finds serious or critical on the page as it is."""
+    axe = Axe()
+
+    def check() -> None:
+        found = axe.run(page).response["violations"]
+        grave = [finding for finding in found if finding["impact"] in ("serious", "critical")]
+        assert [(f["id"], [node["html"][:200] for node in f["nodes"]]) for f in grave] == []
+
+    return check
+
+
+@pytest.fixture
+def check_width(page: Page) -> Callable[[], None]:
+    """Fails if the page scrolls sideways on a phone."""
+
+    def check() -> None:
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    return check

@@ -10,6 +10,7 @@ export type EpochEvent = { run_id: string; experiment_id: string | null; record:
 export type Figure = Schemas["Figure"];
 export type ExperimentEdit = Schemas["ExperimentEdit"];
 export type Lens = Schemas["Lens"];
+export type MoreRuns = Schemas["MoreRuns"];
 export type Problem = Schemas["Problem"];
 export type QueueState = Schemas["QueueState"];
 export type Run = Schemas["Run"];

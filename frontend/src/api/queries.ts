@@ -76,37 +76,26 @@ export const comparisonQuery = (query: Selection & { group: string; baseline?: s
     placeholderData: keepPreviousData,
   });
 
-export const curvesQuery = (query: CurvesQuery) =>
+/** The selection comes first in the key: events of its runs make the figure be drawn anew. */
+const figureQuery = <Query extends Selection, Figure>(query: Query, kind: string, draw: () => Promise<Figure>) =>
   queryOptions({
-    queryKey: ["figure", query],
-    queryFn: () => body(api.GET("/figures/curves", { params: { query } })),
+    queryKey: ["figure", query, kind],
+    queryFn: draw,
     placeholderData: keepPreviousData,
     structuralSharing: false,
   });
+
+export const curvesQuery = (query: CurvesQuery) =>
+  figureQuery(query, "curves", () => body(api.GET("/figures/curves", { params: { query } })));
 
 export const finalsQuery = (query: Selection & FigureOptions<"/figures/finals">) =>
-  queryOptions({
-    queryKey: ["figure", query, "finals"],
-    queryFn: () => body(api.GET("/figures/finals", { params: { query } })),
-    placeholderData: keepPreviousData,
-    structuralSharing: false,
-  });
+  figureQuery(query, "finals", () => body(api.GET("/figures/finals", { params: { query } })));
 
 export const differencesQuery = (query: Selection & FigureOptions<"/figures/differences">) =>
-  queryOptions({
-    queryKey: ["figure", query, "differences"],
-    queryFn: () => body(api.GET("/figures/differences", { params: { query } })),
-    placeholderData: keepPreviousData,
-    structuralSharing: false,
-  });
+  figureQuery(query, "differences", () => body(api.GET("/figures/differences", { params: { query } })));
 
 export const costQuery = (query: Selection & FigureOptions<"/figures/cost">) =>
-  queryOptions({
-    queryKey: ["figure", query, "cost"],
-    queryFn: () => body(api.GET("/figures/cost", { params: { query } })),
-    placeholderData: keepPreviousData,
-    structuralSharing: false,
-  });
+  figureQuery(query, "cost", () => body(api.GET("/figures/cost", { params: { query } })));
 
 export type ExperimentRequest = NonNullable<paths["/experiments/preview"]["post"]["requestBody"]>["content"]["application/json"];
 

@@ -1,82 +1,64 @@
-import { Group, Paper, Select, SimpleGrid, Skeleton, Title } from "@mantine/core";
+import { Group, NativeSelect, Skeleton, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 
-import { catalogQuery, comparisonQuery, type Selection } from "../api/queries";
-import { ErrorAlert } from "./ErrorAlert";
+import { comparisonQuery, type Selection } from "../api/queries";
+import { Answer } from "./Answer";
 import { ComparisonTable } from "./ComparisonTable";
-import { Curves } from "./Figure";
+import { ErrorAlert } from "./ErrorAlert";
+import { Figures } from "./Figures";
+import { LensView } from "./LensView";
+import { TakeAway } from "./TakeAway";
 import { useUrlParam } from "./urlState";
+import "./comparison.css";
 
-const ALWAYS_SHOWN = ["val_top1", "val_loss"];
+/** The comparison of the selected runs by the field and with the baseline that the address names. */
+export function useComparison(selection: Selection) {
+  const group = useUrlParam("group")[0] ?? "pooling";
+  const baseline = useUrlParam("baseline")[0] ?? undefined;
+  return useQuery(comparisonQuery({ ...selection, group, baseline }));
+}
 
-type Props = { selection: Selection; groups: string[] };
+type Props = { selection: Selection; groups: string[]; title: string; children?: React.ReactNode };
 
-/** Figures and table over the variants of the selected runs; grouping, metric and baseline are in the address. */
-export function ComparisonView({ selection, groups }: Props) {
-  const { data: catalog } = useQuery(catalogQuery);
-  const [group, setGroup] = useUrlParam("group");
-  const [metric, setMetric] = useUrlParam("metric");
+/** The answer over the variants of the selected runs, its numbers, its figures; `children` stand before the figures. */
+export function ComparisonView({ selection, groups, title, children }: Props) {
+  const [group, setGroup] = useUrlParam("group", "baseline");
   const [baseline, setBaseline] = useUrlParam("baseline");
-  const by = group ?? "pooling";
-  const { data: comparison, error } = useQuery(
-    comparisonQuery({ ...selection, group: by, baseline: baseline ?? undefined }),
-  );
-  const metrics = catalog?.metrics ?? [];
-  const labelOf = (name: string) => metrics.find((entry) => entry.name === name)?.label ?? name;
-  const shown = metric ? [...ALWAYS_SHOWN, metric] : ALWAYS_SHOWN;
+  const { data: comparison, error } = useComparison(selection);
 
+  if (!comparison) return error ? <ErrorAlert title="No comparison" message={error.message} /> : <Skeleton h={320} />;
   return (
     <>
-      <Group justify="space-between" mb="sm" gap="sm">
-        <Title order={2}>Curves</Title>
+      {error && <ErrorAlert title="The comparison may be out of date" message={error.message} />}
+      <Answer comparison={comparison} />
+      <Group justify="space-between" mt="xl" mb="sm" gap="sm">
+        <Title order={2}>Comparison</Title>
         <Group gap="sm">
           {groups.length > 1 && (
-            <Select
+            <NativeSelect
               size="xs"
               aria-label="Group by"
               data={groups.map((value) => ({ value, label: `by ${value}` }))}
-              value={by}
-              onChange={(value) => setGroup(value === "pooling" ? null : value)}
-              allowDeselect={false}
+              value={group ?? "pooling"}
+              onChange={({ currentTarget: { value } }) => setGroup(value === "pooling" ? null : value)}
             />
           )}
-          <Select
-            size="xs"
-            aria-label="Another metric"
-            placeholder="Add a metric"
-            clearable
-            data={metrics
-              .filter(({ name }) => !ALWAYS_SHOWN.includes(name))
-              .map(({ name, label }) => ({ value: name, label }))}
-            value={metric}
-            onChange={setMetric}
-          />
+          {comparison.variants.length > 1 && (
+            <NativeSelect
+              size="xs"
+              aria-label="Baseline"
+              data={comparison.variants.map(({ variant }) => ({ value: variant, label: `baseline: ${variant}` }))}
+              value={comparison.baseline ?? undefined}
+              onChange={({ currentTarget: { value } }) => setBaseline(value)}
+            />
+          )}
+          <TakeAway comparison={comparison} selection={selection} title={title} />
         </Group>
       </Group>
-      <SimpleGrid cols={{ base: 1, md: 2 }} spacing="md">
-        {shown.map((name) => (
-          <Paper key={name} p="xs">
-            <Curves selection={selection} metric={name} group={by} label={labelOf(name)} />
-          </Paper>
-        ))}
-      </SimpleGrid>
-
-      <Group justify="space-between" mt="xl" mb="sm" gap="sm">
-        <Title order={2}>Comparison</Title>
-        {comparison && comparison.variants.length > 1 && (
-          <Select
-            size="xs"
-            w={260}
-            aria-label="Baseline"
-            data={comparison.variants.map(({ variant }) => ({ value: variant, label: `baseline: ${variant}` }))}
-            value={comparison.baseline}
-            onChange={setBaseline}
-            allowDeselect={false}
-          />
-        )}
-      </Group>
-      {error && <ErrorAlert title="No comparison" message={error.message} />}
-      {comparison ? <ComparisonTable comparison={comparison} /> : !error && <Skeleton h={160} />}
+      <ComparisonTable comparison={comparison} />
+      {children}
+      <Figures selection={selection} group={comparison.group} baseline={baseline ?? undefined} />
+      <LensView selection={selection} />
     </>
   );
 }

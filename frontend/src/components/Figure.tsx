@@ -1,11 +1,11 @@
 import { ActionIcon, Center, Loader, Text, Tooltip, useComputedColorScheme } from "@mantine/core";
 import { IconDownload } from "@tabler/icons-react";
-import { useQuery, type UseQueryOptions } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import type { PlotlyElement } from "plotly.js-basic-dist-min";
 import { useEffect, useRef } from "react";
 
 import type { Figure as PlotlyFigure } from "../api/client";
-import { curvesQuery, type CurvesQuery } from "../api/queries";
+import { curvesQuery, type CurvesQuery, type Selection } from "../api/queries";
 import { save } from "../save";
 import { ErrorAlert } from "./ErrorAlert";
 import "./comparison.css";
@@ -15,7 +15,6 @@ const CONFIG = {
   displaylogo: false,
   // Would offer to upload the figure to Plotly's servers.
   showSendToCloud: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d"],
 };
 // Out of a zoom that came with the address there is only this way; rows of variants have their own fixed range.
 const TO_ALL = { ...CONFIG, doubleClick: "autosize", modeBarButtonsToRemove: ["select2d", "lasso2d", "resetScale2d"] };
@@ -101,11 +100,12 @@ async function saveAsSvg(drawn: PlotlyElement, label: string) {
   save(`${label}.svg`, decodeURIComponent(url.slice(url.indexOf(",") + 1)), "image/svg+xml");
 }
 
-type AskedProps = { query: UseQueryOptions<PlotlyFigure>; label: string; empty: string } & Partial<Zoom>;
+type Asked = { data: PlotlyFigure | undefined; error: Error | null };
+type AskedProps = { asked: Asked; label: string; empty: string } & Partial<Zoom>;
 
 /** A figure as soon as the server has drawn it; `empty` says when there will be something to see. */
-export function AskedFigure({ query, label, empty, zoom, onZoom }: AskedProps) {
-  const { data, error } = useQuery(query);
+export function AskedFigure({ asked, label, empty, zoom, onZoom }: AskedProps) {
+  const { data, error } = asked;
   if (error && !data) return <ErrorAlert title={`${label} cannot be drawn`} message={error.message} />;
   if (!data || data.data.length === 0) {
     return (
@@ -123,15 +123,14 @@ export function AskedFigure({ query, label, empty, zoom, onZoom }: AskedProps) {
   return <Figure figure={data} label={label} zoom={zoom} onZoom={onZoom} />;
 }
 
-type CurvesProps = { label: string; selection: CurvesSelection } & Omit<CurvesQuery, "theme" | "experiment" | "run"> & Partial<Zoom>;
-type CurvesSelection = { experiment: string } | { run: string[] };
+type CurvesProps = { selection: Selection; label: string } & Omit<CurvesQuery, "theme" | "experiment" | "run"> & Partial<Zoom>;
 
 /** A metric in the course of training of the selected runs. */
 export function Curves({ selection, label, zoom, onZoom, ...options }: CurvesProps) {
   const theme = useComputedColorScheme("light");
   return (
     <AskedFigure
-      query={curvesQuery({ ...selection, ...options, theme })}
+      asked={useQuery(curvesQuery({ ...selection, ...options, theme }))}
       label={label}
       empty="Curves appear when the first epoch is finished."
       zoom={zoom}

@@ -14,7 +14,7 @@ const IMAGE_PIXELS = 72;
 
 const lensQuery = (selection: Selection) =>
   queryOptions({
-    queryKey: ["figure", "lens", selection],
+    queryKey: ["figure", selection, "lens"],
     queryFn: () => body(api.GET("/lens", { params: { query: selection } })),
   });
 

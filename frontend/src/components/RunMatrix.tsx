@@ -1,56 +1,106 @@
-import { Paper, Stack, Table, Text } from "@mantine/core";
+import { Button, Group, Paper, Stack, Table, Text, Title } from "@mantine/core";
+import { notifications } from "@mantine/notifications";
+import { IconPlus, IconRefresh } from "@tabler/icons-react";
 import { Link } from "react-router";
 
-import type { Comparison, Run } from "../api/client";
-import { percent, runProgress, withinEpoch } from "../format";
+import { onExperiment, useAction } from "../api/actions";
+import type { Comparison, Experiment, Run } from "../api/client";
+import { percent, plural, runProgress, withinEpoch } from "../format";
 import { ProgressBars, StateLabel, Variant } from "./RunFacts";
 
-type Props = { runs: Run[]; group: string; variants: Comparison["variants"] };
+const MORE_SEEDS = 2;
 
-/** Variants × seeds; each tile is a run. */
-export function RunMatrix({ runs, group, variants }: Props) {
-  const seeds = [...new Set(runs.map((run) => run.spec.seed))].toSorted((a, b) => a - b);
+type Props = { experiment: Experiment; runs: Run[]; group: string; variants: Comparison["variants"] };
+
+/** Variants × seeds, each tile a run; and what makes the study whole: missing runs, failed runs, further seeds. */
+export function RunMatrix({ experiment, runs, group, variants }: Props) {
+  const { id, axes, failed } = experiment;
+  const planned = Object.values(axes).reduce((product, values) => product * values.length, 1);
+  const missing = planned - experiment.runs;
+  const planned_seeds = (axes["seed"] ?? []) as number[];
+  const seeds = [...new Set([...planned_seeds, ...runs.map((run) => run.spec.seed)])].toSorted((a, b) => a - b);
   const valueOf = (run: Run) => String(run.spec[group as keyof Run["spec"]]);
+
+  const add = useAction("No runs added", async (count: number) => {
+    const grown = await onExperiment.addRuns(id, { axes: {}, seeds: count });
+    notifications.show({ message: `${plural(grown.runs - experiment.runs, "run")} queued` });
+  });
+  const retry = useAction("Not queued again", () => onExperiment.retry(id));
+
   return (
-    <Paper>
-      <Table.ScrollContainer minWidth={180 + 125 * seeds.length} type="native">
-        <Table fz="sm" withRowBorders={false}>
-          <Table.Caption className="visually-hidden">Runs by seed</Table.Caption>
-          <Table.Thead>
-            <Table.Tr>
-              <Table.Th>{group}</Table.Th>
-              {seeds.map((seed) => (
-                <Table.Th key={seed}>seed {seed}</Table.Th>
-              ))}
-            </Table.Tr>
-          </Table.Thead>
-          <Table.Tbody>
-            {variants.map(({ variant, color }) => (
-              <Table.Tr key={variant}>
-                <Table.Th scope="row" fw={500}>
-                  <Variant name={variant} color={color} />
-                </Table.Th>
+    <section aria-labelledby="runs">
+      <Group justify="space-between" mt="xl" mb="sm" gap="sm">
+        <Title order={2} id="runs">
+          Runs
+        </Title>
+        <Group gap="xs">
+          {missing > 0 && (
+            <Button size="xs" variant="default" loading={add.isPending} onClick={() => add.mutate(0)}>
+              Fill missing seeds ({missing})
+            </Button>
+          )}
+          {failed > 0 && (
+            <Button
+              size="xs"
+              variant="default"
+              loading={retry.isPending}
+              onClick={() => retry.mutate()}
+              leftSection={<IconRefresh size={14} aria-hidden />}
+            >
+              Retry failed ({failed})
+            </Button>
+          )}
+          <Button
+            size="xs"
+            variant="default"
+            loading={add.isPending}
+            onClick={() => add.mutate(MORE_SEEDS)}
+            leftSection={<IconPlus size={14} aria-hidden />}
+          >
+            Add {MORE_SEEDS} seeds to all
+          </Button>
+        </Group>
+      </Group>
+      <Paper>
+        <Table.ScrollContainer minWidth={180 + 125 * seeds.length} type="native">
+          <Table fz="sm" withRowBorders={false}>
+            <Table.Caption className="visually-hidden">Runs by seed</Table.Caption>
+            <Table.Thead>
+              <Table.Tr>
+                <Table.Th>{group}</Table.Th>
                 {seeds.map((seed) => (
-                  <Table.Td key={seed}>
-                    <Stack gap={4}>
-                      {runs
-                        .filter((run) => run.spec.seed === seed && valueOf(run) === variant)
-                        .map((run) => (
-                          <Tile key={run.id} run={run} />
-                        ))}
-                    </Stack>
-                  </Table.Td>
+                  <Table.Th key={seed}>seed {seed}</Table.Th>
                 ))}
               </Table.Tr>
-            ))}
-          </Table.Tbody>
-        </Table>
-      </Table.ScrollContainer>
-    </Paper>
+            </Table.Thead>
+            <Table.Tbody>
+              {variants.map(({ variant, color }) => (
+                <Table.Tr key={variant}>
+                  <Table.Th scope="row" fw={500}>
+                    <Variant name={variant} color={color} />
+                  </Table.Th>
+                  {seeds.map((seed) => {
+                    const here = runs.filter((run) => run.spec.seed === seed && valueOf(run) === variant);
+                    return (
+                      <Table.Td key={seed}>
+                        <Stack gap={4}>
+                          {here.length > 0 ? here.map((run) => <Tile key={run.id} run={run} />) : <Gap />}
+                        </Stack>
+                      </Table.Td>
+                    );
+                  })}
+                </Table.Tr>
+              ))}
+            </Table.Tbody>
+          </Table>
+        </Table.ScrollContainer>
+      </Paper>
+    </section>
   );
 }
 
 function Tile({ run }: { run: Run }) {
+  const best = run.epoch === 0 ? "no epoch yet" : `best ${percent(run.best_top1)}`;
   return (
     <Link
       to={`/board/runs/${run.id}`}
@@ -59,18 +109,24 @@ function Tile({ run }: { run: Run }) {
       title={run.error ?? undefined}
     >
       <StateLabel run={run} />
-      {run.state === "running" ? (
-        <>
-          <ProgressBars value={runProgress(run)} within={withinEpoch(run)} label="Progress" />
-          <Text size="xs" c="dimmed">
-            {run.epoch}/{run.spec.epochs} · {percent(run.best_top1)}
-          </Text>
-        </>
-      ) : (
-        <Text size="xs" c="dimmed">
-          {run.epoch === 0 ? "no epoch yet" : `best ${percent(run.best_top1)}`}
-        </Text>
+      {run.state !== "completed" && run.state !== "queued" && (
+        <ProgressBars
+          value={runProgress(run)}
+          within={run.state === "running" ? withinEpoch(run) : undefined}
+          label={`Progress of run ${run.id}`}
+        />
       )}
+      <Text size="xs" c="dimmed">
+        {run.state === "completed" ? best : `${run.epoch}/${run.spec.epochs} · ${best}`}
+      </Text>
     </Link>
+  );
+}
+
+function Gap() {
+  return (
+    <Text size="xs" c="dimmed" className="gap">
+      missing
+    </Text>
   );
 }

@@ -24,7 +24,7 @@ export function ComparePage() {
           Choose others on the board
         </Anchor>
       </Text>
-      <ComparisonView selection={{ run }} groups={groups} />
+      <ComparisonView selection={{ run }} groups={groups} title={`Comparison of ${plural(run.length, "run")}`} />
     </>
   );
 }

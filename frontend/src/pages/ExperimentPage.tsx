@@ -1,17 +1,21 @@
 import { Button, Group, Paper, Skeleton, Text, Title } from "@mantine/core";
+import { IconTrash } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
-import { Link, useParams } from "react-router";
+import { Link, useNavigate, useParams } from "react-router";
 
+import { onExperiment } from "../api/actions";
 import type { Experiment } from "../api/client";
-import { comparisonQuery, experimentQuery, runsQuery } from "../api/queries";
+import { experimentQuery, runsQuery } from "../api/queries";
 import { formPath } from "../api/spec";
 import { ErrorAlert } from "../components/ErrorAlert";
 import { CancelButton } from "../components/CancelButton";
-import { ComparisonView } from "../components/ComparisonView";
+import { ComparisonView, useComparison } from "../components/ComparisonView";
+import { ConfirmButton } from "../components/ConfirmButton";
+import { EditableText } from "../components/EditableText";
 import { ExperimentProgress } from "../components/ExperimentList";
+import { PriorityButton } from "../components/PriorityButton";
 import { RunMatrix } from "../components/RunMatrix";
-import { useUrlParam } from "../components/urlState";
-import { moment } from "../format";
+import { moment, plural } from "../format";
 
 export function ExperimentPage() {
   const { id } = useParams() as { id: string };
@@ -22,15 +26,23 @@ export function ExperimentPage() {
 }
 
 function ExperimentView({ experiment }: { experiment: Experiment }) {
-  const { id, name, axes, spec } = experiment;
-  const selection = { experiment: id };
+  const { id, name, note, axes, spec, runs } = experiment;
   const groups = [...new Set(["pooling", ...Object.keys(axes)])].filter((field) => field !== "seed");
+  const navigate = useNavigate();
   return (
     <>
       <title>{`${name} · CCT Board`}</title>
       <div className="page-head">
         <div>
-          <Title order={1}>{name}</Title>
+          <EditableText
+            label="Name of the experiment"
+            value={name}
+            maxLength={200}
+            required
+            save={(text) => onExperiment.edit(id, { name: text })}
+          >
+            <Title order={1}>{name}</Title>
+          </EditableText>
           <Text size="sm" c="dimmed">
             queued {moment(experiment.created_at)}
             {Object.entries(spec).map(([field, value]) => ` · ${field} ${String(value)}`)}
@@ -40,32 +52,52 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
           <Button component={Link} to={formPath(spec, axes, name)} variant="default" size="xs">
             Clone with changes
           </Button>
-          {experiment.queued + experiment.running > 0 && <CancelButton what="experiment" id={id} />}
+          {experiment.queued + experiment.running > 0 && (
+            <>
+              <PriorityButton label="Priority" change={(priority) => onExperiment.edit(id, { priority })} />
+              <CancelButton what="experiment" id={id} />
+            </>
+          )}
+          <ConfirmButton
+            label="Delete"
+            icon={IconTrash}
+            question={`Delete this experiment with its ${plural(runs, "run")}, their curves and checkpoints? This cannot be undone.`}
+            yes="Yes, delete"
+            no="Keep it"
+            failed="Not deleted"
+            change={() => onExperiment.delete(id)}
+            done={() => void navigate("/")}
+          />
         </Group>
       </div>
-      <Paper px="sm" py="xs" mb="lg">
+      <Paper px="sm" py="xs" mb="md">
         <ExperimentProgress experiment={experiment} />
       </Paper>
-      <ComparisonView selection={selection} groups={groups} />
-      <Runs id={id} />
+      <div className="note">
+        <EditableText
+          label="Note"
+          value={note}
+          maxLength={10_000}
+          multiline
+          save={(text) => onExperiment.edit(id, { note: text })}
+        >
+          <Text size="sm" c={note ? undefined : "dimmed"} className="note-text">
+            {note || "No note yet: what is asked, what was decided before training?"}
+          </Text>
+        </EditableText>
+      </div>
+      <ComparisonView selection={{ experiment: id }} groups={groups} title={name}>
+        <Runs experiment={experiment} />
+      </ComparisonView>
     </>
   );
 }
 
-function Runs({ id }: { id: string }) {
-  const group = useUrlParam("group")[0] ?? "pooling";
-  const { data: list } = useQuery(runsQuery({ experiment: id, limit: 1000 }));
-  const { data: comparison } = useQuery(comparisonQuery({ experiment: id, group }));
+function Runs({ experiment }: { experiment: Experiment }) {
+  const { data: list } = useQuery(runsQuery({ experiment: experiment.id, limit: 1000 }));
+  const { data: comparison } = useComparison({ experiment: experiment.id });
+  if (!list || !comparison) return <Skeleton h={200} mt="xl" />;
   return (
-    <>
-      <Title order={2} mt="xl" mb="sm">
-        Runs
-      </Title>
-      {list && comparison ? (
-        <RunMatrix runs={list.runs} group={comparison.group} variants={comparison.variants} />
-      ) : (
-        <Skeleton h={200} />
-      )}
-    </>
+    <RunMatrix experiment={experiment} runs={list.runs} group={comparison.group} variants={comparison.variants} />
   );
 }

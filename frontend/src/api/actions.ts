@@ -1,0 +1,58 @@
+import { notifications } from "@mantine/notifications";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+
+import { plural } from "../format";
+import { api, body, type ExperimentEdit, type MoreRuns, type RunEdit } from "./client";
+
+const AT_ONCE = 5;
+
+/** What users do to a run, by its id. */
+export const onRun = {
+  cancel: (id: string) => body(api.POST("/runs/{run_id}/cancel", run(id))),
+  retry: (id: string) => body(api.POST("/runs/{run_id}/retry", run(id))),
+  delete: (id: string) => body(api.DELETE("/runs/{run_id}", run(id))),
+  edit: (id: string, edit: RunEdit) => body(api.PATCH("/runs/{run_id}", { ...run(id), body: edit })),
+};
+
+export const onExperiment = {
+  cancel: (id: string) => body(api.POST("/experiments/{experiment_id}/cancel", experiment(id))),
+  addRuns: (id: string, more: MoreRuns) =>
+    body(api.POST("/experiments/{experiment_id}/runs", { ...experiment(id), body: more })),
+  retry: (id: string) => body(api.POST("/experiments/{experiment_id}/retry", experiment(id))),
+  delete: (id: string) => body(api.DELETE("/experiments/{experiment_id}", experiment(id))),
+  edit: (id: string, edit: ExperimentEdit) =>
+    body(api.PATCH("/experiments/{experiment_id}", { ...experiment(id), body: edit })),
+};
+
+export const onQueue = {
+  pause: () => body(api.POST("/queue/pause")),
+  resume: () => body(api.POST("/queue/resume")),
+};
+
+const run = (run_id: string) => ({ params: { path: { run_id } } });
+const experiment = (experiment_id: string) => ({ params: { path: { experiment_id } } });
+
+/** A change of the board: afterwards everything is read again; a refusal is shown under the given title. */
+export function useAction<T = void>(failed: string, change: (given: T) => Promise<unknown>, done?: () => void) {
+  const queries = useQueryClient();
+  return useMutation({
+    mutationFn: change,
+    onSuccess: done,
+    onError: (error) => notifications.show({ color: "red", title: failed, message: error.message }),
+    onSettled: () => queries.invalidateQueries(),
+  });
+}
+
+/** Does the same to many runs, a few at once. Throws what the first refusal said, after all were tried. */
+export async function toEach(ids: string[], change: (id: string) => Promise<unknown>): Promise<void> {
+  const waiting = [...ids];
+  const refusals: Error[] = [];
+  async function work() {
+    for (let id = waiting.shift(); id; id = waiting.shift()) {
+      await change(id).catch((error: Error) => refusals.push(error));
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  const [first] = refusals;
+  if (first) throw new Error(`${plural(refusals.length, "run")} of ${ids.length} stayed as before: ${first.message}`);
+}

@@ -1,0 +1,80 @@
+"""A board with a token in the browser: logging in and out, and coming back to the page that was asked for."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from celery import Celery
+from playwright.sync_api import Page, expect
+from pydantic import SecretStr
+
+from app.main import DASHBOARD, create_app
+from app.services import free_port
+from app.settings import Settings
+from app.store import RunStore
+from cct.config import RunSpec
+from tests.conftest import serving
+
+TOKEN = "correct-horse-battery-staple"
+
+
+@pytest.fixture
+def locked_site(settings: Settings, store: RunStore, queue: Celery) -> Iterator[str]:
+    settings = settings.model_copy(update={"token": SecretStr(TOKEN)})
+    with serving(create_app(settings, store, queue, DASHBOARD), free_port()) as url:
+        yield url
+
+
+def test_the_token_opens_the_page_that_was_asked_for(
+    locked_site: str,
+    page: Page,
+    store: RunStore,
+    screenshot: Callable[[str], None],
+    check_accessibility: Callable[[], None],
+    check_width: Callable[[], None],
+) -> None:
+    [run] = store.create_runs([RunSpec(dataset="digits", pooling="mean")])
+    address = f"{locked_site}/board/runs/{run.id}"
+    page.goto(address)
+    token = page.get_by_label("Token", exact=True)
+    expect(token).to_be_focused()
+    token.fill("wrong")
+    token.press("Enter")
+    expect(page.get_by_text("the token is wrong")).to_be_visible()
+    check_accessibility()
+    screenshot("login")
+    token.fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="mean")).to_be_visible()
+    expect(page).to_have_url(address)
+    expect(page.get_by_role("status").filter(has_text="live")).to_be_visible()
+
+    page.get_by_role("button", name="Menu").click()
+    page.get_by_role("menuitem", name="Log out").click()
+    expect(token).to_be_visible()
+    check_width()
+    page.reload()
+    expect(token).to_be_visible()
+    assert page.request.get(f"{locked_site}/runs").status == 401
+
+
+def test_a_session_that_ended_asks_for_the_token_again(locked_site: str, page: Page, store: RunStore) -> None:
+    store.create_runs([RunSpec(dataset="digits")])
+    assert page.request.post(f"{locked_site}/session", data={"token": TOKEN}).ok
+    page.goto(f"{locked_site}/?text=digits")
+    expect(page.get_by_role("table", name="Runs")).to_be_visible()
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Pause").click()
+    token = page.get_by_label("Token", exact=True)
+    token.fill(TOKEN)
+    token.press("Enter")
+    expect(page.get_by_role("table", name="Runs")).to_be_visible()
+    expect(page).to_have_url(f"{locked_site}/?text=digits")
+    assert not store.paused()
+
+
+def test_a_board_without_a_token_has_no_login(site: str, page: Page) -> None:
+    page.goto(site)
+    expect(page.get_by_role("heading", name="Nothing has been trained yet")).to_be_visible()
+    page.get_by_role("button", name="Menu").click()
+    expect(page.get_by_role("menuitem", name="API documentation")).to_have_attribute("href", "/docs")
+    expect(page.get_by_role("menuitem", name="Log out")).to_be_hidden()
