@@ -15,7 +15,7 @@ run: .venv/installed frontend/dist/index.html ## start everything
 	$(BIN)/cctboard up --data $(DATA) --port $(PORT)
 
 test: check browser frontend/dist/index.html ## all checks and tests
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 check: .venv/installed frontend/node_modules ## linters, type checkers, generated files are current
 	$(BIN)/ruff check

@@ -120,6 +120,7 @@ def submit(
         list[str], typer.Argument(metavar="FIELD=VALUE[,VALUE...]", help="Fields of the run's spec.")
     ] = [],  # noqa: B006
     name: Annotated[str, typer.Option(help="Name of the experiment, if there is more than one run.")] = "Experiment",
+    priority: Annotated[int, typer.Option(help="Higher is trained earlier.", min=-100, max=100)] = 0,
 ) -> None:
     """Queue a run, or with several values per field an experiment of their product.
 
@@ -138,10 +139,11 @@ def submit(
             spec[key] = values[0]
     with _api() as client:
         if axes:
-            created = _ask(client, "POST", "/experiments", {"name": name, "spec": spec, "axes": axes})
+            request = {"name": name, "spec": spec, "axes": axes, "priority": priority}
+            created = _ask(client, "POST", "/experiments", request)
             console.print(f"experiment {created['id']}: {created['runs']} runs queued")
         else:
-            created = _ask(client, "POST", "/runs", spec)
+            created = _ask(client, "POST", "/runs", spec | {"priority": priority})
             console.print(f"run {created['id']} queued")
 
 

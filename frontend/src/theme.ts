@@ -1,4 +1,4 @@
-import { createTheme, Paper, Select, Table, Tooltip } from "@mantine/core";
+import { createTheme, Notification, Paper, Select, Table, Tooltip } from "@mantine/core";
 
 export const theme = createTheme({
   primaryColor: "indigo",
@@ -13,6 +13,7 @@ export const theme = createTheme({
     sizes: { h1: { fontSize: "1.5rem" }, h2: { fontSize: "1.0625rem" }, h3: { fontSize: "0.9375rem" } },
   },
   components: {
+    Notification: Notification.extend({ defaultProps: { closeButtonProps: { "aria-label": "Dismiss" } } }),
     Paper: Paper.extend({ defaultProps: { withBorder: true } }),
     Select: Select.extend({ defaultProps: { checkIconPosition: "right" } }),
     Table: Table.extend({ defaultProps: { tabularNums: true, verticalSpacing: 6 } }),

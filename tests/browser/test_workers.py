@@ -74,5 +74,9 @@ def test_a_page_says_that_the_database_is_away_and_catches_up(
             expect(badge).to_have_text("live")
             services.stop()
             expect(badge).to_have_text("reconnecting: database unreachable")
+            start_valkey(services, data)
+            store.create_runs([RunSpec(dataset="digits")])
+            expect(badge).to_have_text("live")
+            expect(page.get_by_text("1 run", exact=True)).to_be_visible()
     finally:
         services.stop()

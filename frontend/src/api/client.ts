@@ -11,6 +11,7 @@ export type Figure = Schemas["Figure"];
 export type ExperimentEdit = Schemas["ExperimentEdit"];
 export type Lens = Schemas["Lens"];
 export type MoreRuns = Schemas["MoreRuns"];
+export type Preview = Schemas["Preview"];
 export type Problem = Schemas["Problem"];
 export type QueueState = Schemas["QueueState"];
 export type Run = Schemas["Run"];

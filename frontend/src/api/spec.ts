@@ -10,12 +10,19 @@ export type SpecField = {
   minimum?: number;
   exclusiveMinimum?: number;
   maximum?: number;
+  maxLength?: number;
 };
 
 export type Value = string | number;
 
 /** What the form holds: values that differ from the defaults, and the fields that vary between runs. */
-export type Draft = { name: string; values: Record<string, Value>; axes: Record<string, Value[]> };
+export type Draft = {
+  name: string;
+  values: Record<string, Value>;
+  axes: Record<string, Value[]>;
+  /** Higher is trained earlier. */
+  priority: number;
+};
 
 export function specFields(catalog: Catalog): SpecField[] {
   const properties = catalog.spec_schema["properties"] as Record<string, Omit<SpecField, "name">>;
@@ -35,7 +42,8 @@ export function parseValue(field: SpecField, text: string): Value {
 
 /** A draft from an address: a field given several times is an axis. */
 export function draftFromParams(params: URLSearchParams, fields: SpecField[]): Draft {
-  const draft: Draft = { name: params.get("name") ?? "", values: {}, axes: {} };
+  const priority = Number(params.get("priority")) || 0;
+  const draft: Draft = { name: params.get("name") ?? "", values: {}, axes: {}, priority };
   for (const field of fields) {
     const found = params.getAll(field.name).map((text) => parseValue(field, text));
     if (found.length === 1) draft.values[field.name] = found[0]!;
@@ -44,8 +52,9 @@ export function draftFromParams(params: URLSearchParams, fields: SpecField[]): D
   return draft;
 }
 
-export function paramsFromDraft({ name, values, axes }: Draft): URLSearchParams {
+export function paramsFromDraft({ name, values, axes, priority }: Draft): URLSearchParams {
   const params = new URLSearchParams(name ? { name } : {});
+  if (priority) params.set("priority", String(priority));
   for (const [field, value] of Object.entries(values)) if (!(field in axes)) params.append(field, String(value));
   for (const [field, axis] of Object.entries(axes)) for (const value of axis) params.append(field, String(value));
   return params;
@@ -53,7 +62,7 @@ export function paramsFromDraft({ name, values, axes }: Draft): URLSearchParams 
 
 /** The address of the form filled with a base spec and axes. */
 export function formPath(spec: Record<string, unknown>, axes: Record<string, unknown[]> = {}, name = ""): string {
-  const draft = { name, values: spec as Draft["values"], axes: axes as Draft["axes"] };
+  const draft = { name, values: spec as Draft["values"], axes: axes as Draft["axes"], priority: 0 };
   return `/board/new?${paramsFromDraft(draft)}`;
 }
 
@@ -68,7 +77,8 @@ export function requestOf(draft: Draft, fields: SpecField[]) {
     else if (value !== undefined && value !== "" && value !== usual) spec[name] = value;
   }
   const runs = Object.values(axes).reduce((product, axis) => product * axis.length, 1);
-  if (runs === 1) return { runs, path: "/runs" as const, body: spec };
-  const name = draft.name || Object.keys(axes).join(" × ");
-  return { runs, path: "/experiments" as const, body: { name, spec, axes } };
+  const name = draft.name || Object.keys(axes).join(" × ") || "Experiment";
+  const experiment = { name, spec, axes, priority: draft.priority };
+  if (runs > 1) return { runs, experiment, path: "/experiments" as const, body: experiment };
+  return { runs, experiment, path: "/runs" as const, body: { ...spec, priority: draft.priority } };
 }

@@ -27,9 +27,9 @@ export function Answer({ comparison }: { comparison: Comparison }) {
         <List listStyleType="none" spacing={2} size="sm" mt="xs">
           {variants
             .filter(({ variant }) => variant !== baseline)
-            .map(({ variant, color, outcome, verdict }) => (
-              <List.Item key={variant} data-outcome={outcome}>
-                <Variant name={variant} color={color} />: {verdict}
+            .map(({ variant, color, verdict }) => (
+              <List.Item key={variant}>
+                <Verdict variant={variant} color={color} verdict={verdict} />
               </List.Item>
             ))}
         </List>
@@ -42,6 +42,23 @@ export function Answer({ comparison }: { comparison: Comparison }) {
         </Text>
       </details>
     </Paper>
+  );
+}
+
+/** The sentence, after the variant's name if the sentence does not begin with it. */
+function Verdict({ variant, color, verdict }: { variant: string; color: string; verdict: string }) {
+  if (!verdict.startsWith(`${variant} `)) {
+    return (
+      <>
+        <Variant name={variant} color={color} />: {verdict}
+      </>
+    );
+  }
+  return (
+    <>
+      <Variant name={variant} color={color} />
+      {verdict.slice(variant.length)}
+    </>
   );
 }
 

@@ -4,7 +4,7 @@ import { Alert } from "@mantine/core";
 export function ErrorAlert({ title, message }: { title: string; message: string }) {
   return (
     <Alert variant="default" style={{ "--alert-color": "var(--bad)" }} title={title} mb="sm">
-      {message}
+      <span className="note">{message}</span>
     </Alert>
   );
 }

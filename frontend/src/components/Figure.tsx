@@ -40,7 +40,8 @@ export function Figure({ figure, label, zoom, onZoom }: FigureProps) {
       // Plotly writes into what it is given; the query cache keeps the original.
       const { data, layout } = structuredClone(figure);
       const first = !element.current!.classList.contains("js-plotly-plot");
-      if (first && props.current.zoom) zoomIn(layout, props.current.zoom);
+      // Each time: Plotly keeps only a zoom that was made with the pointer, not one that it was given.
+      if (props.current.zoom) zoomIn(layout, props.current.zoom);
       const drawn = await react(element.current!, data, layout, onZoom ? TO_ALL : TO_START);
       if (!first) return;
       drawn.on("plotly_relayout", (changes) => {

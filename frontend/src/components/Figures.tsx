@@ -101,9 +101,6 @@ function CurvesPanel({ selection, group }: Omit<Props, "baseline">) {
         {charts.map((chart) => (
           // Another metric or axis is another chart: no zoom and no old curves are taken over.
           <Paper key={`${chart.metric} ${x} ${log}`} p="xs">
-            <Title order={3} size="sm" fw={500} mx="xs">
-              {labelOf(chart.metric)}
-            </Title>
             <Curves
               selection={selection}
               metric={chart.metric}

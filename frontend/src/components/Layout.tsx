@@ -97,7 +97,7 @@ function NoWorkerWarning() {
   if (!nobody || !queued?.total) return null;
   return (
     <Alert variant="default" style={{ "--alert-color": "var(--warn)" }} title="No worker is connected" mb="lg">
-      {plural(queued.total, "run")} wait in the queue. Start a worker with <Code>cctboard worker</Code>; it takes the
+      {plural(queued.total, "run")} in the queue will wait until there is one. Start a worker with <Code>cctboard worker</Code>; it takes the
       first run by itself.
     </Alert>
   );
@@ -109,9 +109,9 @@ function HeaderMenu({ canLogOut, onShortcuts }: { canLogOut: boolean; onShortcut
   const queries = useQueryClient();
   const logOut = async () => {
     await body(api.DELETE("/session"));
-    // Nothing of the board stays in the memory of a browser that is shared.
-    queries.clear();
     queries.setQueryData(sessionQuery.queryKey, { token_needed: true, logged_in: false });
+    // Nothing of the board stays in the memory of a browser that is shared.
+    queries.removeQueries({ predicate: ({ queryKey: [kind] }) => kind !== "session" });
   };
   return (
     <Menu position="bottom-end" withArrow>

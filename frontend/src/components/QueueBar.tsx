@@ -33,7 +33,7 @@ export function QueueBar() {
   return (
     <Group gap="xs" mt="lg">
       <Text size="sm">
-        {last ? `${plural(queue.entries.length, "run")} in the queue` : "The queue is empty"}
+        <span>{last ? `${plural(queue.entries.length, "run")} in the queue` : "The queue is empty"}</span>
         {last?.starts_in_seconds != null && (
           <Text span inherit c="dimmed">
             {" "}

@@ -31,7 +31,7 @@ export function RunHistory({ id }: { id: string }) {
               {momentWithSeconds(at)}
             </Text>
             {detail && (
-              <Text size="sm" c="dimmed" lineClamp={4}>
+              <Text size="sm" c="dimmed" lineClamp={4} className="note">
                 {detail}
               </Text>
             )}

@@ -63,7 +63,7 @@ export function RunList() {
             w={210}
             type="search"
             aria-label="Filter by text"
-            placeholder="Model, pooling, note, tag, id"
+            placeholder="Model, note, tag, id, …"
             leftSection={<IconSearch size={14} aria-hidden />}
             defaultValue={text ?? ""}
             autoFocus={wantsSearch}
@@ -124,6 +124,7 @@ export function RunList() {
             value={number}
             onChange={(value) => setPage(String(value))}
             size="sm"
+            withEdges
             getControlProps={(control) => ({ "aria-label": `${control} page` })}
           />
         </Group>

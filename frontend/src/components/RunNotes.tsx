@@ -34,7 +34,7 @@ function Note({ run: { id, note } }: { run: Run }) {
     return (
       <div>
         <Group gap="xs">
-          <Text size="xs" fw={500}>
+          <Text size="xs" fw={600}>
             Note
           </Text>
           <Button

@@ -37,7 +37,7 @@ const columns = column.columns([
         size="xs"
         aria-label="Select all runs on this page"
         checked={table.getIsAllRowsSelected()}
-        indeterminate={table.getIsSomeRowsSelected()}
+        indeterminate={table.getIsSomeRowsSelected() && !table.getIsAllRowsSelected()}
         onChange={table.getToggleAllRowsSelectedHandler()}
       />
     ),
@@ -74,7 +74,14 @@ const columns = column.columns([
   column.display({
     id: "experiment",
     header: "Experiment",
-    cell: ({ row: { original: run } }) => (run.experiment_id ? <ExperimentName id={run.experiment_id} /> : "–"),
+    cell: ({ row: { original: run } }) => 
+      run.experiment_id ? (
+        <Text inherit truncate maw={180}>
+          <ExperimentName id={run.experiment_id} />
+        </Text>
+      ) : (
+        "–"
+      ),
   }),
   column.display({
     id: "queue",

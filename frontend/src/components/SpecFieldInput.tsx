@@ -15,7 +15,7 @@ export function SpecFieldInput({ field, value, onChange, varies, error }: Props)
   const changed = value !== undefined && value !== field.default;
   const common = {
     label: field.name,
-    description: field.description + (changed ? ` (default: ${field.default})` : ""),
+    description: field.description + (changed ? ` (default: ${field.default === "" ? "empty" : field.default})` : ""),
     disabled: varies,
     error,
     className: "spec-field",
@@ -31,6 +31,17 @@ export function SpecFieldInput({ field, value, onChange, varies, error }: Props)
         onChange={(chosen) => chosen && onChange(chosen)}
         allowDeselect={false}
         searchable={field.enum.length > 8}
+      />
+    );
+  }
+  if (field.type === "string") {
+    return (
+      <TextInput
+        {...common}
+        maxLength={field.maxLength}
+        placeholder={String(field.default)}
+        value={value ?? field.default}
+        onChange={(event) => onChange(event.currentTarget.value)}
       />
     );
   }

@@ -13,7 +13,6 @@ import { ComparisonView, useComparison } from "../components/ComparisonView";
 import { ConfirmButton } from "../components/ConfirmButton";
 import { EditableText } from "../components/EditableText";
 import { ExperimentProgress } from "../components/ExperimentList";
-import { PriorityButton } from "../components/PriorityButton";
 import { RunMatrix } from "../components/RunMatrix";
 import { moment, plural } from "../format";
 
@@ -52,12 +51,7 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
           <Button component={Link} to={formPath(spec, axes, name)} variant="default" size="xs">
             Clone with changes
           </Button>
-          {experiment.queued + experiment.running > 0 && (
-            <>
-              <PriorityButton label="Priority" change={(priority) => onExperiment.edit(id, { priority })} />
-              <CancelButton what="experiment" id={id} />
-            </>
-          )}
+          {experiment.queued + experiment.running > 0 && <CancelButton what="experiment" id={id} />}
           <ConfirmButton
             label="Delete"
             icon={IconTrash}

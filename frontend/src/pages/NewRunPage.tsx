@@ -1,10 +1,7 @@
 import {
   Button,
-  Code,
-  CopyButton,
-  Fieldset,
   Grid,
-  Group,
+  NumberInput,
   Paper,
   Select,
   SimpleGrid,
@@ -14,17 +11,21 @@ import {
   TextInput,
   Title,
 } from "@mantine/core";
-import { useDebouncedCallback } from "@mantine/hooks";
+import { useDebouncedCallback, useDebouncedValue } from "@mantine/hooks";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useNavigate, useSearchParams } from "react-router";
 
 import { api, ApiError, body, type Catalog } from "../api/client";
-import { catalogQuery } from "../api/queries";
+import { catalogQuery, previewQuery } from "../api/queries";
 import { draftFromParams, paramsFromDraft, requestOf, specFields, type Draft, type Value } from "../api/spec";
 import { ErrorAlert } from "../components/ErrorAlert";
+import { PreviewOfRuns } from "../components/PreviewOfRuns";
+import { ShellCommands, type QueueRequest } from "../components/ShellCommands";
 import { AxisInput, SpecFieldInput } from "../components/SpecFieldInput";
 import { plural } from "../format";
+
+const PREVIEW_AFTER_MS = 300;
 
 export function NewRunPage() {
   const { data: catalog, error } = useQuery(catalogQuery);
@@ -54,10 +55,13 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
     mutationFn: () => queue(request),
     onSuccess: (path) => navigate(path),
   });
-  const errors = fieldErrors(submit.error);
+  const [asked] = useDebouncedValue(JSON.stringify(request.experiment), PREVIEW_AFTER_MS);
+  const preview = useQuery(previewQuery(JSON.parse(asked) as typeof request.experiment));
+  const errors = { ...fieldErrors(preview.error), ...fieldErrors(submit.error) };
   const elsewhere = submit.error && !fields.some(({ name }) => name in errors);
 
   const change = (next: Draft) => {
+    submit.reset();
     setDraft(next);
     saveInAddress(next);
   };
@@ -136,13 +140,26 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                 )}
               </Stack>
             </Paper>
+            <Paper p="md">
+              <PreviewOfRuns preview={preview.data} error={preview.error} />
+              <NumberInput
+                mt="sm"
+                label="Priority"
+                description="Higher is trained earlier"
+                min={-100}
+                max={100}
+                allowDecimal={false}
+                value={draft.priority}
+                onChange={(value) => change({ ...draft, priority: Number(value) })}
+              />
+            </Paper>
             {elsewhere && (
               <ErrorAlert title="Not queued" message={submit.error.message} />
             )}
             <Button type="submit" loading={submit.isPending}>
               {request.runs === 1 ? "Queue run" : `Queue ${plural(request.runs, "run")}`}
             </Button>
-            <CurlCommand path={request.path} json={JSON.stringify(request.body)} />
+            <ShellCommands request={request} />
           </Stack>
         </Grid.Col>
       </Grid>
@@ -150,12 +167,10 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
   );
 }
 
-type QueueRequest = ReturnType<typeof requestOf>;
-
 /** Queues what the form asks for and returns the address of its page. */
 async function queue(request: QueueRequest): Promise<string> {
   if (request.path === "/experiments") {
-    const experiment = await body(api.POST("/experiments", { body: { priority: 0, ...request.body } }));
+    const experiment = await body(api.POST("/experiments", { body: request.body }));
     return `/board/experiments/${experiment.id}`;
   }
   // The server fills in what is left out; the form is drawn from a schema that the compiler does not know.
@@ -168,25 +183,5 @@ function fieldErrors(error: Error | null): Record<string, string> {
   if (!(error instanceof ApiError)) return {};
   return Object.fromEntries(
     error.problem.errors.map(({ field, message }) => [field.replace(/^(spec|axes)\./, "").split(".")[0]!, message]),
-  );
-}
-
-function CurlCommand({ path, json }: { path: string; json: string }) {
-  const command = `curl -X POST ${location.origin}${path} -d '${json.replaceAll("'", String.raw`'\''`)}'`;
-  return (
-    <Fieldset legend="The same from a shell" variant="unstyled">
-      <Code block className="command">
-        {command}
-      </Code>
-      <Group justify="flex-end" mt={4}>
-        <CopyButton value={command}>
-          {({ copied, copy }) => (
-            <Button size="compact-xs" variant="subtle" onClick={copy}>
-              {copied ? "Copied" : "Copy command"}
-            </Button>
-          )}
-        </CopyButton>
-      </Group>
-    </Fieldset>
   );
 }

@@ -1,0 +1,322 @@
+"""The pages of experiments and comparisons and the form in a real browser, over rows written into the store."""
+
+import random
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx2 as httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect
+
+from app.main import DASHBOARD, create_app
+from app.queue import create_queue
+from app.rows import Experiment, State
+from app.services import free_port
+from app.settings import Settings
+from app.store import Lease, RunStore
+from cct.config import RunSpec
+from tests.app.test_store import RECORD
+from tests.conftest import serving
+
+Save = Callable[[str], None]
+
+SPEC = RunSpec(dataset="digits", epochs=6, augmentation="none")
+LEVELS = {"mean": 70.0, "seqpool": 74.0, "seqpool_softmax_batch": 74.1}
+"""Top-1 to which the runs of a pooling tend."""
+
+
+@pytest.fixture
+def url(settings: Settings, store: RunStore) -> Iterator[str]:
+    """The board without workers: nothing happens but what the tests do."""
+    with serving(create_app(settings, store, create_queue(settings), DASHBOARD), free_port()) as url:
+        yield url
+
+
+def queue_study(store: RunStore, seeds: int = 5, **changes: Any) -> Experiment:
+    axes: dict[str, list[Any]] = {"pooling": list(LEVELS), "seed": list(range(seeds))}
+    base = replace(SPEC, **changes)
+    specs = [replace(base, pooling=pooling, seed=seed) for seed in range(seeds) for pooling in LEVELS]
+    spec = {name: getattr(base, name) for name in ("dataset", "epochs", "augmentation", *changes)}
+    return store.create_experiment("Is softmax needed in the pooling step?", spec, axes, specs)
+
+
+def train(store: RunStore, claim: Callable[[], Lease], runs: int) -> None:
+    """Completes the next runs of the queue."""
+    for _ in range(runs):
+        lease = claim()
+        for epoch in range(1, SPEC.epochs + 1):
+            record_epoch(store, lease, epoch)
+        lease.release(State.completed)
+
+
+def record_epoch(store: RunStore, lease: Lease, epoch: int) -> None:
+    spec = store.run(lease.run_id).spec
+    chance = random.Random(f"{spec.pooling} {spec.seed} {epoch}")
+    top1 = LEVELS[spec.pooling] - 40 / epoch**2 + 0.4 * spec.seed + chance.gauss(0, 0.15)
+    record = replace(RECORD, epoch=epoch, val_top1=top1, val_loss=2.4 - top1 / 50, train_top1=top1 - 1)
+    assert lease.record_epoch(record)
+
+
+@pytest.fixture
+def study(store: RunStore, claim: Callable[[], Lease]) -> Experiment:
+    """Three poolings, five seeds, all completed."""
+    experiment = queue_study(store)
+    train(store, claim, experiment.runs)
+    return experiment
+
+
+def row_of(table: Locator, name: str) -> Locator:
+    return table.get_by_role("row").filter(has=table.page.get_by_text(name, exact=True))
+
+
+def assert_accessible(page: Page) -> None:
+    """No violations of WCAG that axe knows, in both colour schemes."""
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.wait_for_timeout(400)  # colours change gradually
+        found = Axe().run(page)
+        serious = [v for v in found.response["violations"] if v["impact"] in ("serious", "critical")]
+        assert not serious, (scheme, [(v["id"], [node["html"][:200] for node in v["nodes"]]) for v in serious])
+
+
+def assert_no_sideways_scroll(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(300)  # figures follow the new width
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_answer_stands_on_top(url: str, study: Experiment, page: Page, screenshot: Save) -> None:
+    page.goto(f"{url}/board/experiments/{study.id}")
+    answer = page.get_by_role("region", name="Answer")
+    expect(answer).to_contain_text("Worse than seqpool: mean by")
+    expect(answer).to_contain_text(re.compile("mean is worse than seqpool by .* 5 seeds"))
+    expect(answer.get_by_text("provisional")).to_have_count(0)
+    expect(answer.get_by_text("paired t-test")).to_be_hidden()
+    answer.get_by_text("How verdicts are reached").click()
+    expect(answer.get_by_text("paired t-test")).to_be_visible()
+    table = page.get_by_role("table", name="Comparison")
+    cells = row_of(table, "mean").get_by_role("cell")
+    expect(cells.nth(0)).to_have_text("5")
+    expect(cells.nth(1)).to_have_text(re.compile(r"^\d\d\.\d\d ± 0\.\d\d\d\d\.\d\d to \d\d\.\d\d$"))
+    expect(cells.nth(4)).to_have_text(re.compile(r"^.3\.\d\d ± 0\.\d\d.4\.\d\d to .3\.\d\d$"))
+    expect(cells.nth(5)).to_have_text("< 0.0001")
+    expect(page.locator(".js-plotly-plot .trace").first).to_be_visible()
+    screenshot("comparison")
+    assert_accessible(page)
+    screenshot("comparison-dark")
+    assert_no_sideways_scroll(page)
+    screenshot("comparison-phone")
+
+
+def test_baseline_and_order_are_in_the_address(url: str, study: Experiment, page: Page) -> None:
+    page.goto(f"{url}/board/experiments/{study.id}")
+    page.get_by_label("Baseline").select_option("mean")
+    expect(page).to_have_url(re.compile("baseline=mean"))
+    expect(page.get_by_role("region", name="Answer")).to_contain_text("Better than mean: seqpool by")
+    table = page.get_by_role("table", name="Comparison")
+    table.get_by_role("button", name="Final top-1").click()
+    expect(page).to_have_url(re.compile("order=-final"))
+    page.reload()
+    expect(row_of(table, "mean").get_by_role("cell").nth(4)).to_have_text("baseline")
+    expect(table.get_by_role("row").nth(3)).to_contain_text("mean")
+    table.get_by_role("button", name="Final top-1").click()
+    expect(table.get_by_role("row").nth(1)).to_contain_text("mean")
+
+
+def test_unfair_comparisons_say_so(
+    url: str, study: Experiment, store: RunStore, claim: Callable[[], Lease], page: Page, screenshot: Save
+) -> None:
+    [other] = store.create_runs([replace(SPEC, pooling="mean", lr=0.01, seed=9)])
+    train(store, claim, 1)
+    runs = [run.id for run in store.experiment_runs(study.id)] + [other.id]
+    page.goto(f"{url}/board/compare?" + "&".join(f"run={run}" for run in runs))
+    note = page.get_by_role("note", name="The runs differ in more than variant and seed")
+    expect(row_of(note, "lr")).to_contain_text("0.0005")
+    expect(note.get_by_role("row").filter(has_text="0.01")).to_contain_text("mean (1 run)")
+    expect(page.locator(".js-plotly-plot .trace").first).to_be_visible()
+    assert_accessible(page)
+    assert_no_sideways_scroll(page)
+    screenshot("unfair-phone")
+
+
+def test_a_study_grows_is_watched_and_deleted(
+    url: str, store: RunStore, claim: Callable[[], Lease], page: Page, screenshot: Save
+) -> None:
+    experiment = queue_study(store, seeds=2)
+    train(store, claim, 4)
+    lease = claim()
+    record_epoch(store, lease, 1)
+    lease.describe(step=3, steps=12)
+    failing = claim()
+    failing.release(State.failed, "CUDA out of memory")
+    page.goto(f"{url}/board/experiments/{experiment.id}")
+    answer, matrix = page.get_by_role("region", name="Answer"), page.get_by_role("table", name="Runs by seed")
+    expect(answer.get_by_text("provisional")).to_be_visible()
+    expect(matrix.get_by_role("link")).to_have_count(6)
+    expect(matrix.get_by_role("link").filter(has_text="running")).to_contain_text("1/6")
+
+    # An epoch arrives; nobody reloads.
+    record_epoch(store, lease, 2)
+    expect(matrix.get_by_role("link").filter(has_text="running")).to_contain_text("2/6")
+
+    page.get_by_role("button", name="Retry failed (1)").click()
+    expect(matrix.get_by_role("link").filter(has_text="queued")).to_have_count(1)
+    page.get_by_role("button", name="Add 2 seeds to all").click()
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.get_by_text("6 runs queued")).to_have_count(0)
+    expect(matrix.get_by_role("columnheader", name="seed 3")).to_be_visible()
+    expect(matrix.get_by_role("link")).to_have_count(12)
+    [last] = [run for run in store.experiment_runs(experiment.id) if (run.spec.seed, run.spec.pooling) == (3, "mean")]
+    store.cancel(last.id)
+    store.delete(last.id)
+    expect(matrix.get_by_text("missing")).to_be_visible()
+    screenshot("study")
+    assert_accessible(page)
+    assert_no_sideways_scroll(page)
+    screenshot("study-phone")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.get_by_role("button", name="Fill missing seeds (1)").click()
+    expect(matrix.get_by_text("missing")).to_have_count(0)
+
+    page.get_by_role("button", name="Edit: Name").click()
+    page.get_by_role("textbox", name="Name").fill("Renamed")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Renamed")).to_be_visible()
+    page.get_by_role("button", name="Edit: Note").click()
+    page.get_by_role("textbox", name="Note").fill("Asked: is softmax needed?\nDecided: four seeds.")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("Decided: four seeds.")).to_be_visible()
+    assert (store.experiment(experiment.id).name, store.experiment(experiment.id).note[:5]) == ("Renamed", "Asked")
+
+    page.get_by_role("button", name="Cancel experiment").click()
+    page.get_by_role("button", name="Yes, cancel").click()
+    expect(matrix.get_by_role("link").filter(has_text="cancelled")).to_have_count(7)
+    lease.release(State.cancelled)
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Yes, delete").click()
+    expect(page).to_have_url(f"{url}/")
+    assert store.experiments() == []
+
+
+def test_a_shared_address_shows_the_same_figure(
+    url: str, study: Experiment, store: RunStore, claim: Callable[[], Lease], page: Page
+) -> None:
+    address = f"{url}/board/experiments/{study.id}"
+    page.goto(address)
+    chart = page.get_by_role("figure", name="Validation top-1")
+    expect(chart.locator(".trace").first).to_be_visible()
+    chart.scroll_into_view_if_needed()
+    plot = chart.locator(".nsewdrag").first.bounding_box()
+    assert plot is not None
+    page.mouse.move(plot["x"] + plot["width"] * 0.5, plot["y"] + plot["height"] * 0.2)
+    page.mouse.down()
+    page.mouse.move(plot["x"] + plot["width"] * 0.9, plot["y"] + plot["height"] * 0.6, steps=5)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"zoom=[\d.]+"))
+    page.get_by_label("Band").select_option("ci")
+    expect(page).to_have_url(re.compile("band=ci"))
+    seen = ranges(chart)
+
+    other = page.context.new_page()
+    other.goto(page.url)
+    theirs = other.get_by_role("figure", name="Validation top-1")
+    expect(theirs.locator(".trace").first).to_be_visible()
+    assert ranges(theirs) == pytest.approx(seen, rel=1e-3)
+    # New runs are drawn without losing the view.
+    before = theirs.locator(".trace").count()
+    store.add_runs(
+        study.id, study.spec, study.axes | {"seed": [*study.axes["seed"], 5]}, [replace(SPEC, pooling="mean", seed=5)]
+    )
+    train(store, claim, 1)
+    expect(theirs.locator(".trace")).not_to_have_count(before)
+    assert ranges(theirs) == pytest.approx(seen, rel=1e-3)
+    theirs.locator(".nsewdrag").first.dblclick()
+    expect(other).not_to_have_url(re.compile("zoom="))
+    other.close()
+
+
+def ranges(chart: Locator) -> list[float]:
+    return list(chart.evaluate("plot => [...plot._fullLayout.xaxis.range, ...plot._fullLayout.yaxis.range]"))
+
+
+def test_every_figure_is_drawn_and_saved(
+    url: str, study: Experiment, page: Page, tmp_path: Path, screenshot: Save
+) -> None:
+    page.goto(f"{url}/board/experiments/{study.id}")
+    for tab, label in (
+        ("Curves", "Validation loss"),
+        ("Final results", "Final results"),
+        ("Differences", "Differences to the baseline"),
+        ("Cost", "Results against cost"),
+    ):
+        page.get_by_role("tab", name=tab).click()
+        expect(page.get_by_role("figure", name=label).locator(".trace").first).to_be_visible()
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f"Save {label} as SVG").click()
+        saved = tmp_path / "figure.svg"
+        download.value.save_as(saved)
+        assert saved.read_text(encoding="utf-8").startswith("<svg")
+        assert "seqpool" in saved.read_text(encoding="utf-8")
+        if tab != "Curves":
+            assert_accessible(page)
+            page.emulate_media(color_scheme="light")
+            screenshot(f"figure-{tab.lower().replace(' ', '-')}")
+    page.get_by_label("Cost", exact=True).and_(page.get_by_role("combobox")).select_option("parameters")
+    expect(page).to_have_url(re.compile("figure=cost.*cost=parameters"))
+
+
+def test_the_table_is_taken_away(url: str, study: Experiment, page: Page, tmp_path: Path) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{url}/board/experiments/{study.id}")
+    button = page.get_by_role("button", name="Take it with you")
+    button.click()
+    page.get_by_role("menuitem", name="Copy as Markdown").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert re.search(r"\| mean \| 5 \| [\d.]+ ± [\d.]+ \|", page.evaluate("navigator.clipboard.readText()"))
+    saved = {}
+    for format in ("LaTeX", "CSV", "JSON"):
+        expect(button).to_be_visible()
+        button.click()
+        with page.expect_download() as download:
+            page.get_by_role("menuitem", name=f"Save as {format}").click()
+        download.value.save_as(tmp_path / format)
+        saved[format] = (tmp_path / format).read_text(encoding="utf-8")
+    assert re.search(r"seqpool\\_softmax\\_batch & 5 & [\d.]+ \$\\pm\$ [\d.]+ & .* \\\\", saved["LaTeX"])
+    comparison = httpx.get(f"{url}/comparison", params={"experiment": study.id}).json()
+    header, first, *_ = (line.split(",") for line in saved["CSV"].splitlines())
+    assert float(dict(zip(header, first, strict=False))["final_mean"]) == comparison["variants"][0]["final"]["mean"]
+    assert '"answer"' in saved["JSON"]
+
+
+def test_the_form_says_what_it_will_queue(
+    url: str, study: Experiment, store: RunStore, page: Page, screenshot: Save
+) -> None:
+    page.goto(f"{url}/board/new?dataset=digits&epochs=6&augmentation=none&pooling=mean&pooling=seqpool&seed=0&seed=1")
+    preview = page.get_by_role("region", name="Before it is queued")
+    expect(preview).to_contain_text("4 runs, 24 epochs together; about")
+    expect(row_of(preview, "seqpool")).to_contain_text(re.compile(r"\d{3},\d{3}"))
+    page.get_by_label("pretrained").fill("weights/o'neill.safetensors")
+    page.get_by_label("Priority").fill("7")
+    expect(page.get_by_text("cctboard submit").first).to_have_text(
+        re.compile("--priority=7 .*pooling=mean,seqpool seed=0,1")
+    )
+    expect(page.get_by_text("curl -X POST")).to_contain_text('"priority":7')
+    screenshot("form-preview")
+    assert_accessible(page)
+    assert_no_sideways_scroll(page)
+    screenshot("form-phone")
+    page.get_by_label("epochs", exact=True).fill("0")
+    expect(page.get_by_text("greater than or equal to 1").first).to_be_visible()
+    page.get_by_label("epochs", exact=True).fill("2")
+    page.get_by_label("pretrained").fill("")
+    page.get_by_role("button", name="Queue 4 runs").click()
+    expect(page).to_have_url(re.compile(r"/board/experiments/\w+"))
+    [experiment] = [found for found in store.experiments() if found.id != study.id]
+    queued = store.experiment_runs(experiment.id)
+    assert {(run.priority, run.spec.epochs) for run in queued} == {(7, 2)}
+    assert asdict(queued[0].spec)["pretrained"] == ""
