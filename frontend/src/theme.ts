@@ -1,10 +1,11 @@
-import { createTheme, Notification, Paper, Select, Table, Tooltip } from "@mantine/core";
+import { createTheme, Notification, Paper, Popover, Select, Table, Tooltip } from "@mantine/core";
 
 export const theme = createTheme({
   primaryColor: "indigo",
   primaryShade: { light: 7, dark: 8 },
   autoContrast: true,
   defaultRadius: "md",
+  respectReducedMotion: true,
   cursorType: "pointer",
   fontFamily: "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
   fontFamilyMonospace: "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace",
@@ -15,6 +16,9 @@ export const theme = createTheme({
   components: {
     Notification: Notification.extend({ defaultProps: { closeButtonProps: { "aria-label": "Dismiss" } } }),
     Paper: Paper.extend({ defaultProps: { withBorder: true } }),
+    Popover: Popover.extend({
+      defaultProps: { position: "bottom-end", shadow: "md", withArrow: true, returnFocus: true },
+    }),
     Select: Select.extend({ defaultProps: { checkIconPosition: "right" } }),
     Table: Table.extend({ defaultProps: { tabularNums: true, verticalSpacing: 6 } }),
     Tooltip: Tooltip.extend({

@@ -13,7 +13,7 @@ from app.main import DASHBOARD, create_app
 from app.services import free_port
 from app.settings import Settings
 from app.store import RunStore
-from tests.conftest import serving
+from tests.conftest import serving, wait_for
 
 SCREENSHOTS = Path("test-results")
 FLAGS = (
@@ -42,7 +42,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A fresh page; the test fails if it logs an error."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    # What fades in would be judged and photographed half transparent.
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     context.set_default_timeout(20_000)
     page = context.new_page()
     errors: list[str] = []
@@ -96,6 +97,6 @@ def check_width(page: Page) -> Callable[[], None]:
 
     def check() -> None:
         page.set_viewport_size({"width": 390, "height": 844})
-        page.wait_for_function("document.documentElement.scrollWidth <= 390")
+        wait_for(lambda: page.evaluate("document.documentElement.scrollWidth") <= 390, 20)
 
     return check

@@ -122,7 +122,7 @@ def test_an_experiment_is_started_from_the_form(board: httpx.Client, page: Page,
     page.get_by_label("batch_size", exact=True).fill("5000")
     screenshot("form")
     page.get_by_role("button", name=re.compile("Queue run")).click()
-    expect(page.get_by_text("at most 1437")).to_be_visible()
+    expect(page.get_by_text("at most 1437").first).to_be_visible()
     page.get_by_label("batch_size", exact=True).fill("128")
     page.get_by_role("button", name=re.compile("Queue run")).click()
     expect(page).to_have_url(re.compile(r"/board/runs/\w+"))

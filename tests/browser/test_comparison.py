@@ -2,38 +2,29 @@
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx2 as httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
-from app.main import DASHBOARD, create_app
-from app.queue import create_queue
 from app.rows import Experiment, State
-from app.services import free_port
-from app.settings import Settings
 from app.store import Lease, RunStore
 from cct.config import RunSpec
 from tests.app.test_store import RECORD
-from tests.conftest import serving
 
 Save = Callable[[str], None]
 
 SPEC = RunSpec(dataset="digits", epochs=6, augmentation="none")
 LEVELS = {"mean": 70.0, "seqpool": 74.0, "seqpool_softmax_batch": 74.1}
 """Top-1 to which the runs of a pooling tend."""
-
-
-@pytest.fixture
-def url(settings: Settings, store: RunStore) -> Iterator[str]:
-    """The board without workers: nothing happens but what the tests do."""
-    with serving(create_app(settings, store, create_queue(settings), DASHBOARD), free_port()) as url:
-        yield url
+IMAGE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
+"""One grey pixel."""
 
 
 def queue_study(store: RunStore, seeds: int = 5, **changes: Any) -> Experiment:
@@ -59,12 +50,15 @@ def record_epoch(store: RunStore, lease: Lease, epoch: int) -> None:
     top1 = LEVELS[spec.pooling] - 40 / epoch**2 + 0.4 * spec.seed + chance.gauss(0, 0.15)
     record = replace(RECORD, epoch=epoch, val_top1=top1, val_loss=2.4 - top1 / 50, train_top1=top1 - 1)
     assert lease.record_epoch(record)
+    look = {"shares": [[0.1, 0.2, 0.3, 0.4]] * 2, "entropy": [1.28] * 2, "confidence": [0.5, 0.9]}
+    lease.record_look(epoch, look | {"epoch": epoch, "predicted": [0, 1 if spec.pooling == "mean" else 5]})
 
 
 @pytest.fixture
 def study(store: RunStore, claim: Callable[[], Lease]) -> Experiment:
     """Three poolings, five seeds, all completed."""
     experiment = queue_study(store)
+    store.set_images("digits", [{"label": label, "url": IMAGE} for label in (0, 1)])
     train(store, claim, experiment.runs)
     return experiment
 
@@ -73,25 +67,31 @@ def row_of(table: Locator, name: str) -> Locator:
     return table.get_by_role("row").filter(has=table.page.get_by_text(name, exact=True))
 
 
-def assert_accessible(page: Page) -> None:
-    """No violations of WCAG that axe knows, in both colour schemes."""
-    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-    for scheme in schemes:
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        page.wait_for_timeout(400)  # colours change gradually
-        found = Axe().run(page)
-        serious = [v for v in found.response["violations"] if v["impact"] in ("serious", "critical")]
-        assert not serious, (scheme, [(v["id"], [node["html"][:200] for node in v["nodes"]]) for v in serious])
+@pytest.fixture
+def check_page(
+    page: Page, check_accessibility: Callable[[], None], check_width: Callable[[], None], screenshot: Save
+) -> Save:
+    """Fails with what axe finds in either colour scheme, or if a phone scrolls sideways; saves all three views."""
+
+    def check(name: str) -> None:
+        page.mouse.move(0, 0)
+        screenshot(name)
+        check_accessibility()
+        page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+        expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", "dark")
+        page.evaluate("Promise.allSettled(document.getAnimations().map(fading => fading.finished))")
+        check_accessibility()
+        screenshot(f"{name}-dark")
+        check_width()
+        screenshot(f"{name}-phone")
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size({"width": 1280, "height": 900})
+
+    return check
 
 
-def assert_no_sideways_scroll(page: Page) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.wait_for_timeout(300)  # figures follow the new width
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_the_answer_stands_on_top(url: str, study: Experiment, page: Page, screenshot: Save) -> None:
-    page.goto(f"{url}/board/experiments/{study.id}")
+def test_the_answer_stands_on_top(site: str, study: Experiment, page: Page, check_page: Save) -> None:
+    page.goto(f"{site}/board/experiments/{study.id}")
     answer = page.get_by_role("region", name="Answer")
     expect(answer).to_contain_text("Worse than seqpool: mean by")
     expect(answer).to_contain_text(re.compile("mean is worse than seqpool by .* 5 seeds"))
@@ -106,15 +106,11 @@ def test_the_answer_stands_on_top(url: str, study: Experiment, page: Page, scree
     expect(cells.nth(4)).to_have_text(re.compile(r"^.3\.\d\d ± 0\.\d\d.4\.\d\d to .3\.\d\d$"))
     expect(cells.nth(5)).to_have_text("< 0.0001")
     expect(page.locator(".js-plotly-plot .trace").first).to_be_visible()
-    screenshot("comparison")
-    assert_accessible(page)
-    screenshot("comparison-dark")
-    assert_no_sideways_scroll(page)
-    screenshot("comparison-phone")
+    check_page("comparison")
 
 
-def test_baseline_and_order_are_in_the_address(url: str, study: Experiment, page: Page) -> None:
-    page.goto(f"{url}/board/experiments/{study.id}")
+def test_baseline_and_order_are_in_the_address(site: str, study: Experiment, page: Page) -> None:
+    page.goto(f"{site}/board/experiments/{study.id}")
     page.get_by_label("Baseline").select_option("mean")
     expect(page).to_have_url(re.compile("baseline=mean"))
     expect(page.get_by_role("region", name="Answer")).to_contain_text("Better than mean: seqpool by")
@@ -129,23 +125,21 @@ def test_baseline_and_order_are_in_the_address(url: str, study: Experiment, page
 
 
 def test_unfair_comparisons_say_so(
-    url: str, study: Experiment, store: RunStore, claim: Callable[[], Lease], page: Page, screenshot: Save
+    site: str, study: Experiment, store: RunStore, claim: Callable[[], Lease], page: Page, check_page: Save
 ) -> None:
     [other] = store.create_runs([replace(SPEC, pooling="mean", lr=0.01, seed=9)])
     train(store, claim, 1)
     runs = [run.id for run in store.experiment_runs(study.id)] + [other.id]
-    page.goto(f"{url}/board/compare?" + "&".join(f"run={run}" for run in runs))
+    page.goto(f"{site}/board/compare?" + "&".join(f"run={run}" for run in runs))
     note = page.get_by_role("note", name="The runs differ in more than variant and seed")
     expect(row_of(note, "lr")).to_contain_text("0.0005")
     expect(note.get_by_role("row").filter(has_text="0.01")).to_contain_text("mean (1 run)")
     expect(page.locator(".js-plotly-plot .trace").first).to_be_visible()
-    assert_accessible(page)
-    assert_no_sideways_scroll(page)
-    screenshot("unfair-phone")
+    check_page("unfair")
 
 
 def test_a_study_grows_is_watched_and_deleted(
-    url: str, store: RunStore, claim: Callable[[], Lease], page: Page, screenshot: Save
+    site: str, store: RunStore, claim: Callable[[], Lease], page: Page, check_page: Save
 ) -> None:
     experiment = queue_study(store, seeds=2)
     train(store, claim, 4)
@@ -154,7 +148,7 @@ def test_a_study_grows_is_watched_and_deleted(
     lease.describe(step=3, steps=12)
     failing = claim()
     failing.release(State.failed, "CUDA out of memory")
-    page.goto(f"{url}/board/experiments/{experiment.id}")
+    page.goto(f"{site}/board/experiments/{experiment.id}")
     answer, matrix = page.get_by_role("region", name="Answer"), page.get_by_role("table", name="Runs by seed")
     expect(answer.get_by_text("provisional")).to_be_visible()
     expect(matrix.get_by_role("link")).to_have_count(6)
@@ -175,11 +169,7 @@ def test_a_study_grows_is_watched_and_deleted(
     store.cancel(last.id)
     store.delete(last.id)
     expect(matrix.get_by_text("missing")).to_be_visible()
-    screenshot("study")
-    assert_accessible(page)
-    assert_no_sideways_scroll(page)
-    screenshot("study-phone")
-    page.set_viewport_size({"width": 1280, "height": 900})
+    check_page("study")
     page.get_by_role("button", name="Fill missing seeds (1)").click()
     expect(matrix.get_by_text("missing")).to_have_count(0)
 
@@ -199,14 +189,14 @@ def test_a_study_grows_is_watched_and_deleted(
     lease.release(State.cancelled)
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Yes, delete").click()
-    expect(page).to_have_url(f"{url}/")
+    expect(page).to_have_url(f"{site}/")
     assert store.experiments() == []
 
 
 def test_a_shared_address_shows_the_same_figure(
-    url: str, study: Experiment, store: RunStore, claim: Callable[[], Lease], page: Page
+    site: str, study: Experiment, store: RunStore, claim: Callable[[], Lease], page: Page
 ) -> None:
-    address = f"{url}/board/experiments/{study.id}"
+    address = f"{site}/board/experiments/{study.id}"
     page.goto(address)
     chart = page.get_by_role("figure", name="Validation top-1")
     expect(chart.locator(".trace").first).to_be_visible()
@@ -245,9 +235,9 @@ def ranges(chart: Locator) -> list[float]:
 
 
 def test_every_figure_is_drawn_and_saved(
-    url: str, study: Experiment, page: Page, tmp_path: Path, screenshot: Save
+    site: str, study: Experiment, page: Page, tmp_path: Path, check_page: Save
 ) -> None:
-    page.goto(f"{url}/board/experiments/{study.id}")
+    page.goto(f"{site}/board/experiments/{study.id}")
     for tab, label in (
         ("Curves", "Validation loss"),
         ("Final results", "Final results"),
@@ -263,16 +253,25 @@ def test_every_figure_is_drawn_and_saved(
         assert saved.read_text(encoding="utf-8").startswith("<svg")
         assert "seqpool" in saved.read_text(encoding="utf-8")
         if tab != "Curves":
-            assert_accessible(page)
-            page.emulate_media(color_scheme="light")
-            screenshot(f"figure-{tab.lower().replace(' ', '-')}")
+            check_page(f"figure-{tab.lower().replace(' ', '-')}")
     page.get_by_label("Cost", exact=True).and_(page.get_by_role("combobox")).select_option("parameters")
     expect(page).to_have_url(re.compile("figure=cost.*cost=parameters"))
 
 
-def test_the_table_is_taken_away(url: str, study: Experiment, page: Page, tmp_path: Path) -> None:
+def test_the_lens_shows_what_the_address_names(site: str, study: Experiment, page: Page) -> None:
+    page.goto(f"{site}/board/experiments/{study.id}?lens_seed=3&lens_epoch=2")
+    lens = page.get_by_role("region", name="What the pooling looks at")
+    expect(lens.get_by_text("epoch 2, entropy 1.28")).to_have_count(len(LEVELS))
+    expect(lens.get_by_role("img", name="test image of class 0")).to_be_visible()
+    lens.get_by_role("switch", name="Only images on which variants disagree").click()
+    expect(page).to_have_url(re.compile("lens_disputed=1"))
+    expect(lens.get_by_role("img", name="test image of class 0")).to_have_count(0)
+    expect(lens.get_by_role("img", name="test image of class 1")).to_be_visible()
+
+
+def test_the_table_is_taken_away(site: str, study: Experiment, page: Page, tmp_path: Path) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.goto(f"{url}/board/experiments/{study.id}")
+    page.goto(f"{site}/board/experiments/{study.id}")
     button = page.get_by_role("button", name="Take it with you")
     button.click()
     page.get_by_role("menuitem", name="Copy as Markdown").click()
@@ -287,16 +286,16 @@ def test_the_table_is_taken_away(url: str, study: Experiment, page: Page, tmp_pa
         download.value.save_as(tmp_path / format)
         saved[format] = (tmp_path / format).read_text(encoding="utf-8")
     assert re.search(r"seqpool\\_softmax\\_batch & 5 & [\d.]+ \$\\pm\$ [\d.]+ & .* \\\\", saved["LaTeX"])
-    comparison = httpx.get(f"{url}/comparison", params={"experiment": study.id}).json()
+    comparison = httpx.get(f"{site}/comparison", params={"experiment": study.id}).json()
     header, first, *_ = (line.split(",") for line in saved["CSV"].splitlines())
     assert float(dict(zip(header, first, strict=False))["final_mean"]) == comparison["variants"][0]["final"]["mean"]
     assert '"answer"' in saved["JSON"]
 
 
 def test_the_form_says_what_it_will_queue(
-    url: str, study: Experiment, store: RunStore, page: Page, screenshot: Save
+    site: str, study: Experiment, store: RunStore, page: Page, check_page: Save
 ) -> None:
-    page.goto(f"{url}/board/new?dataset=digits&epochs=6&augmentation=none&pooling=mean&pooling=seqpool&seed=0&seed=1")
+    page.goto(f"{site}/board/new?dataset=digits&epochs=6&augmentation=none&pooling=mean&pooling=seqpool&seed=0&seed=1")
     preview = page.get_by_role("region", name="Before it is queued")
     expect(preview).to_contain_text("4 runs, 24 epochs together; about")
     expect(row_of(preview, "seqpool")).to_contain_text(re.compile(r"\d{3},\d{3}"))
@@ -306,10 +305,7 @@ def test_the_form_says_what_it_will_queue(
         re.compile("--priority=7 .*pooling=mean,seqpool seed=0,1")
     )
     expect(page.get_by_text("curl -X POST")).to_contain_text('"priority":7')
-    screenshot("form-preview")
-    assert_accessible(page)
-    assert_no_sideways_scroll(page)
-    screenshot("form-phone")
+    check_page("form-preview")
     page.get_by_label("epochs", exact=True).fill("0")
     expect(page.get_by_text("greater than or equal to 1").first).to_be_visible()
     page.get_by_label("epochs", exact=True).fill("2")

@@ -11,6 +11,7 @@ from app.rows import Run, State
 from app.store import Lease, RunStore
 from cct.config import RunSpec
 from tests.app.test_store import RECORD
+from tests.conftest import wait_for
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">"
 
@@ -35,7 +36,7 @@ def board_of_all_states(store: RunStore, claim: Callable[[], Lease]) -> list[Run
     runs = store.experiment_runs(experiment.id)
     completed, failed, running = claim(), claim(), claim()
     for lease in (completed, failed):
-        lease.describe(device="AMD EPYC 9654", parameters=280_000)
+        lease.describe(device="AMD EPYC 9654", parameters=280_000, provenance='{"torch": "2.11", "cpu_threads": "2"}')
         lease.log(["loading digits", HOSTILE, *(f"epoch {n}: loss 1.{n}" for n in range(40))])
     for epoch in (1, 2, 3):
         completed.record_epoch(replace(RECORD, epoch=epoch))
@@ -56,6 +57,7 @@ def test_the_queue_is_paused_and_resumed_and_shows_places(
     expect(row_of(page, third)).to_contain_text("3.")
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_text("The queue is paused")).to_be_visible()
+    expect(row_of(page, third)).to_contain_text("3. paused")
     assert store.paused()
     check_accessibility()
 
@@ -140,14 +142,17 @@ def test_many_runs_are_tagged_cancelled_retried_and_deleted(
     check_accessibility()
 
     bar.get_by_role("button", name="Tag").click()
-    page.get_by_label("Tags to add").fill(HOSTILE[:50])
-    page.get_by_label("Tags to add").press("Enter")
+    tags = page.get_by_role("combobox", name="Tags to add")
+    tags.fill(HOSTILE[:50])
+    tags.press("Enter")
     page.get_by_role("button", name="Add to 60 runs").click()
     expect(page.get_by_role("button", name="Add to 60 runs")).to_be_hidden()
     assert store.run(runs[0].id).tags == ["old", HOSTILE[:50]]
     assert all(HOSTILE[:50] in run.tags for run in store.runs())
 
     bar.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("dialog", name="Cancel")).to_be_visible()
+    check_accessibility()
     screenshot("runs-bulk")
     page.get_by_role("button", name="Yes, cancel 60 runs").click()
     expect(row_of(page, runs[0])).to_contain_text("cancelled")
@@ -181,6 +186,8 @@ def test_a_failed_run_is_read_annotated_and_retried(
     line = page.get_by_role("list", name="Time line")
     expect(line.get_by_role("listitem")).to_contain_text([re.compile(w) for w in ("queued", "started", "failed")])
     expect(page.get_by_text(HOSTILE).first).to_be_visible()
+    expect(page.get_by_role("table", name="Provenance").get_by_role("row", name="cpu threads 2")).to_be_visible()
+    expect(page.get_by_role("table", name="Spec").get_by_role("row", name="epochs 3 (default: 200)")).to_be_visible()
     check_accessibility()
     screenshot("run-failed")
 
@@ -200,8 +207,9 @@ def test_a_failed_run_is_read_annotated_and_retried(
     tags.fill("seen")
     tags.press("Enter")
     expect(page.get_by_text("seen", exact=True)).to_be_visible()
-    run = store.run(failed.id)
-    assert (run.note, run.tags) == (f"batch too large\n{HOSTILE}", [HOSTILE, "paper", "seen"])
+    # A tag is shown while it is being saved.
+    wait_for(lambda: store.run(failed.id).tags == [HOSTILE, "paper", "seen"])
+    assert store.run(failed.id).note == f"batch too large\n{HOSTILE}"
 
     page.get_by_role("button", name="Retry").click()
     expect(page.get_by_text("Place in the queue")).to_be_visible()
@@ -234,11 +242,15 @@ def test_a_run_is_deleted_here_and_elsewhere(
     expect(page.get_by_text("No such run here")).to_be_visible()
 
 
-def test_a_run_is_cloned_with_changes(site: str, page: Page, store: RunStore) -> None:
+def test_a_run_is_cloned_with_changes(
+    site: str, page: Page, store: RunStore, check_accessibility: Check, check_width: Check
+) -> None:
     [run] = store.create_runs([RunSpec(dataset="digits", epochs=7, pooling="mean", lr=0.002)])
     page.goto(f"{site}/board/runs/{run.id}")
     page.get_by_role("link", name="Clone with changes").click()
     expect(page.get_by_label("epochs", exact=True)).to_have_value("7")
+    check_accessibility()
+    check_width()
     page.get_by_label("epochs", exact=True).fill("9")
     page.get_by_role("button", name="Queue run").click()
     expect(page).to_have_url(re.compile(r"/board/runs/(?!" + run.id + r")\w+"))

@@ -87,7 +87,9 @@ class LiveCache {
     );
     this.refetch(({ queryKey: [kind, id] }) => kind === "log" && id === run.id);
     // A queued run's event may tell of another priority, which is in its history too.
-    if (run.state === "queued") this.refetch(({ queryKey: [kind, id] }) => kind === "queue" || (kind === "history" && id === run.id));
+    if (run.state === "queued") {
+      this.refetch(({ queryKey: [kind, id] }) => kind === "queue" || (kind === "history" && id === run.id));
+    }
     if (this.states.get(run.id) === run.state) return;
     // A new state changes which lists the run is in and who is compared.
     this.states.set(run.id, run.state);

@@ -93,7 +93,7 @@ function TagButton({ ids }: { ids: string[] }) {
   const [tags, setTags] = useState<string[]>([]);
   const add = useAction("Not all tagged", () => toEach(ids, (id) => addTags(id, tags)), () => setOpened(false));
   return (
-    <Popover opened={opened} onChange={setOpened} position="bottom-end" withArrow trapFocus returnFocus>
+    <Popover opened={opened} onChange={setOpened} trapFocus>
       <Popover.Target>
         <Button
           size="xs"

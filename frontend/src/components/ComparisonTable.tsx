@@ -28,7 +28,7 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
     <>
       <Paper>
         <Table.ScrollContainer minWidth={860} type="native">
-          <Table fz="sm">
+          <Table fz="sm" className="named-rows">
             <Table.Caption className="visually-hidden">Comparison</Table.Caption>
             <Table.Thead>
               <Table.Tr>

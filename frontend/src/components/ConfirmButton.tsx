@@ -24,7 +24,7 @@ export function ConfirmButton({ label, icon: Icon, question, yes, no, failed, ch
   const ask = () => setAsking(true);
   const confirm = () => action.mutate(undefined, { onSettled: () => setAsking(false) });
   return (
-    <Popover opened={asking} onChange={setAsking} position="bottom-end" width={300} withArrow trapFocus returnFocus>
+    <Popover opened={asking} onChange={setAsking} width={340} trapFocus>
       <Popover.Target>
         {compact ? (
           <ActionIcon variant="subtle" color="gray" size="sm" onClick={ask} aria-label={label}>
@@ -44,7 +44,7 @@ export function ConfirmButton({ label, icon: Icon, question, yes, no, failed, ch
           <Button size="xs" variant="default" onClick={() => setAsking(false)}>
             {no}
           </Button>
-          <Button size="xs" color="red" loading={action.isPending} onClick={confirm} data-autofocus>
+          <Button size="xs" color="red.9" loading={action.isPending} onClick={confirm} data-autofocus>
             {yes}
           </Button>
         </Group>

@@ -70,7 +70,11 @@ export function ExperimentProgress({ experiment }: { experiment: Experiment }) {
           </Text>
         )}
         {experiment.queued > 0 && (
-          <PriorityButton compact label="Priority" change={(priority) => onExperiment.edit(experiment.id, { priority })} />
+          <PriorityButton
+            compact
+            label="Priority"
+            change={(priority) => onExperiment.edit(experiment.id, { priority })}
+          />
         )}
       </Group>
     </>

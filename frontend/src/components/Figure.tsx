@@ -116,7 +116,7 @@ export function AskedFigure({ asked, label, empty, zoom, onZoom }: AskedProps) {
             {empty}
           </Text>
         ) : (
-          <Loader size="sm" aria-label={`${label} is loading`} />
+          <Loader size="sm" role="status" aria-label={`${label} is loading`} />
         )}
       </Center>
     );

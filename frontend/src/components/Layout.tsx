@@ -1,5 +1,28 @@
-import { ActionIcon, Alert, Anchor, Button, Code, Container, Group, Loader, Menu, Text, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
-import { IconApi, IconCpu, IconDotsVertical, IconKeyboard, IconLayoutDashboard, IconLogout, IconMoon, IconPlus, IconSun } from "@tabler/icons-react";
+import {
+  ActionIcon,
+  Alert,
+  Anchor,
+  Button,
+  Code,
+  Container,
+  Group,
+  Loader,
+  Menu,
+  Text,
+  useComputedColorScheme,
+  useMantineColorScheme,
+} from "@mantine/core";
+import {
+  IconApi,
+  IconCpu,
+  IconDotsVertical,
+  IconKeyboard,
+  IconLayoutDashboard,
+  IconLogout,
+  IconMoon,
+  IconPlus,
+  IconSun,
+} from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, NavLink, Outlet, ScrollRestoration } from "react-router";
 
@@ -14,7 +37,7 @@ import { useShortcuts } from "./Shortcuts";
 export function Layout() {
   const { data: session, isPending } = useQuery(sessionQuery);
   if (session?.logged_in === false) return <LoginPage />;
-  if (isPending) return <Loader aria-label="The board is loading" className="whole-page" />;
+  if (isPending) return <Loader role="status" aria-label="The board is loading" className="whole-page" />;
   return <Board canLogOut={session?.token_needed ?? false} />;
 }
 
@@ -97,8 +120,8 @@ function NoWorkerWarning() {
   if (!nobody || !queued?.total) return null;
   return (
     <Alert variant="default" style={{ "--alert-color": "var(--warn)" }} title="No worker is connected" mb="lg">
-      {plural(queued.total, "run")} in the queue will wait until there is one. Start a worker with <Code>cctboard worker</Code>; it takes the
-      first run by itself.
+      {plural(queued.total, "run")} in the queue will wait until there is one. Start a worker with{" "}
+      <Code>cctboard worker</Code>; it takes the first run by itself.
     </Alert>
   );
 }

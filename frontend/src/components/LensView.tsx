@@ -134,7 +134,7 @@ function Seen({ url, label, look, number }: { url: string; label: number; look: 
         <img src={url} width={IMAGE_PIXELS} height={IMAGE_PIXELS} alt="" />
         <Shares shares={look.shares[number]!} />
       </div>
-      <Text size="xs" ta="center" c={right ? undefined : "red"} fw={right ? 400 : 600}>
+      <Text size="xs" ta="center" w={IMAGE_PIXELS} c={right ? undefined : "var(--bad)"} fw={right ? 400 : 600}>
         {right ? "" : "✗ "}
         {predicted} · {Math.round(100 * look.confidence[number]!)} %
       </Text>

@@ -5,16 +5,18 @@ import { duration, integer, plural } from "../format";
 
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
-/** What would be queued: how many runs, how large their models are, how long it should take. */
-export function PreviewOfRuns({ preview, error }: { preview: Preview | undefined; error: Error | null }) {
+type Props = { preview: Preview | undefined; problem: string | undefined };
+
+/** What would be queued: how many runs, how large their models are, how long it should take; or why it cannot be. */
+export function PreviewOfRuns({ preview, problem }: Props) {
   return (
     <section aria-labelledby="preview" aria-live="polite">
       <Title order={2} id="preview">
         Before it is queued
       </Title>
-      {error ? (
+      {problem ? (
         <Text size="sm" c="dimmed">
-          This cannot be trained yet: {error.message}
+          {problem}
         </Text>
       ) : (
         preview && <Costs preview={preview} />

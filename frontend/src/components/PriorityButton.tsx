@@ -16,7 +16,7 @@ export function PriorityButton({ label, now = 0, change, compact }: Props) {
     setOpened(true);
   };
   return (
-    <Popover opened={opened} onChange={setOpened} position="bottom-end" withArrow trapFocus returnFocus>
+    <Popover opened={opened} onChange={setOpened} trapFocus>
       <Popover.Target>
         <Button
           variant={compact ? "subtle" : "default"}

@@ -17,7 +17,9 @@ export function QueueBar() {
     return (
       <Alert variant="default" style={{ "--alert-color": "var(--warn)" }} title="The queue is paused" mt="lg">
         <Group justify="space-between" gap="sm">
-          <Text size="sm">What runs goes on; {plural(queue.entries.length, "queued run")} will wait until you resume.</Text>
+          <Text size="sm">
+            What runs goes on; {plural(queue.entries.length, "queued run")} will wait until you resume.
+          </Text>
           <Button
             size="xs"
             leftSection={<IconPlayerPlay size={14} aria-hidden />}
@@ -58,14 +60,16 @@ export function QueueBar() {
 export function QueuePlace({ id }: { id: string }) {
   const { data: queue } = useQuery(queueQuery);
   const entry = queue?.entries.find(({ run_id }) => run_id === id);
-  if (!entry) return "–";
+  if (!queue || !entry) return "–";
   const start = entry.starts_in_seconds;
+  const when = queue.paused ? "paused" : start === 0 ? "now" : start != null && `in ${duration(start)}`;
   return (
     <>
       {entry.position}.
-      {start != null && (
+      {when && (
         <Text span inherit c="dimmed">
-          {start === 0 ? " now" : ` in ${duration(start)}`}
+          {" "}
+          {when}
         </Text>
       )}
     </>

@@ -1,4 +1,18 @@
-import { Button, Checkbox, Group, MultiSelect, Pagination, Paper, Popover, Select, Skeleton, Stack, Text, TextInput, Title } from "@mantine/core";
+import {
+  Button,
+  Checkbox,
+  Group,
+  MultiSelect,
+  Pagination,
+  Paper,
+  Popover,
+  Select,
+  Skeleton,
+  Stack,
+  Text,
+  TextInput,
+  Title,
+} from "@mantine/core";
 import { useDebouncedCallback, useLocalStorage } from "@mantine/hooks";
 import { IconColumns3, IconSearch } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
@@ -148,7 +162,7 @@ type ChoiceProps = { shown: ColumnVisibilityState; onChange: (shown: ColumnVisib
 
 function ColumnChoice({ shown, onChange }: ChoiceProps) {
   return (
-    <Popover position="bottom-end" withArrow trapFocus returnFocus>
+    <Popover trapFocus>
       <Popover.Target>
         <Button variant="default" size="xs" leftSection={<IconColumns3 size={14} aria-hidden />}>
           Columns

@@ -63,7 +63,7 @@ export function RunMatrix({ experiment, runs, group, variants }: Props) {
       </Group>
       <Paper>
         <Table.ScrollContainer minWidth={180 + 125 * seeds.length} type="native">
-          <Table fz="sm" withRowBorders={false}>
+          <Table fz="sm" withRowBorders={false} className="named-rows">
             <Table.Caption className="visually-hidden">Runs by seed</Table.Caption>
             <Table.Thead>
               <Table.Tr>

@@ -58,7 +58,12 @@ export function useShortcuts() {
   return {
     open,
     sheet: (
-      <Modal opened={opened} onClose={sheet.close} title="Keyboard shortcuts" closeButtonProps={{ "aria-label": "Close" }}>
+      <Modal
+        opened={opened}
+        onClose={sheet.close}
+        title="Keyboard shortcuts"
+        closeButtonProps={{ "aria-label": "Close" }}
+      >
         <Table fz="sm" mb="md">
           <Table.Tbody>
             {HELP.map(([keys, what]) => (

@@ -5,8 +5,9 @@ export function useUrlParam(name: string, ...resets: string[]): [string | null, 
   const [params, setParams] = useSearchParams();
   const set = (value: string | null) =>
     setParams(
-      (now) => {
-        const next = new URLSearchParams(now);
+      () => {
+        // The address itself: what was rendered may lag behind it, and would undo the change before.
+        const next = new URLSearchParams(location.search);
         if (value) next.set(name, value);
         else next.delete(name);
         for (const other of resets) next.delete(other);

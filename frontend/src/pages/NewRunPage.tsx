@@ -58,7 +58,8 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
   const [asked] = useDebouncedValue(JSON.stringify(request.experiment), PREVIEW_AFTER_MS);
   const preview = useQuery(previewQuery(JSON.parse(asked) as typeof request.experiment));
   const errors = { ...fieldErrors(preview.error), ...fieldErrors(submit.error) };
-  const elsewhere = submit.error && !fields.some(({ name }) => name in errors);
+  const marked = fields.some(({ name }) => name in errors);
+  const elsewhere = submit.error && !marked;
 
   const change = (next: Draft) => {
     submit.reset();
@@ -141,7 +142,10 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
               </Stack>
             </Paper>
             <Paper p="md">
-              <PreviewOfRuns preview={preview.data} error={preview.error} />
+              <PreviewOfRuns
+                preview={preview.data}
+                problem={marked ? "The marked field stands in the way." : preview.error?.message}
+              />
               <NumberInput
                 mt="sm"
                 label="Priority"

@@ -71,7 +71,7 @@ function WorkersTable({ workers }: { workers: readonly Worker[] }) {
                   {worker.name}
                 </Table.Th>
                 <Table.Td>{worker.device}</Table.Td>
-                <Table.Td>{worker.run_id ? <RunName id={worker.run_id} /> : <Text inherit c="dimmed">idle</Text>}</Table.Td>
+                <Table.Td>{worker.run_id ? <RunName id={worker.run_id} /> : "idle"}</Table.Td>
                 <Table.Td className="right nowrap">{percent(worker.gpu_percent, 0)}</Table.Td>
                 <Table.Td className="right nowrap">{bytes(worker.gpu_memory_bytes)}</Table.Td>
                 <Table.Td className="right nowrap">{percent(worker.cpu_percent, 0)}</Table.Td>
