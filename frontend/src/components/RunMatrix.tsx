@@ -17,8 +17,8 @@ export function RunMatrix({ experiment, runs, group, variants }: Props) {
   const { id, axes, failed } = experiment;
   const planned = Object.values(axes).reduce((product, values) => product * values.length, 1);
   const missing = planned - experiment.runs;
-  const planned_seeds = (axes["seed"] ?? []) as number[];
-  const seeds = [...new Set([...planned_seeds, ...runs.map((run) => run.spec.seed)])].toSorted((a, b) => a - b);
+  const plannedSeeds = (axes["seed"] ?? []) as number[];
+  const seeds = [...new Set([...plannedSeeds, ...runs.map((run) => run.spec.seed)])].toSorted((a, b) => a - b);
   const valueOf = (run: Run) => String(run.spec[group as keyof Run["spec"]]);
 
   const add = useAction("No runs added", async (count: number) => {

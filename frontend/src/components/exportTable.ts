@@ -11,7 +11,7 @@ export const FORMATS = {
   JSON: { ending: "json", type: "application/json", write: (found: Comparison) => JSON.stringify(found, null, 2) },
 };
 
-export const P_DIGITS = 4;
+const P_DIGITS = 4;
 
 /** A p value as it is written in papers. */
 export function pValue(p: number | null | undefined): string {
