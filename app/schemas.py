@@ -245,7 +245,8 @@ class QueueState(BaseModel):
 
 class ModelEntry(BaseModel):
     name: str
-    image_size: int
+    image_size: int | None = Field(default=None, description="Side in pixels; null for models of texts")
+    text_length: int | None = Field(default=None, description="In words; null for models of images")
     depth: int
     embed_dim: int
     pooling: str
@@ -265,7 +266,7 @@ class DatasetEntry(BaseModel):
     num_classes: int
     train_size: int
     test_size: int
-    image_size: int
+    image_size: int | None = Field(description="Side in pixels; null for texts")
     bundled: bool
 
 

@@ -43,5 +43,7 @@ def list_poolings() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        # Importing `cct.train` makes the module an attribute of this package, in the place of the function.
+        globals()[name] = getattr(import_module(_LAZY[name]), name)
+        return globals()[name]
     raise AttributeError(f"module 'cct' has no attribute {name!r}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cct.catalog import poolings
-from cct.config import DATASETS, MODELS, EpochRecord, RunSpec, SpecError
+from cct.config import DATASETS, IMAGE_MODELS, TEXT_MODELS, EpochRecord, RunSpec, SpecError
 
 HEADER = "epoch  train loss  train top-1  val loss  val top-1  val top-5        lr  seconds  images/s"
 
@@ -110,7 +110,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _listing() -> str:
     sections = {
-        "models": {name: f"{config.image_size} px, {config.depth} blocks" for name, config in MODELS.items()},
+        "models": {name: f"{config.image_size} px, {config.depth} blocks" for name, config in IMAGE_MODELS.items()}
+        | {name: f"{config.text_length} words, {config.depth} blocks" for name, config in TEXT_MODELS.items()},
         "poolings": {name: pooling.formula for name, pooling in poolings().items()},
         "datasets": {name: info.title for name, info in DATASETS.items()},
     }

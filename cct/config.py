@@ -12,7 +12,11 @@ from typing import Any, Literal
 from cct.catalog import poolings
 
 Tokenizer = Literal["conv", "patch"]
+TextTokenizer = Literal["conv", "patch", "none"]
 PositionalEmbedding = Literal["learnable", "sine", "none"]
+
+TEXT_LENGTH = 64
+"""Words that are read of a text."""
 
 
 class SpecError(ValueError):
@@ -25,32 +29,38 @@ class SpecError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
-    """Architecture of one CCT, CVT or ViT-Lite model (Hassani et al. 2021, "Escaping the Big Data Paradigm").
+class EncoderConfig:
+    """What all models share (Hassani et al. 2021, "Escaping the Big Data Paradigm")."""
 
-    Images are `(batch, in_channels, image_size, image_size)`; the tokenizer makes `tokens` of `embed_dim` channels.
-    """
-
-    image_size: int
     num_classes: int
-    tokenizer: Tokenizer
     kernel_size: int
-    """Side of a convolution's kernel, or of a patch, in pixels."""
-    conv_layers: int
-    """Convolutions (each followed by ReLU and 3x3 max-pooling of stride 2) in the tokenizer; 1 for patches."""
+    """Of a convolution, or a patch: its side in pixels, or its length in words."""
     depth: int
     num_heads: int
     mlp_ratio: int
     embed_dim: int
     pooling: str
     positional_embedding: PositionalEmbedding = "learnable"
-    in_channels: int = 3
-    conv_channels: int = 64
-    """Channels between two convolutions of the tokenizer."""
     dropout: float = 0.0
     attention_dropout: float = 0.1
     stochastic_depth: float = 0.1
     """Probability that the last block is skipped for an image; it grows linearly from 0 over the blocks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig(EncoderConfig):
+    """Architecture of one CCT, CVT or ViT-Lite model.
+
+    Images are `(batch, in_channels, image_size, image_size)`; the tokenizer makes `tokens` of `embed_dim` channels.
+    """
+
+    image_size: int
+    tokenizer: Tokenizer
+    conv_layers: int
+    """Convolutions (each followed by ReLU and 3x3 max-pooling of stride 2) in the tokenizer; 1 for patches."""
+    in_channels: int = 3
+    conv_channels: int = 64
+    """Channels between two convolutions of the tokenizer."""
 
     @property
     def stride(self) -> int:
@@ -66,6 +76,31 @@ class ModelConfig:
     def tokenizer_channels(self) -> tuple[int, ...]:
         """Channels before the first convolution of the tokenizer and after each."""
         return (self.in_channels, *[self.conv_channels] * (self.conv_layers - 1), self.embed_dim)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextConfig(EncoderConfig):
+    """Architecture of one text model: CCT, CVT, ViT-Lite, or a plain transformer whose tokens are the words."""
+
+    tokenizer: TextTokenizer
+    text_length: int = TEXT_LENGTH
+    """Words of a text: shorter texts are padded, longer ones are cut."""
+    word_channels: int = 300
+    """Of the word embedding."""
+    vocabulary_size: int = 20_000
+    """Words that have an embedding of their own, padding and the unknown word included."""
+
+    @property
+    def windows(self) -> tuple[tuple[int, int, int], ...]:
+        """Kernel size, stride and padding on each side, in words, of what the tokenizer slides over the text in turn.
+
+        CCT: a convolution, then max-pooling.
+        """
+        if self.tokenizer == "none":
+            return ()
+        if self.tokenizer == "patch":
+            return ((self.kernel_size, self.kernel_size, 0),)
+        return ((self.kernel_size, max(1, self.kernel_size // 2 - 1), max(1, self.kernel_size // 2)), (2, 2, 1))
 
 
 # (depth, heads, MLP ratio, channels) of the encoder, by its depth.
@@ -91,7 +126,7 @@ def _variant(
     )
 
 
-def _named_models() -> dict[str, ModelConfig]:
+def _named_image_models() -> dict[str, ModelConfig]:
     models: dict[str, ModelConfig] = {}
     for suffix, sine in (("", False), ("_sine", True)):
         for depth, kernel, layers, size, classes in (
@@ -115,24 +150,60 @@ def _named_models() -> dict[str, ModelConfig]:
     return dict(sorted(models.items()))
 
 
-MODELS: dict[str, ModelConfig] = _named_models()
+def _named_text_models() -> dict[str, TextConfig]:
+    models: dict[str, TextConfig] = {}
+    families: tuple[tuple[str, TextTokenizer, str], ...] = (
+        ("cct", "conv", "seqpool"),
+        ("cvt", "patch", "seqpool"),
+        ("transformer", "none", "class_token"),
+        ("vit", "patch", "class_token"),
+    )
+    for family, tokenizer, pooling in families:
+        for depth in (2, 4, 6):
+            blocks, heads, ratio, channels = _ENCODERS[depth]
+            if (family, depth) == ("cvt", 6):
+                channels = 128  # narrower than the others of its depth, in the reference too
+            models[f"text_{family}_{depth}"] = TextConfig(
+                num_classes=4,
+                tokenizer=tokenizer,
+                kernel_size=4,
+                depth=blocks,
+                num_heads=heads,
+                mlp_ratio=ratio,
+                embed_dim=channels if tokenizer != "none" else 300,
+                pooling=pooling,
+                positional_embedding="sine",
+            )
+    return models
+
+
+IMAGE_MODELS: dict[str, ModelConfig] = _named_image_models()
+TEXT_MODELS: dict[str, TextConfig] = _named_text_models()
+MODELS: dict[str, ModelConfig | TextConfig] = {**IMAGE_MODELS, **TEXT_MODELS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetInfo:
-    """A dataset as the board knows it. Sizes are images; mean and std are per channel of pixels scaled to 0..1."""
+    """A dataset as the board knows it: images, or texts. Sizes are numbers of them."""
 
     title: str
     num_classes: int
     train_size: int
     test_size: int
-    image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    image_size: int | None = None
+    """Side in pixels; None for texts."""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    """Mean and standard deviation per channel of pixels scaled to 0..1."""
+    vocabulary_size: int = 0
+    """Most frequent words of the training texts that models know, padding and the unknown word included."""
     bundled: bool = False
 
 
 DATASETS: dict[str, DatasetInfo] = {
+    "ag_news": DatasetInfo(
+        title="AG News (texts)", num_classes=4, train_size=120_000, test_size=7_600, vocabulary_size=20_000
+    ),
     "cifar10": DatasetInfo(
         title="CIFAR-10",
         num_classes=10,
@@ -179,6 +250,7 @@ DATASETS: dict[str, DatasetInfo] = {
         mean=(0.1000,) * 3,
         std=(0.2752,) * 3,
     ),
+    "trec": DatasetInfo(title="TREC (texts)", num_classes=6, train_size=5_452, test_size=500, vocabulary_size=8_000),
 }
 
 AUGMENTATIONS: dict[str, str] = {
@@ -216,9 +288,9 @@ class RunSpec:
     model: str = _choice("cct_2_3x2_32", "Named model variant", tuple(MODELS))
     pooling: str = _choice("auto", "Pooling step before the classifier; auto: the model's own", ("auto", *poolings()))
     dataset: str = _choice("cifar10", "Dataset to train and validate on", tuple(DATASETS))
-    epochs: int = _parameter(200, "Passes over the training images", ge=1, le=10_000)
+    epochs: int = _parameter(200, "Passes over the training images or texts", ge=1, le=10_000)
     seed: int = _parameter(0, "Fixes initial weights, data order, augmentation and dropout", ge=0, le=2**31 - 1)
-    batch_size: int = _parameter(128, "Images per step", ge=1, le=65_536)
+    batch_size: int = _parameter(128, "Images or texts per step", ge=1, le=65_536)
     lr: float = _parameter(5e-4, "Peak learning rate of AdamW", gt=0, le=10)
     weight_decay: float = _parameter(0.03, "Decoupled weight decay of AdamW", ge=0, le=10)
     warmup_epochs: int = _parameter(5, "Epochs before the cosine schedule starts", ge=0, le=10_000)
@@ -227,22 +299,39 @@ class RunSpec:
     attention_dropout: float = _parameter(0.1, "Dropout of attention weights", ge=0, le=0.99)
     stochastic_depth: float = _parameter(0.1, "Skip probability of the last block, linear from 0", ge=0, le=0.99)
     precision: str = _choice("fp32", "Arithmetic of the model; auto: bf16 where the hardware has it", PRECISIONS)
-    augmentation: str = _choice("autoaugment", "What is done to training images", tuple(AUGMENTATIONS))
+    augmentation: str = _choice("autoaugment", "What is done to training images, not to texts", tuple(AUGMENTATIONS))
     pretrained: str = _text("", "Initial weights: a file's path below pretrained/ of the datasets, or an https address")
+    word_vectors: str = _text("", "Text models: a GloVe file below word_vectors/ of the datasets; empty: learned")
 
     def __post_init__(self) -> None:
         for spec_field in fields(self):
             _check(spec_field.name, getattr(self, spec_field.name), spec_field.type, spec_field.metadata)
         if self.pooling == "auto":
             object.__setattr__(self, "pooling", MODELS[self.model].pooling)
-        _check_pretrained(self.pretrained)
+        _check_path("pretrained", self.pretrained)
+        _check_path("word_vectors", self.word_vectors)
         dataset = DATASETS[self.dataset]
+        self._check_kind()
         if self.batch_size > dataset.train_size:
             raise SpecError(
                 "batch_size",
-                f"{self.batch_size} is larger than the {dataset.train_size} training images of {self.dataset}; "
+                f"{self.batch_size} is larger than the training split of {self.dataset}, {dataset.train_size}; "
                 f"use at most {dataset.train_size}",
             )
+
+    def _check_kind(self) -> None:
+        """The model must read what the dataset has, images or texts."""
+        texts = [name for name, info in DATASETS.items() if info.image_size is None]
+        if self.dataset in texts and self.model in IMAGE_MODELS:
+            choices = ", ".join(TEXT_MODELS)
+            raise SpecError("model", f"{self.model} reads images, {self.dataset} has texts; choose one of {choices}")
+        if self.dataset not in texts and self.model in TEXT_MODELS:
+            choices = ", ".join(texts)
+            raise SpecError("dataset", f"{self.dataset} has images, {self.model} reads texts; choose one of {choices}")
+        if self.dataset in texts:
+            object.__setattr__(self, "augmentation", "none")
+        elif self.word_vectors:
+            raise SpecError("word_vectors", f"is for text models; leave it empty for {self.model}")
 
     @classmethod
     def stored(cls, values: Mapping[str, Any]) -> "RunSpec":
@@ -274,17 +363,15 @@ def _check(name: str, value: Any, kind: Any, limits: Any) -> None:
         raise SpecError(name, f"{value} is out of range; allowed: {lowest} and at most {le}")
 
 
-def _check_pretrained(value: str) -> None:
+def _check_path(name: str, value: str) -> None:
     """Specs arrive over the network: what they name is read below one folder and nowhere else."""
     if not value.isprintable() or "\\" in value:
-        raise SpecError("pretrained", f"{value!r} has characters that a path or an address should not have")
-    if "://" in value:
+        raise SpecError(name, f"{value!r} has characters that a path or an address should not have")
+    if "://" in value and name == "pretrained":
         if not re.match(r"https://[\w.-]+(:\d+)?/", value):
-            raise SpecError("pretrained", f"{value!r} is not an https address; give https://… or the path of a file")
+            raise SpecError(name, f"{value!r} is not an https address; give https://… or the path of a file")
     elif value.startswith("/") or ".." in value.split("/"):
-        raise SpecError(
-            "pretrained", f"{value!r} leaves the folder pretrained/; give a path relative to it, without .."
-        )
+        raise SpecError(name, f"{value!r} leaves the folder {name}/; give a path relative to it, without ..")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

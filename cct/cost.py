@@ -4,27 +4,27 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from cct.catalog import poolings
-from cct.config import DATASETS, MODELS, ModelConfig, RunSpec
+from cct.config import DATASETS, MODELS, ModelConfig, RunSpec, TextConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Of one model at one image size."""
+    """Of one model at one image size or text length."""
 
     tokens: int
     """Length of the encoder's sequence, class token included."""
     parameters: int
     """Number of weights, fixed embeddings included, as the reference counts them."""
     macs: int
-    """Multiply-accumulates of one image's forward pass in convolutions, linear layers and attention; norms, activations
-    and the pooling step, together below 1 %, are left out."""
+    """Multiply-accumulates of the forward pass of one image or text in convolutions, linear layers and attention;
+    norms, activations and the pooling step, together below 1 %, are left out."""
 
 
-def cost(config: ModelConfig) -> Cost:
+def cost(config: ModelConfig | TextConfig) -> Cost:
     """What the model of a configuration costs."""
     pooling = poolings()[config.pooling]
-    conv_parameters, conv_macs = _tokenizer(config)
-    tokens = count_patches(config) + pooling.uses_class_token
+    conv_parameters, conv_macs = _text_tokenizer(config) if isinstance(config, TextConfig) else _tokenizer(config)
+    tokens = count_tokens(config) + pooling.uses_class_token
     width, hidden = config.embed_dim, config.mlp_ratio * config.embed_dim
     # Per block: query, key, value and projection; two layers of the MLP; three norms. Weights, then biases and norms.
     linear = 4 * width * width + 2 * width * hidden
@@ -48,12 +48,15 @@ def cost(config: ModelConfig) -> Cost:
 
 def cost_of_run(spec: RunSpec) -> Cost:
     """What the model of a run costs: with the run's pooling and the classes of its dataset."""
-    return cost(replace(MODELS[spec.model], pooling=spec.pooling, num_classes=DATASETS[spec.dataset].num_classes))
+    config, dataset = MODELS[spec.model], DATASETS[spec.dataset]
+    if isinstance(config, TextConfig):
+        config = replace(config, vocabulary_size=dataset.vocabulary_size)
+    return cost(replace(config, pooling=spec.pooling, num_classes=dataset.num_classes))
 
 
-def count_patches(config: ModelConfig) -> int:
-    """Number of tokens that the tokenizer makes of one image."""
-    return _sides(config)[-1][1] ** 2
+def count_tokens(config: ModelConfig | TextConfig) -> int:
+    """Number of tokens that the tokenizer makes of one image or text."""
+    return _lengths(config)[-1] if isinstance(config, TextConfig) else _sides(config)[-1][1] ** 2
 
 
 def _tokenizer(config: ModelConfig) -> tuple[int, int]:
@@ -73,3 +76,20 @@ def _sides(config: ModelConfig) -> list[tuple[int, int]]:
         side = convolved if config.tokenizer == "patch" else (convolved - 1) // 2 + 1
         sides.append((convolved, side))
     return sides
+
+
+def _text_tokenizer(config: TextConfig) -> tuple[int, int]:
+    """Parameters of word embedding and convolution, and the multiply-accumulates of the latter."""
+    embedding = config.vocabulary_size * config.word_channels
+    if not config.windows:
+        return embedding, 0
+    weights = config.kernel_size * config.word_channels * config.embed_dim
+    return embedding + weights, weights * _lengths(config)[1]
+
+
+def _lengths(config: TextConfig) -> list[int]:
+    """Length of the text at first and after each window."""
+    lengths = [config.text_length]
+    for size, stride, padding in config.windows:
+        lengths.append((lengths[-1] + 2 * padding - size) // stride + 1)
+    return lengths

@@ -1,4 +1,4 @@
-"""Datasets as uint8 tensors. What is not bundled is read from the user's folder or downloaded there on first use."""
+"""Datasets as tensors. What is not bundled is read from the user's folder; images are downloaded there on first use."""
 
 import fcntl
 import gzip
@@ -6,7 +6,7 @@ import hashlib
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from cct.config import DATASETS
+from cct.config import DATASETS, TEXT_LENGTH
+from cct.texts import Labelled, encode, read_ag_news, read_trec, vocabulary_of
 
 TIMEOUT_SECONDS = 20.0
 PROGRESS_SECONDS = 5.0
@@ -28,6 +29,12 @@ CIFAR: dict[str, type[datasets.CIFAR10]] = {"cifar10": datasets.CIFAR10, "cifar1
 MNIST: dict[str, type[datasets.MNIST]] = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}
 """Addresses, checksums and layouts are torchvision's."""
 
+TEXTS: dict[str, tuple[Callable[[Path], list[Labelled]], str, str]] = {
+    "ag_news": (read_ag_news, "train.csv", "test.csv"),
+    "trec": (read_trec, "train_5500.label", "TREC_10.label"),
+}
+"""How the files of a dataset of texts are read, and their published names: training and test split."""
+
 
 class DatasetUnavailable(Exception):
     """A dataset is neither in the user's folder nor can it be downloaded; the message names the way out."""
@@ -35,24 +42,29 @@ class DatasetUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images `(count, 3, size, size)` as uint8 and their labels `(count,)` as int64."""
+    """Images `(count, 3, size, size)` as uint8, or texts, and their labels `(count,)` as int64."""
 
     images: Tensor
+    """Of texts: the numbers of their words, `(count, words)`, int32."""
     labels: Tensor
+    vocabulary: tuple[str, ...] = ()
+    """The words that have the numbers."""
 
     def to(self, device: torch.device) -> "Split":
-        return Split(self.images.to(device), self.labels.to(device))
+        return Split(self.images.to(device), self.labels.to(device), self.vocabulary)
 
 
 def load(name: str, folder: Path) -> tuple[Split, Split]:
     """The training and the test split of a dataset of `DATASETS`.
 
-    Looks in `folder/name` and in `folder`; downloads to `folder/name`. Raises `DatasetUnavailable`.
+    Looks in `folder/name` and in `folder`; downloads images to `folder/name`. Raises `DatasetUnavailable`.
     """
     if name in CIFAR:
         return _cifar(name, folder)
     if name in MNIST:
         return _idx(name, folder)
+    if name in TEXTS:
+        return _texts(name, folder)
     return _digits()
 
 
@@ -64,8 +76,7 @@ def _digits() -> tuple[Split, Split]:
         raise DatasetUnavailable("dataset digits comes with scikit-learn; install the package scikit-learn")
     table = np.loadtxt(Path(package.submodule_search_locations[0], "datasets/data/digits.csv.gz"), delimiter=",")
     pixels = torch.tensor(table[:, :64], dtype=torch.float32).reshape(-1, 1, 8, 8) * (255 / 16)
-    size = DATASETS["digits"].image_size
-    enlarged = torch.nn.functional.interpolate(pixels, size=(size, size), mode="bilinear").round().to(torch.uint8)
+    enlarged = torch.nn.functional.interpolate(pixels, size=(32, 32), mode="bilinear").round().to(torch.uint8)
     labels = torch.tensor(table[:, 64], dtype=torch.int64)
     by_class = labels.argsort(stable=True)
     in_test = torch.arange(len(labels)) % 5 == 0
@@ -106,6 +117,36 @@ def _idx(name: str, folder: Path) -> tuple[Split, Split]:
                 _download([mirror + archive for mirror in reader.mirrors], target / archive, md5)
     train_pixels, train_labels, test_pixels, test_labels = (_read_idx(_find(places, file)) for file in files)
     return _rgb(_padded(train_pixels), train_labels), _rgb(_padded(test_pixels), test_labels)
+
+
+def _texts(name: str, folder: Path) -> tuple[Split, Split]:
+    """AG News or TREC from their published files; the vocabulary is that of the training texts."""
+    read, *files = TEXTS[name]
+    # AG News' files have common names: another dataset's may be in `folder` itself.
+    places = [folder / name, folder / f"{name}_csv"] if name == "ag_news" else [folder / name, folder]
+    splits: list[list[Labelled]] = []
+    for file in files:
+        path = next((place / file for place in places if (place / file).is_file()), None)
+        if path is None:
+            raise DatasetUnavailable(
+                f"dataset {name} is not downloaded by the board: put the files published as {DATASETS[name].title} "
+                f"({', '.join(files)}) into {folder / name}, or name the folder that has it with --data or "
+                "CCTBOARD_DATASETS"
+            )
+        try:
+            splits.append(read(path))
+        except (OSError, ValueError) as error:
+            raise DatasetUnavailable(f"{path} cannot be read ({error}); put the published file there") from error
+    vocabulary = vocabulary_of((text for _, text in splits[0]), DATASETS[name].vocabulary_size)
+    train, test = (
+        Split(
+            encode([text for _, text in labelled], vocabulary, TEXT_LENGTH),
+            torch.tensor([label for label, _ in labelled]),
+            vocabulary,
+        )
+        for labelled in splits
+    )
+    return train, test
 
 
 def _find(places: list[Path], file: str) -> Path | None:

@@ -1,16 +1,19 @@
-"""The transformer encoder: tokens `(batch, tokens, channels)` in, the same shape out."""
+"""The transformer encoder: tokens `(batch, tokens, channels)` in, the same shape out.
+
+A mask `(batch, tokens)` is false where a token is padding, to which no token attends.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cct.config import ModelConfig
+from cct.config import EncoderConfig
 
 
 class Attention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017, section 3.2) with dropout of the attention weights."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.num_heads = config.num_heads
         self.attention_dropout = config.attention_dropout
@@ -18,10 +21,11 @@ class Attention(nn.Module):
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         dropout = self.attention_dropout if self.training else 0.0
-        heads = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        keys = None if mask is None else mask[:, None, None]
+        heads = F.scaled_dot_product_attention(q, k, v, attn_mask=keys, dropout_p=dropout)
         attended: Tensor = self.dropout(self.proj(heads.transpose(1, 2).flatten(2)))
         return attended
 
@@ -43,7 +47,7 @@ class StochasticDepth(nn.Module):
 class Block(nn.Module):
     """One encoder block. As in the reference, the MLP's residual starts from the normalised tokens."""
 
-    def __init__(self, config: ModelConfig, stochastic_depth: float) -> None:
+    def __init__(self, config: EncoderConfig, stochastic_depth: float) -> None:
         super().__init__()
         hidden = config.mlp_ratio * config.embed_dim
         self.pre_norm = nn.LayerNorm(config.embed_dim)
@@ -54,8 +58,8 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.stochastic_depth = StochasticDepth(stochastic_depth)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm1(x + self.stochastic_depth(self.self_attn(self.pre_norm(x))))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = self.norm1(x + self.stochastic_depth(self.self_attn(self.pre_norm(x), mask)))
         mlp: Tensor = self.linear2(self.dropout(F.gelu(self.linear1(x))))
         branch: Tensor = self.stochastic_depth(self.dropout(mlp))
         return x + branch

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cct.data import Split
 from cct.encoder import Block
-from cct.models import CompactTransformer
+from cct.models import Model
 
 IMAGES = 16
 """Images that are looked at."""
@@ -70,7 +70,7 @@ def chosen_epochs(epochs: int) -> set[int]:
     return chosen
 
 
-def look(model: CompactTransformer, images: Tensor, epoch: int) -> Look:
+def look(model: Model, images: Tensor, epoch: int) -> Look:
     """Looks at normalised images `(batch, channels, size, size)` in evaluation mode."""
     pooling = model.classifier.attention_pool
     pooled_tokens: list[Tensor] = []

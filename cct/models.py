@@ -1,24 +1,33 @@
-"""Assembles ViT-Lite, CVT and CCT (Hassani et al. 2021). State dicts have the reference's keys and shapes."""
+"""Assembles ViT-Lite, CVT and CCT for images and for texts (Hassani et al. 2021).
+
+State dicts have the reference's keys and shapes. (One exception: the reference's text models have a positional
+embedding for one token more than there are, and cannot be run.)
+"""
 
 from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cct.catalog import poolings
-from cct.config import MODELS, ModelConfig, PositionalEmbedding, SpecError
-from cct.cost import count_patches
+from cct.config import MODELS, EncoderConfig, ModelConfig, PositionalEmbedding, SpecError, TextConfig
+from cct.cost import count_tokens
 from cct.encoder import Block
 from cct.pooling import POOLINGS
 from cct.seeds import seed_of
-from cct.tokenizers import Tokenizer
+from cct.texts import PADDING
+from cct.tokenizers import TextTokenizer, Tokenizer
 
 
 class Classifier(nn.Module):
-    """Positional embedding, encoder, pooling and linear head: tokens `(batch, tokens, channels)` to logits."""
+    """Positional embedding, encoder, pooling and linear head: tokens `(batch, tokens, channels)` to logits.
 
-    def __init__(self, config: ModelConfig, tokens: int) -> None:
+    With a mask, `(batch, tokens)`, tokens where it is false are padding and do not count.
+    """
+
+    def __init__(self, config: EncoderConfig, tokens: int) -> None:
         super().__init__()
         pooling = POOLINGS[config.pooling](config.embed_dim)
         self.class_emb: nn.Parameter | None = None
@@ -38,13 +47,18 @@ class Classifier(nn.Module):
         self.norm = nn.LayerNorm(config.embed_dim)
         self.fc = nn.Linear(config.embed_dim, config.num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if self.class_emb is not None:
             x = torch.cat([self.class_emb.expand(len(x), -1, -1), x], dim=1)
+            mask = None if mask is None else F.pad(mask, (1, 0), value=True)
         if self.positional_emb is not None:
             x = x + self.positional_emb
-        x = self.norm(self.blocks(self.dropout(x)))
-        logits: Tensor = self.fc(self.attention_pool(x))
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x, mask)
+        x = self.norm(x)
+        pooled = self.attention_pool(x) if mask is None else self.attention_pool(x, mask)
+        logits: Tensor = self.fc(pooled)
         return logits
 
 
@@ -55,11 +69,48 @@ class CompactTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.tokenizer = Tokenizer(config)
-        self.classifier = Classifier(config, count_patches(config))
+        self.classifier = Classifier(config, count_tokens(config))
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.tokenizer(images))
         return logits
+
+
+class Embedder(nn.Module):
+    """From words' numbers `(batch, words)` to their vectors `(batch, words, word_channels)`; zero where masked."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.embeddings = nn.Embedding(config.vocabulary_size, config.word_channels, padding_idx=PADDING)
+
+    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
+        vectors: Tensor = self.embeddings(words) * mask.unsqueeze(-1)
+        return vectors
+
+
+class TextTransformer(nn.Module):
+    """Texts `(batch, words)`, as the numbers of their words, to logits `(batch, num_classes)`.
+
+    What the mask `(batch, words)` says to be padding changes no result; by default it is what has the number `PADDING`.
+    Texts of another length than the model's are padded or cut; each must have a valid word.
+    """
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedder = Embedder(config)
+        self.tokenizer = TextTokenizer(config)
+        self.classifier = Classifier(config, count_tokens(config))
+
+    def forward(self, words: Tensor, mask: Tensor | None = None) -> Tensor:
+        lacking = (0, self.config.text_length - words.shape[1])  # below zero it cuts
+        words = F.pad(words, lacking, value=PADDING)
+        mask = words != PADDING if mask is None else F.pad(mask, lacking, value=False)
+        logits: Tensor = self.classifier(*self.tokenizer(self.embedder(words, mask), mask))
+        return logits
+
+
+Model = CompactTransformer | TextTransformer
 
 
 def create_model(
@@ -72,9 +123,12 @@ def create_model(
     dropout: float | None = None,
     attention_dropout: float | None = None,
     stochastic_depth: float | None = None,
+    vocabulary_size: int | None = None,
     seed: int | None = None,
-) -> CompactTransformer:
+) -> Model:
     """A named model with fresh weights; what is None is as the name says. Raises `SpecError` for an unknown name.
+
+    The image size is for models of images, the size of the vocabulary for models of texts.
 
     Models of the same seed start from the same weights wherever their shapes agree, whatever their pooling. Without a
     seed the weights depend on `torch.manual_seed`.
@@ -89,15 +143,16 @@ def create_model(
         "dropout": dropout,
         "attention_dropout": attention_dropout,
         "stochastic_depth": stochastic_depth,
+        "vocabulary_size": vocabulary_size,
     }
     return build(replace(MODELS[name], **{field: value for field, value in changes.items() if value is not None}), seed)
 
 
-def build(config: ModelConfig, seed: int | None = None) -> CompactTransformer:
+def build(config: ModelConfig | TextConfig, seed: int | None = None) -> Model:
     """The model that a configuration describes. Raises `SpecError` for an unknown pooling."""
     if config.pooling not in POOLINGS:
         raise SpecError("pooling", f"{config.pooling!r} is unknown; choose one of {', '.join(poolings())}")
-    model = CompactTransformer(config)
+    model = TextTransformer(config) if isinstance(config, TextConfig) else CompactTransformer(config)
     initialise(model, int(torch.randint(2**31, ())) if seed is None else seed)
     return model
 
@@ -107,7 +162,7 @@ def initialise(model: nn.Module, seed: int) -> None:
     """Draws the reference's initial weights, each parameter from a random stream of its own name and the seed.
 
     Linear: truncated normal of SD 0.02 and zero bias; convolution: Kaiming normal; positional embedding: truncated
-    normal of SD 0.2; norms: identity.
+    normal of SD 0.2; norms: identity; words: normal of SD 1, padding zero.
     """
     for prefix, module in model.named_modules():
         random = torch.Generator().manual_seed(seed_of(seed, prefix))
@@ -120,6 +175,9 @@ def initialise(model: nn.Module, seed: int) -> None:
             if module.bias is not None:
                 bound = module.weight[0].numel() ** -0.5
                 nn.init.uniform_(module.bias, -bound, bound, generator=random)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, generator=random)
+            module.weight[PADDING] = 0
         elif (
             isinstance(module, Classifier) and module.positional_emb is not None and module.positional_emb.requires_grad
         ):
@@ -139,15 +197,19 @@ def parameter_count(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def mixes_batch(model: CompactTransformer) -> bool:
+def mixes_batch(model: Model) -> bool:
     """Whether the outputs for an image depend on its batch-mates in evaluation mode: a mistake in nearly all cases.
 
-    Compares the same image beside two different companions, on noise, with the model's present weights.
+    Compares the same image beside two different companions, on noise, with the model's present weights. The same for
+    texts.
     """
     config, device = model.config, next(model.parameters()).device
     random = torch.Generator().manual_seed(0)
-    shape = (5, config.in_channels, config.image_size, config.image_size)
-    first, *others = torch.randn(shape, generator=random).to(device)
+    if isinstance(config, TextConfig):
+        noise = torch.randint(PADDING + 1, config.vocabulary_size, (5, config.text_length), generator=random)
+    else:
+        noise = torch.randn(5, config.in_channels, config.image_size, config.image_size, generator=random)
+    first, *others = noise.to(device)
     was_training = model.training
     model.eval()
     one = model(torch.stack([first, others[0], others[1]]))[0]

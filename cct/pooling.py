@@ -4,9 +4,14 @@ A variant is one class decorated with `@register("name")`: a module made from th
 turns tokens `(batch, tokens, channels)` into `(batch, channels)`. Its docstring's first paragraph and its `formula`
 appear on the board. `x` is the encoder's output after its last norm, `g` a learned linear score per token.
 
+Texts are of different lengths: `forward` is then given a `mask` too, `(batch, tokens)`, false where a token is padding.
+Padding must not change the result, for which `hide` is made. At least one token of each text is valid. Images have no
+mask, so that a variant for images alone can do without.
+
 A variant that learns a score derives from `SeqPool` or `nn.Linear(channels, 1)`: its weights are then stored as
 `classifier.attention_pool.weight` and `.bias`, the reference's names. A variant that averages tokens says by how much
-in `weights(x)`, `(batch, tokens)` or `(batch, heads, tokens)`, each row with the sum 1: the board shows their entropy.
+in `weights(x, mask)`, `(batch, tokens)` or `(batch, heads, tokens)`, each row with the sum 1: the board shows their
+entropy.
 
 A variant with weights of its own declares `coefficients`: their number as a polynomial of the channels, lowest power
 first. What shall start as random values is an `nn.Linear`, which draws from a random stream of its own name.
@@ -35,6 +40,22 @@ def register(name: str) -> Callable[[type[P]], type[P]]:
     return add
 
 
+def hide(x: Tensor, mask: Tensor | None) -> Tensor:
+    """`(batch, tokens, ...)` with values at padded tokens that no softmax, maximum or sum of exponentials sees.
+
+    Not minus infinity: a softmax over nothing else would be undefined.
+    """
+    if mask is None:
+        return x
+    return x.masked_fill(~mask.reshape(*mask.shape, *[1] * (x.dim() - 2)), torch.finfo(x.dtype).min)
+
+
+def log_mean_exp(x: Tensor, mask: Tensor | None) -> Tensor:
+    """The logarithm of the mean over the valid tokens of exp(x): `(batch, tokens, channels)` to `(batch, channels)`."""
+    tokens = math.log(x.shape[1]) if mask is None else mask.sum(dim=1, keepdim=True).log()
+    return hide(x, mask).logsumexp(dim=1) - tokens
+
+
 @register("seqpool")
 class SeqPool(nn.Linear):
     """Sequence pooling: the mean of the tokens, weighted by a softmax over a learned score per token.
@@ -48,16 +69,20 @@ class SeqPool(nn.Linear):
     def __init__(self, channels: int) -> None:
         super().__init__(channels, 1)
 
-    def weights(self, x: Tensor) -> Tensor:
-        """The share of each token, `(batch, tokens)`; sums to 1."""
-        return super().forward(x).squeeze(-1).softmax(dim=1)
+    def scores(self, x: Tensor) -> Tensor:
+        """What decides on the share of each token, `(batch, tokens)`."""
+        return super().forward(x).squeeze(-1)
 
-    def values(self, x: Tensor) -> Tensor:
+    def weights(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The share of each token, `(batch, tokens)`; sums to 1."""
+        return hide(self.scores(x), mask).softmax(dim=1)
+
+    def values(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """What is averaged, `(batch, tokens, channels)`."""
         return x
 
-    def forward(self, x: Tensor) -> Tensor:
-        return (self.weights(x).unsqueeze(1) @ self.values(x)).squeeze(1)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return (self.weights(x, mask).unsqueeze(1) @ self.values(x, mask)).squeeze(1)
 
 
 @register("seqpool_softmax_tokens")
@@ -66,21 +91,21 @@ class SeqPoolSoftmaxTokens(SeqPool):
 
     formula = "softmax(g(x), tokens)ᵀ softmax(x, tokens)"
 
-    def values(self, x: Tensor) -> Tensor:
-        return x.softmax(dim=1)
+    def values(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return hide(x, mask).softmax(dim=1)
 
 
 @register("seqpool_softmax_batch")
 class SeqPoolSoftmaxBatch(SeqPool):
     """Sequence pooling of values that a softmax normalises over the batch: a historic bug, kept for comparison.
 
-    An image's output depends on its batch-mates.
+    An image's output depends on its batch-mates, though not on the padding of texts.
     """
 
     formula = "softmax(g(x), tokens)ᵀ softmax(x, batch)"
 
-    def values(self, x: Tensor) -> Tensor:
-        return x.softmax(dim=0)
+    def values(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return hide(x, mask).softmax(dim=0)
 
 
 @register("seqpool_softmax_channels")
@@ -89,7 +114,7 @@ class SeqPoolSoftmaxChannels(SeqPool):
 
     formula = "softmax(g(x), tokens)ᵀ softmax(x, channels)"
 
-    def values(self, x: Tensor) -> Tensor:
+    def values(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return x.softmax(dim=2)
 
 
@@ -107,7 +132,7 @@ class ClassToken(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return x[:, 0]
 
 
@@ -120,8 +145,10 @@ class Mean(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean(dim=1)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None:
+            return x.mean(dim=1)
+        return (x * mask.unsqueeze(-1)).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
 @register("max")
@@ -133,8 +160,8 @@ class Max(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x.amax(dim=1)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return hide(x, mask).amax(dim=1)
 
 
 @register("seqpool_softmax_tokens_rescaled")
@@ -147,8 +174,9 @@ class SeqPoolSoftmaxTokensRescaled(SeqPool):
 
     formula = "softmax(g(x), tokens)ᵀ (n softmax(x, tokens))"
 
-    def values(self, x: Tensor) -> Tensor:
-        return x.shape[1] * x.softmax(dim=1)
+    def values(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        tokens = x.shape[1] if mask is None else mask.sum(dim=1)[:, None, None]
+        return tokens * hide(x, mask).softmax(dim=1)
 
 
 @register("seqpool_temperature")
@@ -166,9 +194,8 @@ class SeqPoolTemperature(SeqPool):
         super().__init__(channels)
         self.log_temperature = nn.Parameter(torch.zeros(1))
 
-    def weights(self, x: Tensor) -> Tensor:
-        scores = nn.Linear.forward(self, x).squeeze(-1)
-        return (scores / self.log_temperature.exp()).softmax(dim=1)
+    def scores(self, x: Tensor) -> Tensor:
+        return super().scores(x) / self.log_temperature.exp()
 
 
 @register("seqpool_multihead")
@@ -186,12 +213,13 @@ class SeqPoolMultiHead(nn.Linear):
     def __init__(self, channels: int) -> None:
         super().__init__(channels // self.heads, self.heads, bias=False)
 
-    def weights(self, x: Tensor) -> Tensor:
+    def weights(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The share of each token in each head, `(batch, heads, tokens)`; sums to 1 over the tokens."""
-        return torch.einsum("bthc,hc->bht", self._split(x), self.weight).softmax(dim=-1)
+        scores = torch.einsum("bthc,hc->bht", self._split(x), self.weight)
+        return hide(scores.transpose(1, 2), mask).transpose(1, 2).softmax(dim=-1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.einsum("bht,bthc->bhc", self.weights(x), self._split(x)).flatten(1)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return torch.einsum("bht,bthc->bhc", self.weights(x, mask), self._split(x)).flatten(1)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:2], self.heads, -1)
@@ -214,10 +242,10 @@ class GeneralisedMean(nn.Module):
         super().__init__()
         self.log_exponent = nn.Parameter(torch.full((1,), math.log(3)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         exponent = self.log_exponent.exp()
         powers = exponent * F.softplus(x).clamp(min=1e-6).log()
-        return ((powers.logsumexp(dim=1) - math.log(x.shape[1])) / exponent).exp()
+        return (log_mean_exp(powers, mask) / exponent).exp()
 
 
 @register("logsumexp")
@@ -232,5 +260,5 @@ class LogSumExp(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x.logsumexp(dim=1) - math.log(x.shape[1])
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return log_mean_exp(x, mask)

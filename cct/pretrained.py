@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,9 +13,11 @@ from torch import Tensor
 
 from cct.checkpoint import UnusableWeights, read_weights
 from cct.data import fetch
-from cct.models import CompactTransformer
+from cct.models import Model, TextTransformer
+from cct.texts import UNKNOWN, read_vectors
 
 FOLDER = "pretrained"
+VECTORS_FOLDER = "word_vectors"
 _POSITIONAL = "classifier.positional_emb"
 _HEAD = ("classifier.fc.weight", "classifier.fc.bias")
 _POOLING = "classifier.attention_pool."
@@ -48,7 +51,7 @@ def locate(pretrained: str, data_dir: Path) -> Path:
     return path
 
 
-def load_pretrained(model: CompactTransformer, path: Path) -> list[str]:
+def load_pretrained(model: Model, path: Path) -> list[str]:
     """Copies the weights of a file into a model; the keys of weights that keep their initial values.
 
     Those may be: the head, if the number of classes differs; the weights of the pooling step, if the file's pooling has
@@ -85,6 +88,28 @@ def load_pretrained(model: CompactTransformer, path: Path) -> list[str]:
         raise UnusableWeights(f"{path} has weights of another model ({listed})")
     model.load_state_dict(weights)
     return replaced
+
+
+def load_word_vectors(model: TextTransformer, vocabulary: Sequence[str], path: Path) -> None:
+    """Gives the words of a vocabulary the vectors that a file in GloVe's format has for them, and stops their training.
+
+    A word that the file lacks becomes like the unknown word, whose vector is the mean of those found. Raises
+    `UnusableWeights`.
+    """
+    embeddings = model.embedder.embeddings
+    if not path.is_file():
+        raise UnusableWeights(f"word_vectors: there is no file {path}; put it there")
+    try:
+        found = read_vectors(path, vocabulary, embeddings.embedding_dim)
+    except ValueError as error:
+        raise UnusableWeights(f"{path} has no word vectors in the format of GloVe for this model: {error}") from error
+    if not found:
+        raise UnusableWeights(f"{path} has no vector for any word of the training texts")
+    vectors = torch.stack(list(found.values()))
+    with torch.no_grad():
+        embeddings.weight[UNKNOWN:] = vectors.mean(dim=0)
+        embeddings.weight[list(found)] = vectors
+    embeddings.weight.requires_grad_(False)
 
 
 def resize_positional_embedding(embedding: Tensor, tokens: int, class_tokens: int) -> Tensor:

@@ -1,10 +1,12 @@
-"""From images `(batch, in_channels, height, width)` to tokens `(batch, tokens, embed_dim)`, row by row."""
+"""From images `(batch, in_channels, height, width)`, row by row, or texts to tokens `(batch, tokens, embed_dim)`."""
 
 from itertools import pairwise
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cct.config import ModelConfig
+from cct.config import ModelConfig, TextConfig
 
 
 class Tokenizer(nn.Module):
@@ -37,3 +39,36 @@ def _convolutions(config: ModelConfig) -> list[nn.Sequential]:
         )
         for before, after in pairwise(config.tokenizer_channels)
     ]
+
+
+class TextTokenizer(nn.Module):
+    """From words `(batch, words, word_channels)` to tokens: by a convolution, by patches, or the words themselves.
+
+    Takes and returns a mask too, `(batch, words)` and `(batch, tokens)`: a token is valid if it has seen a valid word.
+    Words that are padding must be zero, so that a token at the end of a text is not changed by what follows.
+    """
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.windows = config.windows
+        self.conv_layers = nn.Sequential()
+        if self.windows:
+            kernel = (config.kernel_size, config.word_channels)
+            self.conv_layers.append(nn.Conv2d(1, config.embed_dim, kernel, bias=False))
+
+    def forward(self, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.windows:
+            return words, mask
+        tokens = self._convolve(words, *self.windows[0])
+        for size, stride, padding in self.windows[1:]:
+            tokens = F.max_pool1d(tokens.transpose(1, 2), size, stride, padding).relu().transpose(1, 2)
+        seen = mask.unsqueeze(1)
+        for size, stride, padding in self.windows:
+            seen = F.conv1d(seen.float(), torch.ones(1, 1, size, device=mask.device), None, stride, padding) > 0
+        return tokens, seen.squeeze(1)
+
+    def _convolve(self, words: Tensor, size: int, stride: int, padding: int) -> Tensor:
+        # As a matrix product: the backward pass of the convolution takes seconds on a CPU.
+        weight = self.conv_layers.get_parameter("0.weight")
+        windows = F.pad(words, (0, 0, padding, padding)).unfold(1, size, stride).transpose(2, 3)
+        return F.linear(windows.flatten(2), weight.flatten(1))

@@ -21,8 +21,8 @@ from cct.augment import augment
 from cct.config import DATASETS, EpochRecord, RunSpec
 from cct.data import Split, load
 from cct.lens import Image, Look, chosen_epochs, chosen_images, look, pictures
-from cct.models import CompactTransformer, create_model, mixes_batch, parameter_count
-from cct.pretrained import load_pretrained, locate
+from cct.models import Model, TextTransformer, create_model, mixes_batch, parameter_count
+from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, locate
 from cct.seeds import seed_of
 
 PROGRESS_SECONDS = 0.5
@@ -95,21 +95,26 @@ def train(
         dropout=spec.dropout,
         attention_dropout=spec.attention_dropout,
         stochastic_depth=spec.stochastic_depth,
+        vocabulary_size=info.vocabulary_size or None,
         seed=spec.seed,
     )
     if spec.pretrained:
         weights_path = locate(spec.pretrained, data_dir)
         provenance["pretrained_not_used_for"] = ", ".join(load_pretrained(model, weights_path))
-        with weights_path.open("rb") as file:
-            provenance["pretrained_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        provenance["pretrained_sha256"] = _sha256(weights_path)
+    if spec.word_vectors and isinstance(model, TextTransformer):
+        vectors_path = data_dir / VECTORS_FOLDER / spec.word_vectors
+        load_word_vectors(model, train_split.vocabulary, vectors_path)
+        provenance["word_vectors_sha256"] = _sha256(vectors_path)
     model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
     device_shown = f"{device_name(device)}, {provenance['precision']}"
+    is_text = isinstance(model, TextTransformer)
     looked_at = chosen_images(test_split)
-    images = pictures(test_split, looked_at)
+    images = [] if is_text else pictures(test_split, looked_at)
     on_start(Facts(device_shown, parameter_count(model), mixes_batch(model), provenance, images))
     lens_images = _normalisation(spec, model)(test_split.images[looked_at])
-    lens_epochs = chosen_epochs(spec.epochs)
+    lens_epochs = set[int]() if is_text else chosen_epochs(spec.epochs)  # a lens for texts is yet to be made
 
     records: list[EpochRecord] = []
     saved = checkpoint.load_last(checkpoint_dir, spec) if checkpoint_dir else None
@@ -169,7 +174,7 @@ def learning_rate(spec: RunSpec, epoch: int) -> float:
 
 
 def train_epoch(
-    model: CompactTransformer,
+    model: Model,
     optimizer: torch.optim.Optimizer,
     split: Split,
     spec: RunSpec,
@@ -214,7 +219,7 @@ def train_epoch(
 
 @torch.no_grad()
 def _validate(
-    model: CompactTransformer, split: Split, spec: RunSpec, should_stop: Callable[[], bool]
+    model: Model, split: Split, spec: RunSpec, should_stop: Callable[[], bool]
 ) -> tuple[float, float, float, float | None]:
     """The mean loss in nats, smoothed as in training (so does the reference), top-1 and top-5 in percent, entropy."""
     model.eval()
@@ -236,17 +241,17 @@ def _validate(
 
 
 @contextmanager
-def _pooling_entropies(model: CompactTransformer) -> Iterator[list[Tensor]]:
+def _pooling_entropies(model: Model) -> Iterator[list[Tensor]]:
     """Collects the entropy of the pooling weights, in nats, of each image that passes; nothing if there are none."""
     pooling, entropies = model.classifier.attention_pool, list[Tensor]()
-    weights: Callable[[Tensor], Tensor] | None = getattr(pooling, "weights", None)
+    weights: Callable[..., Tensor] | None = getattr(pooling, "weights", None)
     if weights is None:
         yield entropies
         return
 
-    def collect(_: nn.Module, inputs: tuple[Tensor]) -> None:
+    def collect(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         # The scores are computed a second time, which is one number per token: far less than another pass.
-        per_row = torch.special.entr(weights(inputs[0]).float()).sum(dim=-1)
+        per_row = torch.special.entr(weights(*inputs).float()).sum(dim=-1)
         entropies.append(per_row.reshape(len(per_row), -1).mean(dim=1))
 
     hook = pooling.register_forward_pre_hook(collect)
@@ -273,8 +278,13 @@ def _batches(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor
     return zip(torch.split(images, size), torch.split(labels, size), strict=True)
 
 
-def _normalisation(spec: RunSpec, model: CompactTransformer) -> Callable[[Tensor], Tensor]:
-    """From uint8 images to what the model takes: its size, zero mean and unit variance per channel, channels last."""
+def _normalisation(spec: RunSpec, model: Model) -> Callable[[Tensor], Tensor]:
+    """From uint8 images to what the model takes: its size, zero mean and unit variance per channel, channels last.
+
+    Texts are taken as they are.
+    """
+    if isinstance(model, TextTransformer):
+        return lambda words: words
     info, size = DATASETS[spec.dataset], model.config.image_size
     device = next(model.parameters()).device
     mean = 255 * torch.tensor(info.mean, device=device)[:, None, None]
@@ -306,6 +316,7 @@ def _provenance(spec: RunSpec, device: torch.device, splits: tuple[Split, Split]
     for split in splits:
         checksum.update(split.images.numpy().data)
         checksum.update(split.labels.numpy().data)
+        checksum.update("\n".join(split.vocabulary).encode())
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -315,6 +326,11 @@ def _provenance(spec: RunSpec, device: torch.device, splits: tuple[Split, Split]
         "threads": str(torch.get_num_threads()),
         "dataset_sha256": checksum.hexdigest(),
     }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _peak_memory(device: torch.device) -> int:

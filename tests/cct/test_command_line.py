@@ -65,3 +65,10 @@ def test_the_list_names_all_there_is_without_loading_torch() -> None:
     code = "import sys; from cct.__main__ import main; main(['--list']); assert 'torch' not in sys.modules"
     listed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert {*MODELS, *POOLINGS, *DATASETS} <= {*listed}
+
+
+def test_the_package_gives_functions_not_modules_of_their_name() -> None:
+    code = (
+        "import cct; from cct import train; assert train is cct.train is cct.train; train(cct.RunSpec(), data_dir=None)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 import cct
-from cct.config import MODELS, SpecError
-from cct.models import CompactTransformer, create_model, mixes_batch, parameter_count
+from cct.config import IMAGE_MODELS, MODELS, SpecError
+from cct.models import Model, create_model, mixes_batch, parameter_count
 from cct.pooling import POOLINGS
 
 GOLDEN: dict[str, Any] = json.loads(Path(__file__).with_name("golden.json").read_text(encoding="utf-8"))
@@ -28,7 +28,7 @@ POOLING_NAMES = {
 }
 
 
-def fill(model: CompactTransformer, frozen: list[str]) -> None:
+def fill(model: Model, frozen: list[str]) -> None:
     weights = model.state_dict()
     for key, value in weights.items():
         if key not in frozen:
@@ -68,15 +68,15 @@ def test_a_pooling_equals_the_reference(golden_name: str) -> None:
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", [name for name, config in MODELS.items() if config.image_size == 32])
+@pytest.mark.parametrize("name", [name for name, config in IMAGE_MODELS.items() if config.image_size == 32])
 def test_every_small_model_classifies(name: str) -> None:
     model = create_model(name, num_classes=7, seed=0)
     assert model(images(2, 32)).shape == (2, 7)
 
 
-@pytest.mark.parametrize("name", [name for name, config in MODELS.items() if config.image_size > 32])
+@pytest.mark.parametrize("name", [name for name, config in IMAGE_MODELS.items() if config.image_size > 32])
 def test_every_large_model_is_built(name: str) -> None:
-    config = MODELS[name]
+    config = IMAGE_MODELS[name]
     model = create_model(name)
     assert model.classifier.fc.out_features == config.num_classes
     assert model.classifier.positional_emb is not None

@@ -637,8 +637,11 @@ export interface components {
             train_size: number;
             /** Test Size */
             test_size: number;
-            /** Image Size */
-            image_size: number;
+            /**
+             * Image Size
+             * @description Side in pixels; null for texts
+             */
+            image_size: number | null;
             /** Bundled */
             bundled: boolean;
         };
@@ -1005,8 +1008,16 @@ export interface components {
         ModelEntry: {
             /** Name */
             name: string;
-            /** Image Size */
-            image_size: number;
+            /**
+             * Image Size
+             * @description Side in pixels; null for models of texts
+             */
+            image_size?: number | null;
+            /**
+             * Text Length
+             * @description In words; null for models of images
+             */
+            text_length?: number | null;
             /** Depth */
             depth: number;
             /** Embed Dim */
@@ -1283,7 +1294,7 @@ export interface components {
              * @default cct_2_3x2_32
              * @enum {string}
              */
-            model: "cct_14_7x2_224" | "cct_14_7x2_384" | "cct_14_7x2_384_fl" | "cct_2_3x2_32" | "cct_2_3x2_32_sine" | "cct_4_3x2_32" | "cct_4_3x2_32_sine" | "cct_6_3x1_32" | "cct_6_3x1_32_sine" | "cct_6_3x2_32" | "cct_6_3x2_32_sine" | "cct_7_3x1_32" | "cct_7_3x1_32_c100" | "cct_7_3x1_32_sine" | "cct_7_3x1_32_sine_c100" | "cct_7_3x2_32" | "cct_7_3x2_32_sine" | "cct_7_7x2_224" | "cct_7_7x2_224_sine" | "cvt_2_4_32" | "cvt_2_4_32_sine" | "cvt_4_4_32" | "cvt_4_4_32_sine" | "cvt_6_4_32" | "cvt_6_4_32_sine" | "cvt_7_4_32" | "cvt_7_4_32_sine" | "vit_2_4_32" | "vit_2_4_32_sine" | "vit_4_4_32" | "vit_4_4_32_sine" | "vit_6_4_32" | "vit_6_4_32_sine" | "vit_7_4_32" | "vit_7_4_32_sine";
+            model: "cct_14_7x2_224" | "cct_14_7x2_384" | "cct_14_7x2_384_fl" | "cct_2_3x2_32" | "cct_2_3x2_32_sine" | "cct_4_3x2_32" | "cct_4_3x2_32_sine" | "cct_6_3x1_32" | "cct_6_3x1_32_sine" | "cct_6_3x2_32" | "cct_6_3x2_32_sine" | "cct_7_3x1_32" | "cct_7_3x1_32_c100" | "cct_7_3x1_32_sine" | "cct_7_3x1_32_sine_c100" | "cct_7_3x2_32" | "cct_7_3x2_32_sine" | "cct_7_7x2_224" | "cct_7_7x2_224_sine" | "cvt_2_4_32" | "cvt_2_4_32_sine" | "cvt_4_4_32" | "cvt_4_4_32_sine" | "cvt_6_4_32" | "cvt_6_4_32_sine" | "cvt_7_4_32" | "cvt_7_4_32_sine" | "vit_2_4_32" | "vit_2_4_32_sine" | "vit_4_4_32" | "vit_4_4_32_sine" | "vit_6_4_32" | "vit_6_4_32_sine" | "vit_7_4_32" | "vit_7_4_32_sine" | "text_cct_2" | "text_cct_4" | "text_cct_6" | "text_cvt_2" | "text_cvt_4" | "text_cvt_6" | "text_transformer_2" | "text_transformer_4" | "text_transformer_6" | "text_vit_2" | "text_vit_4" | "text_vit_6";
             /**
              * Pooling
              * @description Pooling step before the classifier; auto: the model's own
@@ -1297,10 +1308,10 @@ export interface components {
              * @default cifar10
              * @enum {string}
              */
-            dataset: "cifar10" | "cifar100" | "digits" | "fashion_mnist" | "mnist";
+            dataset: "ag_news" | "cifar10" | "cifar100" | "digits" | "fashion_mnist" | "mnist" | "trec";
             /**
              * Epochs
-             * @description Passes over the training images
+             * @description Passes over the training images or texts
              * @default 200
              */
             epochs: number;
@@ -1312,7 +1323,7 @@ export interface components {
             seed: number;
             /**
              * Batch Size
-             * @description Images per step
+             * @description Images or texts per step
              * @default 128
              */
             batch_size: number;
@@ -1367,7 +1378,7 @@ export interface components {
             precision: "fp32" | "bf16" | "auto";
             /**
              * Augmentation
-             * @description What is done to training images
+             * @description What is done to training images, not to texts
              * @default autoaugment
              * @enum {string}
              */
@@ -1378,6 +1389,12 @@ export interface components {
              * @default
              */
             pretrained: string;
+            /**
+             * Word Vectors
+             * @description Text models: a GloVe file below word_vectors/ of the datasets; empty: learned
+             * @default
+             */
+            word_vectors: string;
             /**
              * Priority
              * @description Higher is trained earlier
@@ -1412,7 +1429,7 @@ export interface components {
             dataset: string;
             /**
              * Epochs
-             * @description Passes over the training images
+             * @description Passes over the training images or texts
              * @default 200
              */
             epochs: number;
@@ -1424,7 +1441,7 @@ export interface components {
             seed: number;
             /**
              * Batch Size
-             * @description Images per step
+             * @description Images or texts per step
              * @default 128
              */
             batch_size: number;
@@ -1478,7 +1495,7 @@ export interface components {
             precision: string;
             /**
              * Augmentation
-             * @description What is done to training images
+             * @description What is done to training images, not to texts
              * @default autoaugment
              */
             augmentation: string;
@@ -1488,6 +1505,12 @@ export interface components {
              * @default
              */
             pretrained: string;
+            /**
+             * Word Vectors
+             * @description Text models: a GloVe file below word_vectors/ of the datasets; empty: learned
+             * @default
+             */
+            word_vectors: string;
         };
         /**
          * Session

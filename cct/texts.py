@@ -1,0 +1,101 @@
+"""Texts as numbers of words: the word tokenizer, vocabularies, and the published files of datasets and vectors.
+
+Numbers of words are positions in a vocabulary, which begins with `<pad>` and `<unk>`.
+"""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+PADDING, UNKNOWN = 0, 1
+"""Numbers of what fills up a short text, and of any word outside the vocabulary."""
+
+TREC_CLASSES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
+AG_NEWS_CLASSES = ("World", "Sports", "Business", "Sci/Tech")
+
+Labelled = tuple[int, str]
+"""A label, counted from 0, and a text."""
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words: runs of letters, digits and underscores, apostrophes within them included (`don't`).
+
+    Any other sign that is not white space is a word of its own.
+    """
+    return re.findall(r"\w+(?:'\w+)*|[^\w\s]", text.lower())
+
+
+def vocabulary_of(texts: Iterable[str], size: int) -> tuple[str, ...]:
+    """At most `size` words: `<pad>`, `<unk>` and the most frequent ones, words of the same frequency by alphabet."""
+    frequency = Counter(word for text in texts for word in words_of(text))
+    ranked = sorted(frequency, key=lambda word: (-frequency[word], word))
+    return ("<pad>", "<unk>", *ranked[: size - 2])
+
+
+def encode(texts: Sequence[str], vocabulary: Sequence[str], length: int) -> Tensor:
+    """The numbers of the first `length` words of each text, `(texts, length)`, int32.
+
+    A text without words is one unknown word, so that there is something to classify.
+    """
+    numbers = {word: number for number, word in enumerate(vocabulary)}
+    rows = []
+    for text in texts:
+        found = [numbers.get(word, UNKNOWN) for word in words_of(text)[:length]] or [UNKNOWN]
+        rows.append(found + [PADDING] * (length - len(found)))
+    return torch.tensor(rows, dtype=torch.int32)
+
+
+def read_ag_news(path: Path) -> list[Labelled]:
+    """Rows of class index (from 1), title and description, in which backslashes stand for line breaks.
+
+    Raises `ValueError` with the number of the line that is not one.
+    """
+    found: list[Labelled] = []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file, strict=True)
+        try:
+            for row in rows:
+                label, title, description = row
+                if not 1 <= int(label) <= len(AG_NEWS_CLASSES):
+                    raise ValueError(f"there is no class {label}")
+                found.append((int(label) - 1, f"{title} {description}".replace("\\", " ")))
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"line {rows.line_num} is not class, title, description: {error}") from error
+    return found
+
+
+def read_trec(path: Path) -> list[Labelled]:
+    """Lines of coarse class, fine class and question, `DESC:manner How did ...`, in Latin-1.
+
+    Raises `ValueError` with the number of the line that is not one.
+    """
+    found: list[Labelled] = []
+    for number, line in enumerate(path.read_text(encoding="latin-1").strip().split("\n"), start=1):
+        coarse, colon, rest = line.partition(":")
+        if not colon or coarse not in TREC_CLASSES:
+            raise ValueError(f"line {number} does not begin with a class of {', '.join(TREC_CLASSES)} and a colon")
+        found.append((TREC_CLASSES.index(coarse), rest.partition(" ")[2]))
+    return found
+
+
+def read_vectors(path: Path, vocabulary: Sequence[str], channels: int) -> dict[int, Tensor]:
+    """The vectors of those words of a vocabulary that a file has, by the words' numbers.
+
+    A line is a word and `channels` numbers, as GloVe is published. Raises `ValueError` with the number of the line that
+    is not one.
+    """
+    numbers = {word: number for number, word in enumerate(vocabulary)}
+    found: dict[int, Tensor] = {}
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line_number, line in enumerate(file, start=1):
+            word, *vector = line.rstrip(" \r\n").rsplit(" ", channels)
+            if len(vector) != channels:
+                raise ValueError(f"line {line_number} has {len(vector)} numbers instead of {channels}")
+            if word in numbers:
+                found[numbers[word]] = torch.tensor([float(value) for value in vector])
+    return found
