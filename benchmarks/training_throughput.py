@@ -1,25 +1,33 @@
-"""Training images per second: our loop beside vit-pytorch's CCT fed by a per-image PIL pipeline, alternating.
+"""Training images per second: our loop in each precision, the reference's own, and vit-pytorch's CCT, alternating.
 
-Both train CCT-2/3x2 by the reference recipe (batch 128, AutoAugment, crop, flip, AdamW, label smoothing) on the same
-Fashion-MNIST images, forward, backward and update included, validation excluded.
-Needs `pip install vit-pytorch` and the dataset (Debian: dataset-fashion-mnist).
+All train CCT-2/3x2 by the reference recipe (batch 128, AutoAugment, crop, flip, AdamW, label smoothing) on the same
+Fashion-MNIST images in three channels, from uint8 images in memory to updated weights, validation excluded. The
+reference runs as it is: model, augmentation and training function of its `examples/main.py`, fed by a data loader.
+vit-pytorch brings a model only; it is fed by the same data loader.
 
-Run: `python benchmarks/training_throughput.py [--data FOLDER] [--rounds 7] [--images 2560] [--precision fp32]`.
+Needs the dataset (Debian: dataset-fashion-mnist), and for comparison `pip install vit-pytorch` and a checkout of
+SHI-Labs/Compact-Transformers.
+
+Run: `python benchmarks/training_throughput.py --reference CHECKOUT [--data FOLDER] [--rounds 7] [--images 2560]`.
 """
 
 import argparse
+import io
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import transforms
-from torchvision.transforms.autoaugment import AutoAugment, AutoAugmentPolicy
 from torchvision.transforms.functional import to_pil_image
 
 from cct.config import DATASETS, RunSpec
@@ -29,17 +37,19 @@ from cct.train import default_device, device_name, train_epoch
 
 DEBIAN = Path("/usr/share/datasets")
 
+Epoch = Callable[[], None]
+
 
 class PilImages(Dataset[tuple[Tensor, int]]):
     """Images that are augmented one by one when a data loader asks for them."""
 
-    def __init__(self, split: Split, spec: RunSpec) -> None:
+    def __init__(self, split: Split, spec: RunSpec, policy: Callable[[Any], Any]) -> None:
         info = DATASETS[spec.dataset]
         self.images = [to_pil_image(image) for image in split.images]
         self.labels = split.labels.tolist()
         self.transform = transforms.Compose(
             [
-                AutoAugment(AutoAugmentPolicy.CIFAR10),
+                policy,
                 transforms.RandomCrop(info.image_size, padding=4),
                 transforms.RandomHorizontalFlip(),
                 transforms.ToTensor(),
@@ -54,23 +64,35 @@ class PilImages(Dataset[tuple[Tensor, int]]):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def our_epoch(split: Split, spec: RunSpec, device: torch.device) -> Callable[[], None]:
+def our_epoch(split: Split, spec: RunSpec, device: torch.device) -> Epoch:
     model = create_model(spec.model, num_classes=DATASETS[spec.dataset].num_classes, seed=0)
     model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
     split = split.to(device)
+    return lambda: _discard(train_epoch(model, optimizer, split, spec, 0, lambda: False, lambda progress: None))
+
+
+def reference_epoch(split: Split, spec: RunSpec, device: torch.device, checkout: Path, workers: int) -> Epoch:
+    sys.path[:0] = [str(checkout), str(checkout / "examples")]
+    main = import_module("main")
+    policy = import_module("utils.autoaug").CIFAR10Policy()
+    args = main.init_parser().parse_args(["", *([] if device.type == "cuda" else ["--no-cuda"])])
+    model = import_module("src").cct_2("", False, False, img_size=32, num_classes=10, n_conv_layers=2, kernel_size=3)
+    model.to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+    criterion = main.LabelSmoothingCrossEntropy()
+    loader = _loader(PilImages(split, spec, policy), spec, workers)
 
     def epoch() -> None:
-        train_epoch(model, optimizer, split, spec, 0, lambda: False, lambda progress: None)
+        with redirect_stdout(io.StringIO()):
+            main.cls_train(loader, model, criterion, optimizer, 0, args)
 
     return epoch
 
 
-def their_epoch(split: Split, spec: RunSpec, device: torch.device, workers: int) -> Callable[[], None]:
-    from vit_pytorch.cct import cct_2
-
+def vit_pytorch_epoch(split: Split, spec: RunSpec, device: torch.device, workers: int) -> Epoch:
     info = DATASETS[spec.dataset]
-    model = cct_2(
+    model = import_module("vit_pytorch.cct").cct_2(
         img_size=info.image_size,
         kernel_size=3,
         n_conv_layers=2,
@@ -79,41 +101,40 @@ def their_epoch(split: Split, spec: RunSpec, device: torch.device, workers: int)
         attention_dropout=spec.attention_dropout,
         stochastic_depth_rate=spec.stochastic_depth,
         dropout_rate=spec.dropout,
-    ).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
-    criterion = torch.nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
-    loader = DataLoader(
-        PilImages(split, spec),
-        spec.batch_size,
-        shuffle=True,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=device.type == "cuda",
     )
+    model.to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+    criterion = nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
+    policy = transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)
+    loader = _loader(PilImages(split, spec, policy), spec, workers)
 
     def epoch() -> None:
         for images, labels in loader:
-            with torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
-                logits = model(images.to(device, non_blocking=True))
-            loss = criterion(logits.float(), labels.to(device, non_blocking=True))
+            loss = criterion(model(images.to(device, non_blocking=True)), labels.to(device, non_blocking=True))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
 
     return epoch
+
+
+def _loader(images: PilImages, spec: RunSpec, workers: int) -> DataLoader[tuple[Tensor, int]]:
+    return DataLoader(images, spec.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+
+
+def _discard(result: object) -> None:
+    """Of an epoch, only the time is of interest."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DEBIAN)
+    parser.add_argument("--reference", type=Path, help="a checkout of SHI-Labs/Compact-Transformers")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--images", type=int, default=2560)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of the data loader beside ours")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of the data loaders beside ours")
     options = parser.parse_args()
-    spec = RunSpec(dataset="fashion_mnist", precision=options.precision)
+    spec = RunSpec(dataset="fashion_mnist", precision="fp32")
     try:
         train_split, _ = load(spec.dataset, options.data)
     except DatasetUnavailable as error:
@@ -121,10 +142,13 @@ def main() -> None:
     split = Split(train_split.images[: options.images].clone(), train_split.labels[: options.images].clone())
 
     device = default_device()
-    epochs = {
-        "cct": our_epoch(split, spec, device),
-        "vit-pytorch": their_epoch(split, spec, device, options.workers),
-    }
+    epochs: dict[str, Epoch] = {}
+    if options.reference:
+        epochs["reference"] = reference_epoch(split, spec, device, options.reference, options.workers)
+    if find_spec("vit_pytorch"):
+        epochs["vit-pytorch"] = vit_pytorch_epoch(split, spec, device, options.workers)
+    epochs["cct fp32"] = our_epoch(split, spec, device)
+    epochs["cct bf16"] = our_epoch(split, RunSpec(dataset=spec.dataset, precision="bf16"), device)
     for epoch in epochs.values():
         epoch()  # starts data loaders, chooses kernels
     rates: dict[str, list[float]] = {name: [] for name in epochs}
@@ -132,17 +156,22 @@ def main() -> None:
         for name in sorted(epochs, reverse=round_number % 2 == 1):
             began = time.perf_counter()
             epochs[name]()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
             rates[name].append(options.images / (time.perf_counter() - began))
 
     print(
-        f"{device_name(device)}, {os.cpu_count()} cores, torch {torch.__version__}, {options.precision}; "
-        f"{options.rounds} rounds of {options.images} images; data loader with {options.workers} workers"
+        f"{device_name(device)}, {os.cpu_count()} cores, torch {torch.__version__}; {options.rounds} rounds of "
+        f"{options.images} images; data loaders with {options.workers} workers"
     )
+    base = next(iter(epochs))
+    print(f"{'':12} images/s (median of rounds, range)   ratio to {base} (median of rounds, range)")
     for name, measured in rates.items():
-        spread = f"{min(measured):.0f} to {max(measured):.0f}"
-        print(f"{name:12} {statistics.median(measured):8.0f} images/s (median; {spread})")
-    ratios = [ours / theirs for ours, theirs in zip(rates["cct"], rates["vit-pytorch"], strict=True)]
-    print(f"ratio        {statistics.median(ratios):8.2f} (median of rounds; {min(ratios):.2f} to {max(ratios):.2f})")
+        ratios = [ours / theirs for ours, theirs in zip(measured, rates[base], strict=True)]
+        print(
+            f"{name:12} {statistics.median(measured):8.0f} ({min(measured):.0f} to {max(measured):.0f})"
+            f"{statistics.median(ratios):22.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
 
 
 if __name__ == "__main__":

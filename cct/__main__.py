@@ -7,7 +7,6 @@ goes on where it stopped if it has a folder (`--out`).
 """
 
 import argparse
-import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -41,8 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
-    # Idle threads sleep instead of spinning: beside other programs, spinning costs two thirds of the throughput.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imported only now: torch takes seconds, which a mistyped option or --list should not cost.
     from cct.checkpoint import CheckpointMismatch, CheckpointNotWritten, UnusableWeights
     from cct.data import DatasetUnavailable

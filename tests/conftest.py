@@ -1,6 +1,5 @@
 """Real parts for every test: one Valkey server, and where a test asks for it the whole board with one worker."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -8,9 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-# As for trainers: threads of several processes that spin while they wait slow each other down. Read when torch loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import httpx2 as httpx
 import pytest

@@ -77,13 +77,10 @@ class Supervisor:
 
     def _train(self, lease: Lease) -> None:
         logger.info("training run %s", lease.run_id)
-        # Threads that wait sleep instead of spinning: where the CPU is shared, spinning slows training several times.
-        environment = {"OMP_WAIT_POLICY": "passive"} | os.environ
         with (
             tempfile.NamedTemporaryFile(prefix="cctboard-") as sign_of_life,
             subprocess.Popen(
                 [sys.executable, "-m", "worker.trainer", lease.run_id, lease.token, sign_of_life.name],
-                env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -8,7 +8,7 @@ import os
 import random
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -51,6 +51,7 @@ class Chaos:
         self._random = random.Random(SEED)
         # Each kind once before any comes again.
         self._next: list[str] = []
+        self._spared_until = defaultdict[str, float](float)
 
     def strike(self) -> str:
         if not self._next:
@@ -74,13 +75,26 @@ class Chaos:
         return psutil.Process(self._services.process_id(name))
 
     def _worker(self) -> psutil.Process:
-        """One that trains, if possible; not when one more loss would rightly fail its run."""
-        names = {f"worker-{n}": self._process(f"worker-{n}") for n in (1, 2)}
-        runs = {worker.name.rpartition("-")[2]: worker.run_id for worker in self._store.workers()}
-        found = [
-            p for p in names.values() if (run_id := runs.get(str(p.pid))) and self._losses(run_id) < MAX_LOSSES - 1
-        ]
-        return self._random.choice(found or [process for process in names.values() if str(process.pid) not in runs])
+        """One that trains, if possible; waits while one more loss would rightly fail the runs of all.
+
+        A loss is counted when the lease expires, so a run is left alone for a while after it was struck.
+        """
+        while True:
+            running = {
+                str(run.worker).rpartition("-")[2]: run.id for run in self._store.runs() if run.state == "running"
+            }
+            idle, training = list[psutil.Process](), list[psutil.Process]()
+            for process in (self._process("worker-1"), self._process("worker-2")):
+                run_id = running.get(str(process.pid))
+                if run_id is None:
+                    idle.append(process)
+                elif time.monotonic() > self._spared_until[run_id] and self._losses(run_id) < MAX_LOSSES - 1:
+                    training.append(process)
+            if training or idle:
+                struck = self._random.choice(training or idle)
+                self._spared_until[running.get(str(struck.pid), "")] = time.monotonic() + 3 * LEASE_SECONDS
+                return struck
+            time.sleep(0.2)
 
     def _losses(self, run_id: str) -> int:
         return int(self._store.redis.hget(self._store.key("run", run_id), "losses") or 0)
