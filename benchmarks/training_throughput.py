@@ -22,7 +22,7 @@ from contextlib import redirect_stdout
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,14 @@ def our_epoch(split: Split, spec: RunSpec, device: torch.device) -> Epoch:
     return lambda: _discard(train_epoch(model, optimizer, split, spec, 0, lambda: False, lambda progress: None))
 
 
-def reference_epoch(split: Split, spec: RunSpec, device: torch.device, checkout: Path, workers: int) -> Epoch:
+class Reference(NamedTuple):
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    epoch: Epoch
+
+
+def reference(split: Split, spec: RunSpec, device: torch.device, checkout: Path, workers: int) -> Reference:
+    """The reference's CCT-2/3x2 and its own training function."""
     sys.path[:0] = [str(checkout), str(checkout / "examples")]
     main = import_module("main")
     policy = import_module("utils.autoaug").CIFAR10Policy()
@@ -87,7 +94,7 @@ def reference_epoch(split: Split, spec: RunSpec, device: torch.device, checkout:
         with redirect_stdout(io.StringIO()):
             main.cls_train(loader, model, criterion, optimizer, 0, args)
 
-    return epoch
+    return Reference(model, optimizer, epoch)
 
 
 def vit_pytorch_epoch(split: Split, spec: RunSpec, device: torch.device, workers: int) -> Epoch:
@@ -144,7 +151,7 @@ def main() -> None:
     device = default_device()
     epochs: dict[str, Epoch] = {}
     if options.reference:
-        epochs["reference"] = reference_epoch(split, spec, device, options.reference, options.workers)
+        epochs["reference"] = reference(split, spec, device, options.reference, options.workers).epoch
     if find_spec("vit_pytorch"):
         epochs["vit-pytorch"] = vit_pytorch_epoch(split, spec, device, options.workers)
     epochs["cct fp32"] = our_epoch(split, spec, device)

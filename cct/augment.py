@@ -36,12 +36,9 @@ def augment(images: Tensor, kind: str, random: torch.Generator) -> Tensor:
 def random_crop(images: Tensor, padding: int, random: torch.Generator) -> Tensor:
     """Shifts each image by up to `padding` pixels in each direction, filling with black."""
     count, _, height, width = images.shape
-    padded = torch.nn.functional.pad(images, [padding] * 4)
+    windows = torch.nn.functional.pad(images, [padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
     top, left = torch.randint(2 * padding + 1, (2, count), generator=random).to(images.device)
-    rows = top[:, None] + torch.arange(height, device=images.device)
-    columns = left[:, None] + torch.arange(width, device=images.device)
-    image = torch.arange(count, device=images.device)
-    return padded[image[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return windows[torch.arange(count, device=images.device), :, top, left]
 
 
 def random_flip(images: Tensor, random: torch.Generator) -> Tensor:

@@ -52,7 +52,7 @@ class Classifier(nn.Module):
             x = torch.cat([self.class_emb.expand(len(x), -1, -1), x], dim=1)
             mask = None if mask is None else F.pad(mask, (1, 0), value=True)
         if self.positional_emb is not None:
-            x = x + self.positional_emb
+            x = x + self.positional_emb.to(x.dtype)  # else it would make all that follows float32 under autocast
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, mask)
