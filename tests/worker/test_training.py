@@ -6,9 +6,19 @@ from typing import Any
 
 import httpx2 as httpx
 import psutil
+import pytest
 
 from app.store import MAX_LOSSES
 from tests.conftest import DIGITS, wait_for
+
+TOPICS = {
+    "ABBR": "the word",
+    "DESC": "the way",
+    "ENTY": "the animal",
+    "HUM": "the man",
+    "LOC": "the town",
+    "NUM": "the sum",
+}
 
 
 def queue(board: httpx.Client, **spec: Any) -> str:
@@ -49,6 +59,11 @@ def test_a_run_is_trained_and_the_same_spec_gives_the_same_numbers(board: httpx.
     assert [len(row) for row in lens["runs"][0]["looks"][0]["shares"]] == [64] * 16
     assert len(lens["images"]["digits"]) == 16
     assert lens["images"]["digits"][0]["url"].startswith("data:image/png;base64,iVBOR")
+    matrices = board.get(f"/confusion?run={first}&run={second}").json()["runs"]
+    assert [(one["run_id"], one["epoch"]) for one in matrices] == [(first, 2), (second, 2)]
+    assert matrices[0]["counts"] == matrices[1]["counts"]
+    recognised = sum(row[label] for label, row in enumerate(matrices[0]["counts"]))
+    assert 100 * recognised / 360 == pytest.approx(done["final_top1"])
     provenance = done["provenance"]
     assert provenance.keys() >= {"torch", "python", "precision", "dataset_sha256", "cctboard"}
 
@@ -145,3 +160,16 @@ def _trainer(run_id: str) -> psutil.Process:
         if run_id in (process.info["cmdline"] or ()):
             return process
     raise AssertionError("no trainer")
+
+
+def test_a_text_model_is_trained(board: httpx.Client, board_data: Path) -> None:
+    folder = board_data / "datasets" / "trec"
+    folder.mkdir(parents=True)
+    questions = [f"{kind}:x what is {word} of number {n} ?" for n in range(20) for kind, word in TOPICS.items()]
+    (folder / "train_5500.label").write_text("\n".join(questions))
+    (folder / "TREC_10.label").write_text("\n".join(questions[:60]))
+    run_id = queue(board, dataset="trec", model="text_cct_2", pooling="seqpool_softmax_tokens", epochs=3, lr=2e-3)
+    wait_for(lambda: ended(board, run_id), 120)
+    done = run(board, run_id)
+    assert (done["state"], done["epoch"], done["error"], done["mixes_batch"]) == ("completed", 3, None, False)
+    assert done["final_top1"] > 100 / len(TOPICS)
