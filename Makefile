@@ -45,8 +45,9 @@ compose-test: .venv/installed ## builds the images, starts the board of docker-c
 chaos: .venv/installed ## 100 random faults; the tests have a short form of it
 	CHAOS_FAULTS=100 $(BIN)/pytest -s tests/worker/test_chaos.py
 
-bench: .venv/installed ## speed of training and of the live view
+bench: .venv/installed frontend/dist/index.html ## speed of training, of the live view and of the page with the runs
 	$(BIN)/python benchmarks/event_latency.py
+	$(BIN)/python benchmarks/board_page.py
 	$(BIN)/python benchmarks/training_throughput.py
 
 browser: .venv/installed ## a Chromium for the tests: one that is here, Debian's, or Playwright's

@@ -1,4 +1,7 @@
-"""The `cctboard` command: the same words as the API. Bad input ends with one line and exit code 2."""
+"""The `cctboard` command: the same words as the API. Bad input ends with one line and exit code 2.
+
+Here are the commands that start the board's processes or read its data; those that talk to its API are in `client.py`.
+"""
 
 import json
 import os
@@ -9,16 +12,15 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated
 
 import httpx2 as httpx
 import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
-from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
+from app.client import UsageError, api_client, ask, commands, console, print_comparison, runs_table
 from app.settings import Settings, make_secrets
 
 if TYPE_CHECKING:
@@ -28,15 +30,15 @@ if TYPE_CHECKING:
 cli = typer.Typer(
     help="Queue, run, watch and compare training runs.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-console = Console()
+cli.add_typer(commands)
 
 Data = Annotated[Path | None, typer.Option(help="Folder of database, datasets and checkpoints. [default: data]")]
 Port = Annotated[int, typer.Option(help="Port of the API and the dashboard.", min=1, max=65535)]
-Workers = Annotated[int, typer.Option(help="Worker processes; each trains one run at a time.", min=0, max=64)]
-
-
-class UsageError(Exception):
-    """What the user must change, in one line."""
+Workers = Annotated[int, typer.Option(help="Worker processes.", min=0, max=64)]
+Slots = Annotated[
+    str | None,
+    typer.Option(help="Runs that a worker trains at the same time, or auto: measured when it starts. [default: 1]"),
+]
 
 
 def main() -> None:
@@ -60,8 +62,9 @@ def main() -> None:
 
 
 @cli.command()
-def up(data: Data = None, port: Port = 8000, workers: Workers = 1) -> None:
+def up(data: Data = None, port: Port = 8000, workers: Workers = 1, slots: Slots = None) -> None:
     """Start database, API, dashboard and worker on this machine; Ctrl-C stops them all."""
+    _set_slots(slots)
     _run_board(data, port, workers, lambda api: None, stay=True)
 
 
@@ -106,125 +109,31 @@ def secrets_(folder: Annotated[Path, typer.Argument(help="Where CCTBOARD_SECRETS
 
 
 @cli.command()
-def worker() -> None:
-    """Run one worker; it trains one run at a time on the GPU, or on the CPU if there is none."""
-    Settings()  # says in one line what is wrong with it
-    arguments = ["-A", "worker.tasks", "worker", "--pool", "threads", "--concurrency", "1", "--loglevel", "INFO"]
+def worker(
+    data: Data = None,
+    slots: Slots = None,
+    measure_slots: Annotated[bool, typer.Option(help="Only measure how many slots are best here.")] = False,
+) -> None:
+    """Run one worker; it trains on the GPU, or on the CPU if there is none.
+
+    It works for the database that the settings name, else for the board that runs with this data folder.
+    """
+    from app.services import running_database
+
+    _set_slots(slots)
+    settings = Settings()
+    folder = data or settings.data
+    os.environ["CCTBOARD_DATA"] = str(folder)
+    if not settings.names_database and (url := running_database(folder)):
+        os.environ["CCTBOARD_REDIS_URL"] = url
+    count = settings.slots
+    if measure_slots or count == "auto":
+        then = [] if measure_slots else [sys.executable, "-m", "app.cli", "worker"]
+        os.execv(sys.executable, [sys.executable, "-m", "worker.slots", *then])
+    pool = ["--pool", "threads", "--concurrency", str(count)]
+    arguments = ["-A", "worker.tasks", "worker", *pool, "--loglevel", "INFO"]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     os.execv(sys.executable, [sys.executable, "-m", "celery", "--quiet", *arguments, *quiet])
-
-
-@cli.command()
-def submit(
-    fields: Annotated[
-        list[str], typer.Argument(metavar="FIELD=VALUE[,VALUE...]", help="Fields of the run's spec.")
-    ] = [],  # noqa: B006
-    name: Annotated[str, typer.Option(help="Name of the experiment, if there is more than one run.")] = "Experiment",
-    priority: Annotated[int, typer.Option(help="Higher is trained earlier.", min=-100, max=100)] = 0,
-) -> None:
-    """Queue a run, or with several values per field an experiment of their product.
-
-    Example: cctboard submit dataset=digits epochs=8 pooling=seqpool,mean seed=0,1,2
-    """
-    spec: dict[str, Any] = {}
-    axes: dict[str, list[Any]] = {}
-    for field in fields:
-        key, equals, text = field.partition("=")
-        if not equals:
-            raise UsageError(f"{field!r} is not FIELD=VALUE; for example epochs=20")
-        values = [_value(part) for part in text.split(",")]
-        if len(values) > 1:
-            axes[key] = values
-        else:
-            spec[key] = values[0]
-    with _api() as client:
-        if axes:
-            request = {"name": name, "spec": spec, "axes": axes, "priority": priority}
-            created = _ask(client, "POST", "/experiments", request)
-            console.print(f"experiment {created['id']}: {created['runs']} runs queued")
-        else:
-            created = _ask(client, "POST", "/runs", spec | {"priority": priority})
-            console.print(f"run {created['id']} queued")
-
-
-@cli.command()
-def runs(limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=1000)] = 20) -> None:
-    """List the newest runs."""
-    with _api() as client:
-        console.print(_runs_table(_ask(client, "GET", f"/runs?limit={limit}")["runs"]))
-
-
-@cli.command()
-def compare(
-    experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
-    group: Annotated[str, typer.Option(help="Spec field whose values are the variants.")] = "pooling",
-) -> None:
-    """Show an experiment's comparison table."""
-    with _api() as client:
-        _print_comparison(_ask(client, "GET", "/comparison", params={"experiment": experiment, "group": group}))
-
-
-@cli.command()
-def report(
-    experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
-    group: Annotated[str, typer.Option(help="Spec field whose values are the variants.")] = "pooling",
-) -> None:
-    """Save an experiment's answer, table and figures as one HTML file."""
-    with _api() as client:
-        name = _ask(client, "GET", f"/experiments/{experiment}")["name"]
-        response = client.get("/report", params={"experiment": experiment, "group": group, "title": name})
-        if response.is_error:
-            raise UsageError(response.json()["detail"])
-    out.write_bytes(response.content)
-    console.print(f"{out} written")
-
-
-@cli.command()
-def cancel(run: Annotated[str, typer.Argument(help="Id of the run.")]) -> None:
-    """Cancel a queued or running run; what was measured is kept."""
-    with _api() as client:
-        cancelled = _ask(client, "POST", f"/runs/{run}/cancel")
-    console.print(f"run {run} {'is stopping' if cancelled['state'] == 'running' else cancelled['state']}")
-
-
-@cli.command()
-def retry(run: Annotated[str, typer.Argument(help="Id of the run.")]) -> None:
-    """Queue a failed or cancelled run again; it goes on from its last checkpoint."""
-    with _api() as client:
-        _ask(client, "POST", f"/runs/{run}/retry")
-    console.print(f"run {run} queued")
-
-
-@cli.command()
-def delete(
-    run: Annotated[str, typer.Argument(help="Id of the run.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Delete a run, its measurements and its checkpoints."""
-    with _api() as client:
-        found = _ask(client, "GET", f"/runs/{run}")
-        spec, epoch = found["spec"], found["epoch"]
-        what = f"run {run} ({spec['pooling']}, seed {spec['seed']}, {epoch} epochs) and its checkpoints"
-        if yes or typer.confirm(f"Delete {what}?"):
-            _ask(client, "DELETE", f"/runs/{run}")
-            console.print(f"run {run} deleted")
-
-
-@cli.command()
-def pause() -> None:
-    """Start no more runs; what runs goes on."""
-    with _api() as client:
-        queue = _ask(client, "POST", "/queue/pause")
-    console.print(f"paused; {len(queue['entries'])} runs wait")
-
-
-@cli.command()
-def resume() -> None:
-    """Start queued runs again."""
-    with _api() as client:
-        queue = _ask(client, "POST", "/queue/resume")
-    console.print(f"resumed; {len(queue['entries'])} runs wait")
 
 
 Archive = Annotated[Path, typer.Argument(help="The archive, a tar file; - for standard output or input.")]
@@ -306,11 +215,11 @@ def _read_archive(archive: Path, data: Path | None, read: "Callable[[Settings, R
         console.print(f"{summary.unfinished} of them were unfinished")
 
 
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+def _set_slots(slots: str | None) -> None:
+    """The option is the setting, for this process and those it starts."""
+    if slots is not None:
+        os.environ["CCTBOARD_SLOTS"] = slots
+    Settings()  # says in one line what is wrong with it
 
 
 def _is_loopback(host: str) -> bool:
@@ -318,19 +227,6 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _api(url: str | None = None) -> httpx.Client:
-    settings = Settings()
-    headers = {"Authorization": f"Bearer {settings.token.get_secret_value()}"} if settings.token else {}
-    return httpx.Client(base_url=url or settings.url, headers=headers, timeout=30)
-
-
-def _ask(client: httpx.Client, method: str, path: str, body: Any = None, params: dict[str, str] | None = None) -> Any:
-    response = client.request(method, path, json=body, params=params)
-    if response.is_error:
-        raise UsageError(response.json()["detail"])
-    return response.json() if response.content else None
 
 
 def _run_board(data: Path | None, port: int, workers: int, then: Callable[[httpx.Client], None], stay: bool) -> None:
@@ -345,7 +241,7 @@ def _run_board(data: Path | None, port: int, workers: int, then: Callable[[httpx
     try:
         with running(data or settings.data, "127.0.0.1", port, workers, redis_url) as services:
             console.print(f"CCT Board is up: [bold]http://localhost:{port}[/bold]  (Ctrl-C stops it)")
-            with _api(f"http://127.0.0.1:{port}") as client:
+            with api_client(f"http://127.0.0.1:{port}") as client:
                 then(client)
             while stay:
                 services.check()
@@ -358,86 +254,21 @@ def _run_board(data: Path | None, port: int, workers: int, then: Callable[[httpx
 
 def _run_demo(client: httpx.Client) -> None:
     """Queues the demo experiment unless one is unfinished, and follows it to its end."""
-    request = _ask(client, "GET", "/catalog")["demo"]
-    experiments = _ask(client, "GET", "/experiments")["experiments"]
+    request = ask(client, "GET", "/catalog")["demo"]
+    experiments = ask(client, "GET", "/experiments")["experiments"]
     unfinished = [e for e in experiments if e["name"] == request["name"] and e["queued"] + e["running"]]
-    experiment = unfinished[0] if unfinished else _ask(client, "POST", "/experiments", request)
+    experiment = unfinished[0] if unfinished else ask(client, "POST", "/experiments", request)
     console.print(
         f"Watch it live: [bold]{str(client.base_url).rstrip('/')}/board/experiments/{experiment['id']}[/bold]"
     )
     with Live(console=console, refresh_per_second=4) as live:
         while experiment["queued"] + experiment["running"]:
-            found = _ask(client, "GET", f"/runs?limit=1000&experiment={experiment['id']}")["runs"]
-            live.update(_runs_table(found[::-1]))
+            found = ask(client, "GET", f"/runs?limit=1000&experiment={experiment['id']}")["runs"]
+            live.update(runs_table(found[::-1]))
             time.sleep(0.5)
-            experiment = _ask(client, "GET", f"/experiments/{experiment['id']}")
-        live.update(_runs_table(_ask(client, "GET", f"/runs?limit=1000&experiment={experiment['id']}")["runs"][::-1]))
-    _print_comparison(_ask(client, "GET", "/comparison", params={"experiment": experiment["id"]}))
-
-
-def _runs_table(found: list[dict[str, Any]]) -> Table:
-    table = Table("run", "pooling", "seed", "state", "epoch", "left", "best", "final", box=None, caption=MIXES)
-    for column in table.columns:
-        column.no_wrap = column.header != "state"
-    for run in found:
-        within = f" +{100 * run['step'] // run['steps']} %" if run["steps"] else ""
-        eta = f"{run['eta_seconds']:.0f} s" if run["eta_seconds"] is not None else ""
-        table.add_row(
-            run["id"],
-            run["spec"]["pooling"] + (" *" if run["mixes_batch"] else ""),
-            str(run["spec"]["seed"]),
-            run["state"] + (f": {run['error']}" if run["error"] else ""),
-            f"{run['epoch']}/{run['spec']['epochs']}{within}",
-            eta,
-            _percent(run["best_top1"]),
-            _percent(run["final_top1"]),
-        )
-    return table
-
-
-def _print_comparison(comparison: dict[str, Any]) -> None:
-    console.print(_comparison_table(comparison))
-    console.print(comparison["answer"])
-    for row in comparison["variants"]:
-        if row["variant"] != comparison["baseline"]:
-            console.print(f"- {row['verdict']}")
-
-
-def _comparison_table(comparison: dict[str, Any]) -> Table:
-    table = Table(
-        "variant", "seeds", "best", "final", "minutes", f"difference to {comparison['baseline']}", title="Comparison"
-    )
-    for row in comparison["variants"]:
-        table.add_row(
-            row["variant"] + (" *" if row["mixes_batch"] else ""),
-            str(row["seeds"]),
-            _stat(row["best"], " %"),
-            _stat(row["final"], " %"),
-            _stat(row["minutes"]),
-            "baseline"
-            if row["variant"] == comparison["baseline"]
-            else _stat(row["difference"], " points", signed=True),
-        )
-    for reference in comparison["references"]:
-        table.add_row(
-            f"{reference['label']}: {reference['model']}, {reference['pooling']}", "", "", _percent(reference["top1"])
-        )
-    return table
-
-
-MIXES = "* mixes the batch: an image's output depends on its batch-mates"
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f} %"
-
-
-def _stat(stat: dict[str, Any] | None, unit: str = "", signed: bool = False) -> str:
-    if stat is None:
-        return "-"
-    mean = f"{stat['mean']:{'+' if signed else ''}.2f}"
-    spread = "" if stat["sd"] is None else f" ± {stat['sd']:.2f}"
-    return mean + spread + unit
+            experiment = ask(client, "GET", f"/experiments/{experiment['id']}")
+        live.update(runs_table(ask(client, "GET", f"/runs?limit=1000&experiment={experiment['id']}")["runs"][::-1]))
+    print_comparison(ask(client, "GET", "/comparison", params={"experiment": experiment["id"]}))
 
 
 if __name__ == "__main__":

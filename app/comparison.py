@@ -182,10 +182,7 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
     Raises `Invalid` if `group` is not a spec field or `baseline` is not a variant.
     """
     grouped = group_runs(runs, group)
-    if baseline is None:
-        baseline = "seqpool" if "seqpool" in grouped else next(iter(grouped), None)
-    elif baseline not in grouped:
-        raise Invalid("baseline", f"{baseline!r} is not compared here; choose one of {', '.join(grouped)}")
+    baseline = baseline_of(grouped, baseline)
     finals = final_by_seed(grouped)
     found = differences(finals, baseline) if baseline is not None else {}
     color = colors(group, list(grouped))
@@ -234,6 +231,16 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
         fairness=fairness,
         method=METHOD,
     )
+
+
+def baseline_of(variants: Iterable[str], named: str | None) -> str | None:
+    """The variant that others are compared with; None if there are no variants. Raises `Invalid`."""
+    variants = list(variants)
+    if named is None:
+        return "seqpool" if "seqpool" in variants else next(iter(variants), None)
+    if named not in variants:
+        raise Invalid("baseline", f"{named!r} is not compared here; choose one of {', '.join(variants)}")
+    return named
 
 
 def final_by_seed(grouped: Mapping[str, Sequence[Run]]) -> dict[str, dict[int, float]]:

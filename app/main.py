@@ -20,14 +20,34 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from app.errors import BoardError, Invalid, NotFound, problem_response
 from app.events import EventHub
-from app.routes import catalog, docs, events, experiments, figures, health, lens, runs, session, workers
+from app.routes import (
+    catalog,
+    confusion,
+    docs,
+    events,
+    experiments,
+    figures,
+    files,
+    health,
+    lens,
+    runs,
+    session,
+    workers,
+)
 from app.routes import queue as queue_routes
 from app.schemas import Problem, SpecRequest
-from app.security import SECURITY_HEADERS, Access, GuardMiddleware, SecurityHeadersMiddleware, is_public
+from app.security import (
+    SECURITY_HEADERS,
+    Access,
+    CacheHeadersMiddleware,
+    GuardMiddleware,
+    SecurityHeadersMiddleware,
+    is_public,
+)
 from app.settings import Settings
 from app.store import RunStore
 
@@ -53,14 +73,17 @@ def create_app(settings: Settings, store: RunStore, queue: Celery, dashboard: Pa
         docs_url=None,
         redoc_url=None,
     )
+    app.state.settings = settings
     app.state.store, app.state.queue, app.state.hub, app.state.access = store, queue, hub, access
-    for module in (runs, experiments, queue_routes, figures, lens, events, workers, catalog, session, health, docs):
+    nouns = (runs, files, experiments, queue_routes, figures, confusion, lens, events, workers, catalog)
+    for module in (*nouns, session, health, docs):
         app.include_router(module.router, dependencies=[Depends(_check_ids)])
     app.mount("/docs/files", StaticFiles(packages=[docs.FILES]))
     if dashboard is not None:
         app.frontend("/", directory=dashboard, fallback="index.html")
-    app.add_middleware(GuardMiddleware, access=access)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5)
+    app.add_middleware(CacheHeadersMiddleware)
+    app.add_middleware(GuardMiddleware, access=access, hosts=settings.allowed_hosts)
     app.add_middleware(SecurityHeadersMiddleware)
     _tell_errors(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -166,8 +189,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for method, operation in operations.items():
             parameters = str(operation.get("parameters"))
             once = "idempotency-key" in parameters  # whose first request may have been another, or its run deleted
-            refusable = method == "delete" or path in ("/runs/{run_id}/cancel", "/runs/{run_id}/retry")
-            statuses = [400, 422, 503] + [404] * ("{" in path or "experiment" in parameters or once)
+            untimely = ("/runs/{run_id}/cancel", "/runs/{run_id}/retry", "/figures/confusion", "/figures/classes")
+            refusable = method == "delete" or path in (*untimely, "/lens/images")
+            findable = "{" in path or "experiment" in parameters or path == "/runs/sparklines" or once
+            statuses = [400, 422, 503] + [404] * findable
             statuses += [403, 408, 413] * (method != "get") + [409] * (once or refusable)
             if is_public(method.upper(), path):
                 operation["security"] = []

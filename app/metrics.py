@@ -1,9 +1,6 @@
 """What Prometheus reads: the board's state, taken from the store at each scrape, and this process's own numbers."""
 
-import json
-from collections import Counter
 from collections.abc import Iterator
-from typing import Any, cast
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -51,29 +48,20 @@ class _BoardCollector(Collector):
         yield from board
 
     def _runs(self) -> Iterator[Metric]:
-        store = self._store
-        # One command instead of one per run; a run that is deleted meanwhile has no state.
-        states = store.redis.sort(store.key("runs"), by="nosort", get=[store.key("run", "*->state")])
-        counts = Counter(cast(list[str | None], states))
+        counts = self._store.counts()
         by_state = _gauge("runs", "Runs by state.", labels=["state"])
         for state in State:
             by_state.add_metric([state], counts[state])
         yield by_state
 
-        running = cast(list[str], store.redis.zrange(store.key("leases"), 0, -1))
-        with store.redis.pipeline(transaction=False) as pipeline:
-            for run_id in running:
-                pipeline.xrevrange(store.key("run", run_id, "epochs"), count=1)
-            newest: list[Any] = pipeline.execute()
         seconds = _gauge("run_epoch_seconds", "Duration of a running run's newest epoch.", labels=["run"])
         speed = _gauge("run_images_per_second", "Training speed in a running run's newest epoch.", labels=["run"])
         epochs = _gauge("run_epochs", "Finished epochs of a running run.", labels=["run"])
-        for run_id, entries in zip(running, newest, strict=True):
-            record = json.loads(entries[0][1]["record"]) if entries else {"epoch": 0}
-            epochs.add_metric([run_id], record["epoch"])
-            if entries:
-                seconds.add_metric([run_id], record["seconds"])
-                speed.add_metric([run_id], record["images_per_second"])
+        for run_id, record in self._store.training().items():
+            epochs.add_metric([run_id], record.epoch if record else 0)
+            if record:
+                seconds.add_metric([run_id], record.seconds)
+                speed.add_metric([run_id], record.images_per_second)
         yield from (epochs, seconds, speed)
 
     def _queue(self) -> Iterator[Metric]:
@@ -83,8 +71,8 @@ class _BoardCollector(Collector):
     def _workers(self) -> Iterator[Metric]:
         workers = self._store.workers()
         labels = ["worker", "device"]
-        busy = _gauge("worker_busy", "Whether the worker trains a run.", labels=labels)
-        memory = _gauge("worker_memory_bytes", "Resident memory of the worker and its trainer.", labels=labels)
+        busy = _gauge("worker_busy", "Whether the worker's slot trains a run.", labels=labels)
+        memory = _gauge("worker_memory_bytes", "Resident memory of the slot's trainer and the worker.", labels=labels)
         gpu_memory = _gauge("worker_gpu_memory_bytes", "Memory in use of the worker's GPU.", labels=labels)
         for worker in workers:
             values = [worker.name, worker.device]
@@ -93,7 +81,7 @@ class _BoardCollector(Collector):
                 memory.add_metric(values, worker.memory_bytes)
             if worker.gpu_memory_bytes is not None:
                 gpu_memory.add_metric(values, worker.gpu_memory_bytes)
-        yield _gauge("workers", "Workers seen lately.", len(workers))
+        yield _gauge("workers", "Slots of the workers seen lately.", len(workers))
         yield from (busy, memory, gpu_memory)
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
+import plotly.graph_objects as go
 import plotly.offline
 
 from app import figures
@@ -32,8 +33,8 @@ def html(
     """The whole page; plotly.js is inside, nothing is loaded. Raises `Invalid` like `compare`."""
     found = compare(runs, group, baseline)
     charts = [
-        figures.curves(runs, records, "val_top1", group),
-        figures.curves(runs, records, "val_loss", group),
+        go.Figure(figures.curves(runs, records, "val_top1", group)),
+        go.Figure(figures.curves(runs, records, "val_loss", group)),
         figures.final_results(runs, group, found.baseline),
         figures.differences(runs, group, found.baseline),
     ]

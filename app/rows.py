@@ -75,6 +75,8 @@ class Run(Stored):
     """Higher is trained earlier."""
     note: str = ""
     tags: Annotated[list[str], BeforeValidator(_from_json)] = []
+    archived: bool = False
+    """Left out of lists unless asked for; all of it is kept."""
 
     @computed_field(description="Seconds until the run ends, while it runs; null when unknown.")  # type: ignore[prop-decorator]
     @property
@@ -110,6 +112,8 @@ class Experiment(Stored):
     """Epochs of all runs, without those that failed or cancelled runs will never reach."""
     seconds: float = 0
     """Time spent on all finished epochs."""
+    priority: int = 0
+    """At which runs that are added are queued."""
     note: str = ""
 
     @computed_field  # type: ignore[prop-decorator]
@@ -132,21 +136,33 @@ class Experiment(Stored):
 
 
 class Worker(Stored):
-    """A process that trains one run at a time on one device."""
+    """A place for one run at a time on one device; a worker process has one or several."""
 
     name: str
     device: str
     version: str
+    slot: int = 1
+    """Which of the process's slots this is."""
+    slots: int = 1
+    """How many runs the process trains at the same time."""
     run_id: str | None = None
     last_seen: Time
     cpu_percent: float | None = None
     """Load of the worker's machine, 0 to 100."""
     memory_bytes: int | None = None
-    """Resident memory of the worker and its trainer."""
+    """Resident memory of the slot's trainer and of the worker process."""
     gpu_percent: float | None = None
     """Share of time in which the device's GPU was busy, 0 to 100; null without a GPU."""
     gpu_memory_bytes: int | None = None
     """Memory of the device's GPU that is in use, by whom ever."""
+
+
+class Confusion(Stored):
+    """What a model took the test images for at the end of an epoch."""
+
+    epoch: int
+    counts: Annotated[list[list[int]], BeforeValidator(_from_json)]
+    """Images of each class (rows) that were taken for each class (columns)."""
 
 
 class LogLine(Stored):

@@ -27,9 +27,9 @@ def expected_starts(queued: Sequence[Run], others: Sequence[Run], workers: int) 
     for run in queued:
         start = heapq.heappop(slots) if slots else None
         starts.append(start)
-        epochs = measured.get(_kind(run.spec))
-        if start is not None and epochs:
-            heapq.heappush(slots, start + statistics.median(epochs) * (run.spec.epochs - run.epoch))
+        per_epoch = measured.get(_kind(run.spec))
+        if start is not None and per_epoch:
+            heapq.heappush(slots, start + per_epoch * (run.spec.epochs - run.epoch))
         else:
             slots.clear()  # from here on nothing is known
     return starts
@@ -48,17 +48,17 @@ def expected_seconds(specs: Sequence[RunSpec], known: Sequence[Run]) -> float | 
     typical = statistics.median(per_work)
     total = 0.0
     for spec in specs:
-        epochs = measured.get(_kind(spec))
-        total += spec.epochs * (statistics.median(epochs) if epochs else typical * _work(spec))
+        total += spec.epochs * (measured.get(_kind(spec)) or typical * _work(spec))
     return total
 
 
-def _seconds_per_epoch(runs: Sequence[Run]) -> dict[object, list[float]]:
+def _seconds_per_epoch(runs: Sequence[Run]) -> dict[object, float]:
+    """The median run's, by kind."""
     measured: dict[object, list[float]] = {}
     for run in runs:
         if run.epoch:
             measured.setdefault(_kind(run.spec), []).append(run.seconds / run.epoch)
-    return measured
+    return {kind: statistics.median(seconds) for kind, seconds in measured.items()}
 
 
 def _kind(spec: RunSpec) -> object:

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from app.comparison import PALETTE
 from app.errors import Invalid
 from app.figures import METRICS
-from app.rows import Experiment, HistoryEntry, LogLine, Run, Worker
+from app.rows import Experiment, HistoryEntry, LogLine, Run, State, Worker
 from app.schedule import expected_seconds
+from app.statistics import Stat
 from cct.catalog import poolings
 from cct.config import DATASETS, MODELS, RunSpec, SpecError
 from cct.cost import cost_of_run
@@ -58,6 +59,7 @@ class RunEdit(Request):
     priority: Priority | None = None
     note: Note | None = None
     tags: Annotated[list[Tag], Field(max_length=20)] | None = None
+    archived: bool | None = Field(default=None, strict=True)
 
 
 class ExperimentEdit(Request):
@@ -188,6 +190,32 @@ class RunList(BaseModel):
     total: int = Field(description="Runs that match, on all pages")
 
 
+class RunGroup(BaseModel):
+    """The runs of a query that share a value."""
+
+    value: str | None = Field(description="What they share; null for runs that have none. Of an experiment the id")
+    runs: int
+    states: dict[State, int]
+    best_top1: Stat | None = Field(description="Highest top-1 of any epoch, of completed runs")
+    final_top1: Stat | None = Field(description="Top-1 of the last epoch, of completed runs")
+
+
+class RunGroups(BaseModel):
+    groups: Sequence[RunGroup]
+
+
+class Sparkline(BaseModel):
+    """A run's validation top-1, at a few epochs from the first to the newest."""
+
+    run_id: str
+    epochs: list[int]
+    val_top1: list[float]
+
+
+class Sparklines(BaseModel):
+    sparklines: Sequence[Sparkline]
+
+
 class ExperimentList(BaseModel):
     experiments: Sequence[Experiment]
 
@@ -221,7 +249,38 @@ class LensRun(BaseModel):
 
 class Lens(BaseModel):
     images: dict[str, list[LensImage]] = Field(description="By dataset")
+    class_names: dict[str, list[str]] = Field(description="By dataset, in the order of labels; empty without names")
     runs: list[LensRun]
+
+
+class ConfusionOfRun(BaseModel):
+    run_id: str
+    variant: str
+    seed: int
+    dataset: str
+    epoch: int
+    counts: list[list[int]] = Field(description="Test images of each class (rows) taken for each class (columns)")
+
+
+class Confusions(BaseModel):
+    class_names: dict[str, list[str]] = Field(description="By dataset, in the order of rows and columns")
+    runs: list[ConfusionOfRun] = Field(description="Those that have finished an epoch")
+
+
+class OwnImageRun(BaseModel):
+    run_id: str
+    looks: dict[Literal["last", "best"], Look] = Field({}, description="By checkpoint; lists have one image")
+    error: str | None = Field(None, description="Why there are none")
+
+
+class OwnImage(BaseModel):
+    """An image of the user's own and what runs make of it, as far as workers have looked."""
+
+    id: str
+    done: bool
+    error: str | None = Field(description="Why no run could look at it")
+    images: dict[str, str] = Field(description="By dataset: as its models see it, a data URL of a PNG file")
+    runs: list[OwnImageRun] = Field(description="Those that have looked")
 
 
 class Log(BaseModel):

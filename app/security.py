@@ -4,7 +4,9 @@ import asyncio
 import hmac
 import logging
 import math
+import re
 import time
+from collections.abc import Sequence
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import problem_response
 
 MAX_BODY_BYTES = 1_000_000
+MAX_IMAGE_BYTES = 5_000_000
+"""Of an image of the user's own, the only body that is not JSON."""
 BODY_SECONDS = 30.0
 """How long a client may take to send a request's body."""
 SESSION_COOKIE = "cctboard_session"
@@ -53,6 +57,24 @@ class SecurityHeadersMiddleware:
             await send(message)
 
         await self.app(scope, receive, send_secured)
+
+
+class CacheHeadersMiddleware:
+    """Browsers keep the dashboard's scripts and styles, whose names change with their content; the rest they ask for
+    again, and get a short answer if it has not changed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_header(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                is_asset = scope["path"].startswith("/assets/") and message["status"] in (200, 304)
+                value = "public, max-age=31536000, immutable" if is_asset else "no-cache"
+                MutableHeaders(scope=message).setdefault("Cache-Control", value)
+            await send(message)
+
+        await self.app(scope, receive, send_with_header)
 
 
 class Access:
@@ -138,22 +160,25 @@ def is_public(method: str, path: str) -> bool:
 
 
 class GuardMiddleware:
-    """Refuses strangers, bodies that are large or slow, and what a page of another origin sends through the browser of
-    somebody who may. Any other body is read here, as JSON, whatever type `curl -d` gives it."""
+    """Refuses other host names than the board's, strangers, bodies that are large or slow, and what a page of another
+    origin sends through the browser of somebody who may. Any other body is read here; it counts as JSON, whatever type
+    `curl -d` gives it, unless its route reads bytes."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access, hosts: Sequence[str]) -> None:
         self.app = app
         self._access = access
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        refusal = self._refusal(scope)
+        most = MAX_IMAGE_BYTES if scope["path"] == "/lens/images" else MAX_BODY_BYTES
+        refusal = self._refusal(scope, most)
         if refusal is None and scope["method"] not in READING:
             try:
                 async with asyncio.timeout(BODY_SECONDS):
-                    body = await _read(receive)
+                    body = await _read(receive, most)
             except ClientDisconnect:
                 return
             except TimeoutError:
@@ -162,34 +187,44 @@ class GuardMiddleware:
             else:
                 receive = _replay(body, receive)
                 MutableHeaders(scope=scope)["content-type"] = "application/json"
-                if len(body) > MAX_BODY_BYTES:
-                    refusal = _too_large()
+                if len(body) > most:
+                    refusal = _too_large(most)
         await (refusal or self.app)(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        method = scope["method"]
+    def _refusal(self, scope: Scope, most: int) -> Response | None:
+        method, headers = scope["method"], Headers(scope=scope)
+        if not _is_one_of(self._hosts, host := headers.get("host", "")):
+            detail = (
+                f"this board does not answer to the name {host!r}; CCTBOARD_ALLOWED_HOSTS lists those it answers to"
+            )
+            return problem_response(400, "Unknown host", detail)
         if not is_public(method, scope["path"]) and (refusal := self._access.refusal(HTTPConnection(scope))):
             return refusal
-        headers = Headers(scope=scope)
         origin, length = headers.get("origin"), headers.get("content-length", "0")
         if method not in READING and origin is not None and origin.partition("://")[2] != headers.get("host"):
             detail = f"requests from pages of {origin} are refused; use the board's own address"
             return problem_response(403, "Foreign origin", detail)
-        if length.isdecimal() and int(length) > MAX_BODY_BYTES:
-            return _too_large()
+        if length.isdecimal() and int(length) > most:
+            return _too_large(most)
         return None
 
 
-def _too_large() -> Response:
-    response = problem_response(413, "Body too large", f"at most {MAX_BODY_BYTES} bytes are read")
+def _is_one_of(allowed: Sequence[str], host: str) -> bool:
+    """Without the port; `*.example.org` allows all names that end so, and `*` any."""
+    name = re.sub(r":\d+$", "", host.lower())
+    return any(name == one or (one.startswith("*") and name.endswith(one[1:])) for one in map(str.lower, allowed))
+
+
+def _too_large(most: int) -> Response:
+    response = problem_response(413, "Body too large", f"at most {most} bytes are read")
     response.headers["Connection"] = "close"
     return response
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, most: int) -> bytes:
     """The body, or as much of it as shows that it is too large."""
     body = bytearray()
-    while len(body) <= MAX_BODY_BYTES:
+    while len(body) <= most:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect

@@ -124,6 +124,8 @@ def running(data: Path, host: str, port: int, workers: int, redis_url: str | Non
             raise ServiceFailed(f"port {port} is in use; stop what uses it or choose another with --port")
         me = [sys.executable, "-m", "app.cli"]
         services.start("api", [*me, "api", "--host", host, "--port", str(port)], environment)
+        if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
+            environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
         for number in range(1, workers + 1):
             services.start(f"worker-{number}", [*me, "worker"], environment)
         _wait(services, lambda: httpx.get(f"http://{host}:{port}/readyz").is_success, httpx.TransportError)
@@ -136,9 +138,8 @@ def running(data: Path, host: str, port: int, workers: int, redis_url: str | Non
 @contextmanager
 def database(data: Path) -> Iterator[str]:
     """The URL of the embedded Valkey of a data folder: of the one that runs, or of one for as long as the context."""
-    lock = data / "valkey" / "port"
-    if lock.exists() and not _is_free("127.0.0.1", int(lock.read_text())):
-        yield f"redis://127.0.0.1:{lock.read_text()}/0"
+    if url := running_database(data):
+        yield url
         return
     services = Services(data.resolve())
     try:
@@ -147,11 +148,19 @@ def database(data: Path) -> Iterator[str]:
         services.stop()
 
 
+def running_database(data: Path) -> str | None:
+    """The URL of the embedded Valkey of a data folder, if a board has it running."""
+    lock = data / "valkey" / "port"
+    if lock.exists() and not _is_free("127.0.0.1", int(lock.read_text())):
+        return f"redis://127.0.0.1:{lock.read_text()}/0"
+    return None
+
+
 def start_valkey(services: Services, data: Path) -> str:
     folder = data / "valkey"
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / "port"
-    if lock.exists() and not _is_free("127.0.0.1", int(lock.read_text())):
+    if running_database(data):
         raise ServiceFailed(f"another board uses {data}; stop it, or choose another folder with --data")
     # The same port again, for whoever still knows it.
     port = int(lock.read_text()) if lock.exists() else free_port()

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     """How long a trainer may take to stop before it is killed."""
     stall_seconds: Annotated[float, Field(ge=5)] = 1_800
     """How long a trainer may make no step and print nothing before it is killed."""
+    slots: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
+    """How many runs a worker trains at the same time; `auto`: as many as it measures to be best when it starts."""
     events_kept: Annotated[int, Field(ge=1_000, le=1_000_000)] = 20_000
     """Events that a page can miss and still continue from its last id."""
 

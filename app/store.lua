@@ -61,9 +61,12 @@ local function queue_member(id)
   return string.format("%016d:%s", run_field(id, "order"), id)
 end
 
+local function share_of(id)
+  return (run_field(id, "priority") or "0") .. "/" .. (run_field(id, "experiment_id") or "")
+end
+
 local function enqueue(id, returning)
-  local priority = run_field(id, "priority") or "0"
-  local share = priority .. "/" .. (run_field(id, "experiment_id") or "")
+  local priority, share = run_field(id, "priority") or "0", share_of(id)
   local clock = tonumber(redis.call("HGET", key("shares"), priority) or "0")
   local tag = clock
   if not returning then
@@ -73,6 +76,26 @@ local function enqueue(id, returning)
   set(id, "tag", tag)
   local score = -tonumber(priority) * 1e9 + tag - (returning and 0.5 or 0) -- what returns goes before all others
   redis.call("ZADD", key("queued"), score, queue_member(id))
+end
+
+-- Takes the run from the queue without a worker; its experiment's runs behind it move up by the turn that it had.
+local function leave_queue(id)
+  local member = queue_member(id)
+  local score = tonumber(redis.call("ZSCORE", key("queued"), member))
+  redis.call("ZREM", key("queued"), member)
+  if score % 1 ~= 0 then
+    return -- it had been given back, which takes no turn
+  end
+  local share = share_of(id)
+  local last = redis.call("HINCRBY", key("shares"), share, -1) + 1
+  local behind = last - tonumber(run_field(id, "tag"))
+  for _, other in ipairs(redis.call("ZRANGEBYSCORE", key("queued"), "(" .. score, score + behind)) do
+    local other_id = string.match(other, ":(.+)")
+    if share_of(other_id) == share then
+      redis.call("ZINCRBY", key("queued"), -1, other)
+      redis.call("HINCRBY", key("run", other_id), "tag", -1)
+    end
+  end
 end
 
 local function experiment_of(id)
@@ -97,8 +120,10 @@ local function move(id, to, what, detail)
   local from = run_field(id, "state")
   assert(allowed[from] and allowed[from][to], "a run cannot go from " .. from .. " to " .. to)
   set(id, "state", to)
-  if from == "queued" then
+  if from == "queued" and to == "running" then
     redis.call("ZREM", key("queued"), queue_member(id))
+  elseif from == "queued" then
+    leave_queue(id)
   elseif from == "running" then
     redis.call("ZREM", key("leases"), id)
     redis.call("HDEL", key("run", id), "token", "worker", "step", "steps", "epoch_seconds", "cancelling")
@@ -144,8 +169,8 @@ end
 
 local operations = {}
 
--- What to create, as JSON: runs (id and fields), and where given an experiment (id and fields, or the id alone of one
--- that exists) and an idempotency key with the fingerprint of its request.
+-- What to create, as JSON: runs (id and fields), and where given the experiment (id, fields, whether it is new, else the
+-- runs are added to it with its priority) and an idempotency key with the fingerprint of its request.
 -- -> "created" and the new ids; "repeated" and the ids of the first time; "conflict" if the request is another.
 function operations.create(payload)
   local given = cjson.decode(payload)
@@ -165,18 +190,21 @@ function operations.create(payload)
   if given.runs[1] and redis.call("EXISTS", key("run", given.runs[1].id)) == 1 then
     return { "created", unpack(ids) } -- the client repeats a command whose reply it lost
   end
-  if experiment and given.experiment.fields then
-    redis.call("HSET", ekey, "id", experiment, "created_at", now(), unpack(given.experiment.fields))
-    redis.call("ZADD", key("experiments"), redis.call("INCR", key("order")), experiment)
-  elseif experiment and redis.call("EXISTS", ekey) == 0 then
+  if experiment and not given.experiment.is_new and redis.call("EXISTS", ekey) == 0 then
     return { "gone" }
+  elseif experiment then
+    redis.call("HSET", ekey, unpack(given.experiment.fields))
+  end
+  if experiment and given.experiment.is_new then
+    redis.call("HSET", ekey, "id", experiment, "created_at", now())
+    redis.call("ZADD", key("experiments"), redis.call("INCR", key("order")), experiment)
   end
   for _, run in ipairs(given.runs) do
     local id, order = run.id, redis.call("INCR", key("order"))
     set(id, "id", id, "state", "queued", "order", order, "created_at", now(), "epoch", 0, unpack(run.fields))
     redis.call("ZADD", key("runs"), order, id)
     if experiment then
-      set(id, "experiment_id", experiment)
+      set(id, "experiment_id", experiment, "priority", redis.call("HGET", ekey, "priority") or "0")
       redis.call("ZADD", key("experiment", experiment, "runs"), order, id)
       redis.call("HINCRBY", ekey, "queued", 1)
       redis.call("HINCRBY", ekey, "epochs_total", run_field(id, "epochs"))
@@ -274,6 +302,26 @@ function operations.record_look(id, token, epoch, look)
   return "recorded"
 end
 
+-- hits: images that were classified rightly. The stream begins with the best epoch's matrix and ends with the newest.
+function operations.record_confusion(id, token, epoch, hits, counts)
+  if not holds(id, token) then
+    return "stale"
+  end
+  local confusions = key("run", id, "confusion")
+  local entries = redis.call("XRANGE", confusions, "-", "+")
+  local best, newest = entries[1], entries[#entries]
+  if newest and tonumber(string.match(newest[1], "%d+")) >= tonumber(epoch) then
+    return "repeated"
+  end
+  if best and tonumber(hits) > tonumber(best[2][2]) then
+    redis.call("DEL", confusions)
+  elseif #entries == 2 then
+    redis.call("XDEL", confusions, newest[1])
+  end
+  redis.call("XADD", confusions, epoch .. "-0", "hits", hits, "counts", counts)
+  return "recorded"
+end
+
 -- state: completed, failed, cancelled, or queued (handed back for another worker); error: why it failed, or "".
 function operations.release(id, token, state, error)
   if not holds(id, token) then
@@ -345,15 +393,22 @@ function operations.retry(id)
   return "retried"
 end
 
--- Field/value pairs that users may change at any time: priority, note, tags.
+-- Field/value pairs that users may change at any time: priority, note, tags, archived.
 function operations.edit(id, ...)
   if redis.call("EXISTS", key("run", id)) == 0 then
     return "gone"
   end
-  local before = run_field(id, "priority")
+  local changes = { ... }
+  local priority
+  for i = 1, #changes, 2 do
+    priority = changes[i] == "priority" and changes[i + 1] or priority
+  end
+  local moves = priority and run_field(id, "state") == "queued" and run_field(id, "priority") ~= priority
+  if moves then
+    leave_queue(id)
+  end
   set(id, ...)
-  if run_field(id, "state") == "queued" and run_field(id, "priority") ~= before then
-    redis.call("ZREM", key("queued"), queue_member(id))
+  if moves then
     enqueue(id, false)
     remember(id, "priority", run_field(id, "priority"))
   end
@@ -378,7 +433,7 @@ function operations.delete(id)
   end
   local experiment, ekey = experiment_of(id)
   if state == "queued" then
-    redis.call("ZREM", key("queued"), queue_member(id))
+    leave_queue(id)
   end
   if experiment then
     redis.call("ZREM", key("experiment", experiment, "runs"), id)
@@ -389,7 +444,7 @@ function operations.delete(id)
   end
   redis.call("ZREM", key("runs"), id)
   redis.call("SADD", key("garbage"), id)
-  for _, part in ipairs({ "epochs", "log", "history", "lens", "control" }) do
+  for _, part in ipairs({ "epochs", "log", "history", "lens", "confusion", "control" }) do
     redis.call("DEL", key("run", id, part))
   end
   redis.call("DEL", key("run", id))
@@ -403,7 +458,8 @@ function operations.delete_experiment(experiment)
   if tonumber(redis.call("HGET", ekey, "running") or "0") > 0 then
     return "running"
   end
-  for _, id in ipairs(redis.call("ZRANGE", key("experiment", experiment, "runs"), 0, -1)) do
+  -- The last first: nobody moves up just to be deleted.
+  for _, id in ipairs(redis.call("ZREVRANGE", key("experiment", experiment, "runs"), 0, -1)) do
     operations.delete(id)
   end
   redis.call("DEL", ekey, key("experiment", experiment, "runs"))

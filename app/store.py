@@ -2,10 +2,11 @@
 
 Keys, all below one prefix:
 `runs` (sorted set of ids by creation), `run:<id>` (hash), `run:<id>:epochs` (stream, entry `<epoch>-0`),
-`run:<id>:log`, `:history` and `:lens` (streams), `run:<id>:control` (list the worker waits on), `queued` (sorted set:
-the queue), `shares` (hash: whose turn it is), `paused`, `leases` (sorted set by expiry in ms), `swept_at`, `garbage`
-(set of deleted runs), `experiments`, `experiment:<id>` (hash with counters), `experiment:<id>:runs`, `once:<key>`
-(answered idempotent request), `events` (capped stream, for the live view), `workers`, `worker:<name>` (hash).
+`run:<id>:log`, `:history`, `:lens` and `:confusion` (streams; the last holds the best epoch and the newest alone),
+`run:<id>:control` (list the worker waits on), `queued` (sorted set: the queue), `shares` (hash: whose turn it is),
+`paused`, `leases` (sorted set by expiry in ms), `swept_at`, `garbage` (set of deleted runs), `experiments`,
+`experiment:<id>` (hash with counters), `experiment:<id>:runs`, `once:<key>` (answered idempotent request), `events`
+(capped stream, for the live view), `workers`, `worker:<name>` (hash).
 
 Writes that must be atomic are operations of `store.lua`.
 """
@@ -13,6 +14,7 @@ Writes that must be atomic are operations of `store.lua`.
 import hashlib
 import json
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import files
@@ -22,8 +24,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from app.epoch_records import EpochRecords
 from app.errors import Conflict, LeaseLost, NotFound
-from app.rows import Experiment, HistoryEntry, LogLine, Run, State, Worker
+from app.rows import Confusion, Experiment, HistoryEntry, LogLine, Run, State, Worker
+from app.run_view import RunView
 from app.settings import Settings
 from cct.config import EpochRecord, RunSpec
 
@@ -34,7 +38,7 @@ LONGEST_SWEEP_GAP_MS = 5_000
 """Workers sweep more often; after a longer gap the database was away, and leases are prolonged by it."""
 ANSWERS_KEPT_MS = 24 * 3600 * 1000
 """How long an idempotency key is remembered."""
-STREAMS = ("epochs", "log", "history", "lens")
+STREAMS = ("epochs", "log", "history", "lens", "confusion")
 LEASE_FIELDS = ("token", "worker", "step", "steps", "epoch_seconds", "cancelling", "order", "tag")
 COUNTERS = ("queued", "running", "completed", "failed", "cancelled", "epochs_done", "epochs_total", "seconds")
 
@@ -61,6 +65,8 @@ class RunStore:
         self._prefix = prefix
         self._events_kept = settings.events_kept
         self._lease_ms = int(settings.lease_seconds * 1000)
+        self._epochs = EpochRecords(self.redis)
+        self._view = RunView(self.redis, self.key("events"), self._read_runs)
         self._script = self.redis.register_script(files("app").joinpath("store.lua").read_text(encoding="utf-8"))
 
     def key(self, *parts: str) -> str:
@@ -89,19 +95,44 @@ class RunStore:
         once: str | None = None,
     ) -> Experiment:
         """Stores the experiment and queues its runs in this order, all or none; `once` as in `create_runs`."""
-        fields = ["name", name, "spec", json.dumps(dict(spec)), "axes", json.dumps(dict(axes))]
-        [experiment_id] = self._create({"id": new_id(), "fields": fields}, specs, priority, once)
+        fields = [
+            "name",
+            name,
+            "spec",
+            json.dumps(dict(spec)),
+            "axes",
+            json.dumps(dict(axes)),
+            "priority",
+            str(priority),
+        ]
+        [experiment_id] = self._create({"id": new_id(), "fields": fields, "is_new": True}, specs, priority, once)
         return self.experiment(experiment_id)
 
     def add_runs(
-        self, experiment_id: str, spec: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], specs: Iterable[RunSpec]
+        self,
+        experiment_id: str,
+        spec: Mapping[str, Any],
+        axes: Mapping[str, Sequence[Any]],
+        specs: Iterable[RunSpec],
+        once: str | None = None,
+        request: Any = None,
     ) -> Experiment:
-        """Queues more runs of an experiment, whose base spec and axes become the given ones. Raises `NotFound`."""
-        self._create({"id": experiment_id}, specs, 0, None)
-        return self.edit_experiment(experiment_id, {"spec": json.dumps(dict(spec)), "axes": json.dumps(dict(axes))})
+        """Queues more runs of an experiment at its priority; its base spec and axes become the given ones.
+
+        `once` as in `create_runs`; `request` is what the user asked for, by which a repeated request is known: it would
+        ask for other specs, as the experiment has grown. Raises `NotFound`.
+        """
+        fields = ["spec", json.dumps(dict(spec)), "axes", json.dumps(dict(axes))]
+        self._create({"id": experiment_id, "fields": fields}, specs, 0, once, [experiment_id, request])
+        return self.experiment(experiment_id)
 
     def _create(
-        self, experiment: dict[str, Any] | None, specs: Iterable[RunSpec], priority: int, once: str | None
+        self,
+        experiment: dict[str, Any] | None,
+        specs: Iterable[RunSpec],
+        priority: int,
+        once: str | None,
+        request: Any = None,
     ) -> list[str]:
         runs: list[dict[str, Any]] = [
             {"fields": ["spec", json.dumps(asdict(s)), "epochs", str(s.epochs), "priority", str(priority)]}
@@ -109,7 +140,7 @@ class RunStore:
         ]
         payload: dict[str, Any] = {"runs": runs}
         if once:
-            what = json.dumps([experiment and experiment["fields"], runs])
+            what = json.dumps(request or [experiment and experiment["fields"], runs])
             digest, fingerprint = (hashlib.sha256(text.encode()).hexdigest() for text in (once, what))
             payload["once"] = {"key": digest, "fingerprint": fingerprint, "kept_ms": str(ANSWERS_KEPT_MS)}
         for run in runs:
@@ -145,10 +176,11 @@ class RunStore:
 
     def runs(self) -> list[Run]:
         """All runs, newest first."""
-        return self._existing(cast(list[str], self.redis.zrange(self.key("runs"), 0, -1, desc=True)))
+        return self._view.runs()[::-1]
 
-    def _existing(self, run_ids: Iterable[str]) -> list[Run]:
-        """Without those that were deleted since their ids were read."""
+    def _read_runs(self) -> list[Run]:
+        run_ids = cast(list[str], self.redis.zrange(self.key("runs"), 0, -1))
+        # Without those that were deleted since their ids were read.
         return [Run.model_validate(found) for found in self._hashes("run", run_ids) if found]
 
     def experiment(self, experiment_id: str) -> Experiment:
@@ -166,15 +198,27 @@ class RunStore:
     def experiment_runs(self, experiment_id: str) -> list[Run]:
         """The experiment's runs in the order of their creation. Raises `NotFound`."""
         self.experiment(experiment_id)
-        return self._existing(cast(list[str], self.redis.zrange(self.key("experiment", experiment_id, "runs"), 0, -1)))
+        return [run for run in self._view.runs() if run.experiment_id == experiment_id]
 
     def epochs(self, run_ids: Iterable[str]) -> list[list[EpochRecord]]:
         """The records of each run, by epoch."""
+        return self._epochs.read([self.key("run", run_id, "epochs") for run_id in run_ids])
+
+    def sparklines(self, runs: Iterable[Run], points: int) -> list[dict[int, float]]:
+        """Validation top-1 by epoch at up to `points` epochs of each run, evenly spread from its first to its newest.
+
+        Records are named by their epoch, so that the time this takes does not grow with the number of epochs.
+        """
+        wanted = [(run.id, _spread(run.epoch, points)) for run in runs]
         with self.redis.pipeline(transaction=False) as pipeline:
-            for run_id in run_ids:
-                pipeline.xrange(self.key("run", run_id, "epochs"))
-            streams = pipeline.execute()
-        return [[EpochRecord(**json.loads(entry["record"])) for _, entry in stream] for stream in streams]
+            for run_id, epochs in wanted:
+                for epoch in epochs:
+                    pipeline.xrange(self.key("run", run_id, "epochs"), min=f"{epoch}-0", max=f"{epoch}-0")
+            found = iter(pipeline.execute())
+        return [
+            {epoch: json.loads(entries[0][1]["record"])["val_top1"] for epoch in epochs if (entries := next(found))}
+            for _, epochs in wanted
+        ]
 
     def log(self, run_id: str) -> list[LogLine]:
         """What the run's trainer printed, oldest first. Raises `NotFound`."""
@@ -189,6 +233,22 @@ class RunStore:
         entries = cast(list[tuple[str, dict[str, str]]], self.redis.xrange(self.key("run", run_id, part)))
         return [{"at": entry_id.split("-")[0]} | entry for entry_id, entry in entries]
 
+    def counts(self) -> Counter[str | None]:
+        """Number of runs by state. One command instead of one per run; one deleted meanwhile has no state."""
+        return Counter(
+            cast(list[str | None], self.redis.sort(self.key("runs"), by="nosort", get=[self.key("run", "*->state")]))
+        )
+
+    def training(self) -> dict[str, EpochRecord | None]:
+        """The ids of the running runs, and what their newest epochs measured."""
+        run_ids = cast(list[str], self.redis.zrange(self.key("leases"), 0, -1))
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for run_id in run_ids:
+                pipeline.xrevrange(self.key("run", run_id, "epochs"), count=1)
+            newest = pipeline.execute()
+        records = [EpochRecord(**json.loads(entries[0][1]["record"])) if entries else None for entries in newest]
+        return dict(zip(run_ids, records, strict=True))
+
     def looks(self, run_ids: Iterable[str]) -> list[list[dict[str, Any]]]:
         """What the pooling of each run looked at, by epoch: fields of `cct.lens.Look`."""
         with self.redis.pipeline(transaction=False) as pipeline:
@@ -197,12 +257,29 @@ class RunStore:
             streams = pipeline.execute()
         return [[json.loads(entry["look"]) for _, entry in stream] for stream in streams]
 
+    def confusions(self, run_ids: Iterable[str], epoch: Literal["last", "best"]) -> list[Confusion | None]:
+        """Of each run the confusion matrix of its last or its best epoch, None before the first."""
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for run_id in run_ids:
+                read = pipeline.xrevrange if epoch == "last" else pipeline.xrange
+                read(self.key("run", run_id, "confusion"), count=1)
+            streams = pipeline.execute()
+        return [
+            Confusion.model_validate({"epoch": found[0][0].split("-")[0], **found[0][1]}) if found else None
+            for found in streams
+        ]
+
     def images(self, dataset: str) -> list[dict[str, Any]]:
         """The images that runs of this dataset look at: fields of `cct.lens.Image`; empty before the first run."""
         return cast(list[dict[str, Any]], json.loads(cast(str, self.redis.get(self.key("images", dataset)) or "[]")))
 
     def set_images(self, dataset: str, images: Sequence[Mapping[str, Any]]) -> None:
         self.redis.set(self.key("images", dataset), json.dumps(list(images)))
+
+    def tell(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Appends an event to those that all pages follow."""
+        entry = {"kind": kind, "data": json.dumps(dict(data))}
+        self.redis.xadd(self.key("events"), cast(Any, entry), maxlen=self._events_kept, approximate=True)
 
     # The queue
 
@@ -213,7 +290,9 @@ class RunStore:
     def queued_runs(self) -> list[Run]:
         """The queue, next run first."""
         members = cast(list[str], self.redis.zrange(self.key("queued"), 0, -1))
-        return self._existing(member.partition(":")[2] for member in members)
+        runs = {run.id: run for run in self._view.runs()}
+        ids = [member.partition(":")[2] for member in members]
+        return [runs[run_id] for run_id in ids if run_id in runs]
 
     def paused(self) -> bool:
         return bool(self.redis.exists(self.key("paused")))
@@ -233,7 +312,7 @@ class RunStore:
 
     def cancel_experiment(self, experiment_id: str) -> Experiment:
         """Cancels what is unfinished; a finished experiment stays as it is. Raises `NotFound`."""
-        for run in self.experiment_runs(experiment_id):
+        for run in reversed(self.experiment_runs(experiment_id)):  # so nobody moves up just to be cancelled
             if run.state in (State.queued, State.running):
                 self._do("cancel", run.id)
         return self.experiment(experiment_id)
@@ -254,20 +333,19 @@ class RunStore:
         return self.experiment(experiment_id)
 
     def edit(self, run_id: str, changes: Mapping[str, Any]) -> Run:
-        """Changes priority, note or tags. Raises `NotFound`."""
+        """Changes priority, note, tags or whether it is archived. Raises `NotFound`."""
         if changes:
             self._do("edit", run_id, *_flat(changes))
         return self.run(run_id)
 
     def edit_experiment(self, experiment_id: str, changes: Mapping[str, Any]) -> Experiment:
         """Changes name or note, and with `priority` that of its unfinished runs. Raises `NotFound`."""
-        changes = dict(changes)
-        if (priority := changes.pop("priority", None)) is not None:
-            for run in self.experiment_runs(experiment_id):
-                if run.state in (State.queued, State.running):
-                    self._do("edit", run.id, "priority", priority)
         if changes:
             self._do("edit_experiment", experiment_id, *_flat(changes))
+        if "priority" in changes:
+            for run in self.experiment_runs(experiment_id):
+                if run.state in (State.queued, State.running):
+                    self._do("edit", run.id, "priority", changes["priority"])
         return self.experiment(experiment_id)
 
     def delete(self, run_id: str) -> None:
@@ -345,9 +423,19 @@ class RunStore:
         return [Worker.model_validate(found) for found in self._hashes("worker", names) if found]
 
 
+def _spread(last: int, points: int) -> list[int]:
+    """Up to `points` numbers from 1 to `last`, about equally far apart."""
+    count = min(last, points)
+    return [1 + round(point * (last - 1) / max(1, count - 1)) for point in range(count)]
+
+
 def _flat(changes: Mapping[str, Any]) -> list[Scalar]:
-    """Field, value, field, value, ...; lists as JSON."""
-    return [part for name, v in changes.items() for part in (name, json.dumps(v) if isinstance(v, list) else v)]
+    """Field, value, field, value, ...; lists as JSON, truth values as 0 and 1."""
+
+    def scalar(value: Any) -> Scalar:
+        return json.dumps(value) if isinstance(value, list) else int(value) if isinstance(value, bool) else value
+
+    return [part for name, value in changes.items() for part in (name, scalar(value))]
 
 
 def _refuse_to_delete(what: str) -> NoReturn:
@@ -382,6 +470,14 @@ class Lease:
     def record_look(self, epoch: int, look: Mapping[str, Any]) -> None:
         """Stores what the pooling looked at after an epoch; a repeat changes nothing."""
         self._write("record_look", epoch, json.dumps(dict(look)))
+
+    def record_confusion(self, epoch: int, counts: Sequence[Sequence[int]]) -> None:
+        """Stores how often images of a class (row) were taken for each class (column) after an epoch.
+
+        Only the newest matrix and that of the best epoch are kept; a repeat changes nothing.
+        """
+        hits = sum(row[label] for label, row in enumerate(counts))
+        self._write("record_confusion", epoch, hits, json.dumps(counts, separators=(",", ":")))
 
     def log(self, lines: Sequence[str]) -> None:
         self._write("log", LOG_LINES_KEPT, *lines)

@@ -80,6 +80,20 @@ def load_last(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
     return content
 
 
+def read_snapshot(path: Path) -> tuple[dict[str, Tensor], int]:
+    """The weights in a run's `LAST` or `BEST` and the epoch after which they were saved.
+
+    The file is mapped, not read: most of `LAST` is the optimizer's. Training may replace it meanwhile. Raises
+    `UnusableWeights`.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return content["model"], content["epoch"] if path.name == BEST else len(content["records"])
+    except (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UnusableWeights(f"{path.name} cannot be read ({reason})") from error
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The state dict in a file, in host memory: of `.safetensors`, of a checkpoint here, or of the reference's `.pth`.
 

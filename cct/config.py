@@ -198,11 +198,28 @@ class DatasetInfo:
     vocabulary_size: int = 0
     """Most frequent words of the training texts that models know, padding and the unknown word included."""
     bundled: bool = False
+    class_names: tuple[str, ...] = ()
+    """In the order of the labels; empty where classes are known by their numbers."""
 
+
+_CIFAR100_CLASSES = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
+    "castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin "
+    "elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard "
+    "lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear "
+    "pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal "
+    "shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank "
+    "telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
 
 DATASETS: dict[str, DatasetInfo] = {
     "ag_news": DatasetInfo(
-        title="AG News (texts)", num_classes=4, train_size=120_000, test_size=7_600, vocabulary_size=20_000
+        title="AG News (texts)",
+        num_classes=4,
+        train_size=120_000,
+        test_size=7_600,
+        vocabulary_size=20_000,
+        class_names=("World", "Sports", "Business", "Sci/Tech"),
     ),
     "cifar10": DatasetInfo(
         title="CIFAR-10",
@@ -212,6 +229,7 @@ DATASETS: dict[str, DatasetInfo] = {
         image_size=32,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
+        class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     ),
     "cifar100": DatasetInfo(
         title="CIFAR-100",
@@ -221,6 +239,7 @@ DATASETS: dict[str, DatasetInfo] = {
         image_size=32,
         mean=(0.5071, 0.4867, 0.4408),
         std=(0.2675, 0.2565, 0.2761),
+        class_names=tuple(_CIFAR100_CLASSES.split()),
     ),
     "digits": DatasetInfo(
         title="Digits (scikit-learn, bundled)",
@@ -230,6 +249,7 @@ DATASETS: dict[str, DatasetInfo] = {
         image_size=32,
         mean=(0.3057,) * 3,
         std=(0.3238,) * 3,
+        class_names=tuple("0123456789"),
         bundled=True,
     ),
     "fashion_mnist": DatasetInfo(
@@ -240,6 +260,10 @@ DATASETS: dict[str, DatasetInfo] = {
         image_size=32,
         mean=(0.2190,) * 3,
         std=(0.3318,) * 3,
+        class_names=(
+            *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+            *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+        ),
     ),
     "mnist": DatasetInfo(
         title="MNIST",
@@ -249,8 +273,16 @@ DATASETS: dict[str, DatasetInfo] = {
         image_size=32,
         mean=(0.1000,) * 3,
         std=(0.2752,) * 3,
+        class_names=tuple("0123456789"),
     ),
-    "trec": DatasetInfo(title="TREC (texts)", num_classes=6, train_size=5_452, test_size=500, vocabulary_size=8_000),
+    "trec": DatasetInfo(
+        title="TREC (texts)",
+        num_classes=6,
+        train_size=5_452,
+        test_size=500,
+        vocabulary_size=8_000,
+        class_names=("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"),
+    ),
 }
 
 AUGMENTATIONS: dict[str, str] = {

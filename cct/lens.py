@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor, nn
@@ -53,12 +54,21 @@ def chosen_images(split: Split) -> Tensor:
 
 def pictures(split: Split, numbers: Tensor) -> list[Image]:
     """The images of these numbers."""
-    found = []
-    for pixels, label in zip(split.images[numbers].cpu(), split.labels[numbers].tolist(), strict=True):
-        file = io.BytesIO()
-        PIL.Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file, "PNG")
-        found.append(Image(label, f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"))
-    return found
+    labelled = zip(split.images[numbers].cpu(), split.labels[numbers].tolist(), strict=True)
+    return [Image(label, url_of(pixels)) for pixels, label in labelled]
+
+
+def url_of(pixels: Tensor) -> str:
+    """A data URL of the image `(3, height, width)`, uint8, as a PNG file."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def pixels_of(url: str) -> Tensor:
+    """The image of a URL that `url_of` made."""
+    file = io.BytesIO(base64.b64decode(url.partition(",")[2]))
+    return torch.from_numpy(np.array(PIL.Image.open(file))).permute(2, 0, 1)
 
 
 def chosen_epochs(epochs: int) -> set[int]:

@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cct.config import DATASETS
+
 PADDING, UNKNOWN = 0, 1
 """Numbers of what fills up a short text, and of any word outside the vocabulary."""
 
-TREC_CLASSES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
-AG_NEWS_CLASSES = ("World", "Sports", "Business", "Sci/Tech")
+TREC_CLASSES = DATASETS["trec"].class_names
+AG_NEWS_CLASSES = DATASETS["ag_news"].class_names
 
 Labelled = tuple[int, str]
 """A label, counted from 0, and a text."""

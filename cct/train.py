@@ -72,8 +72,12 @@ def train(
     on_start: Callable[[Facts], None] = lambda facts: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_look: Callable[[Look], None] = lambda look: None,
+    on_confusion: Callable[[int, list[list[int]]], None] = lambda epoch, counts: None,
 ) -> Iterator[EpochRecord]:
     """Trains a model and yields one record per epoch; `on_look` learns what the pooling looks at in some epochs.
+
+    `on_confusion` learns after each epoch (counted from 1) how often test images of a class (rows) were taken for each
+    class (columns).
 
     With `checkpoint_dir` the run continues after the last checkpoint there; records of earlier epochs are yielded
     again first. Order, augmentation, dropout and stochastic depth derive from seed and epoch, so a run that was stopped
@@ -113,10 +117,11 @@ def train(
     looked_at = chosen_images(test_split)
     images = [] if is_text else pictures(test_split, looked_at)
     on_start(Facts(device_shown, parameter_count(model), mixes_batch(model), provenance, images))
-    lens_images = _normalisation(spec, model)(test_split.images[looked_at])
+    lens_images = normalisation(spec, model)(test_split.images[looked_at])
     lens_epochs = set[int]() if is_text else chosen_epochs(spec.epochs)  # a lens for texts is yet to be made
 
     records: list[EpochRecord] = []
+    confusions: list[tuple[int, Tensor]] = []  # of the best epoch and, if that is another, of the last
     saved = checkpoint.load_last(checkpoint_dir, spec) if checkpoint_dir else None
     if saved:
         model.load_state_dict(saved["model"])
@@ -124,6 +129,9 @@ def train(
         records = [EpochRecord(**record) for record in saved["records"]]
         if len(records) in lens_epochs:
             on_look(look(model, lens_images, len(records)))  # in case the process ended before it was delivered
+        confusions = saved.get("confusions", [])
+        for epoch, counts in confusions:
+            on_confusion(epoch, counts.tolist())
     yield from records
 
     for epoch in range(len(records), spec.epochs):
@@ -133,7 +141,7 @@ def train(
         began = time.perf_counter()
         train_loss, train_top1 = train_epoch(model, optimizer, train_split, spec, epoch, should_stop, on_progress)
         trained = time.perf_counter()
-        val_loss, val_top1, val_top5, pooling_entropy = _validate(model, test_split, spec, should_stop)
+        val_loss, val_top1, val_top5, pooling_entropy, confusion = _validate(model, test_split, spec, should_stop)
         if not math.isfinite(train_loss) or not math.isfinite(val_loss):
             raise NonFiniteLoss(
                 f"the loss is not finite in epoch {epoch + 1}; try a lower lr (it was {lr:g}) or a warm-up"
@@ -155,13 +163,15 @@ def train(
             on_look(look(model, lens_images, epoch + 1))
         is_best = val_top1 > max((earlier.val_top1 for earlier in records), default=-1.0)
         records.append(record)
+        confusions = [*([] if is_best else confusions[:1]), (epoch + 1, confusion)]
         if checkpoint_dir:
             weights = model.state_dict()
             if is_best:
                 checkpoint.save(checkpoint_dir, checkpoint.BEST, {"model": weights, "epoch": epoch + 1})
             state = {"model": weights, "optimizer": optimizer.state_dict(), "spec": asdict(spec)}
-            done = {"records": [asdict(earlier) for earlier in records]}
+            done = {"records": [asdict(earlier) for earlier in records], "confusions": confusions}
             checkpoint.save(checkpoint_dir, checkpoint.LAST, state | done)
+        on_confusion(epoch + 1, confusion.tolist())
         yield record
 
 
@@ -192,7 +202,7 @@ def train_epoch(
     steps = math.ceil(len(order) / spec.batch_size)
     # Sums stay on the device: reading them would make the host wait for every step.
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    precision, normalise = _autocast(spec, device), _normalisation(spec, model)
+    precision, normalise = _autocast(spec, device), normalisation(spec, model)
     step, began = 0, time.perf_counter()
     reported = began
     for chunk in torch.split(order, spec.batch_size * max(1, CHUNK // spec.batch_size)):
@@ -220,12 +230,16 @@ def train_epoch(
 @torch.no_grad()
 def _validate(
     model: Model, split: Split, spec: RunSpec, should_stop: Callable[[], bool]
-) -> tuple[float, float, float, float | None]:
-    """The mean loss in nats, smoothed as in training (so does the reference), top-1 and top-5 in percent, entropy."""
+) -> tuple[float, float, float, float | None, Tensor]:
+    """The mean loss in nats, smoothed as in training (so does the reference), top-1 and top-5 in percent, entropy.
+
+    And the confusion matrix, on the host: int64 counts of images, `(true class, predicted class)`.
+    """
     model.eval()
     device, count = split.labels.device, len(split.labels)
-    precision, normalise = _autocast(spec, device), _normalisation(spec, model)
+    precision, normalise = _autocast(spec, device), normalisation(spec, model)
     sums = torch.zeros(3, device=device)
+    classes, predictions = model.config.num_classes, list[Tensor]()
     with _pooling_entropies(model) as entropies:
         for batch, target in _batches(split.images, split.labels, spec.batch_size):
             if should_stop():
@@ -233,11 +247,16 @@ def _validate(
             with precision:
                 logits = model(normalise(batch)).float()
             loss = F.cross_entropy(logits, target, label_smoothing=spec.label_smoothing)
-            hits = logits.topk(min(5, logits.shape[1])).indices == target[:, None]
+            guesses = logits.topk(min(5, classes)).indices
+            predictions.append(guesses[:, 0])
+            hits = guesses == target[:, None]
             sums += torch.stack([loss * len(target), hits[:, 0].sum(), hits.sum()])
     loss_sum, top1, top5 = sums.tolist()
     entropy = torch.cat(entropies).mean().item() if entropies else None
-    return loss_sum / count, 100 * top1 / count, 100 * top5 / count, entropy
+    # Once for all batches: bincount makes the host wait for the device.
+    pairs = torch.bincount(split.labels * classes + torch.cat(predictions), minlength=classes**2)
+    confusion = pairs.reshape(classes, classes).cpu()
+    return loss_sum / count, 100 * top1 / count, 100 * top5 / count, entropy, confusion
 
 
 @contextmanager
@@ -278,7 +297,7 @@ def _batches(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor
     return zip(torch.split(images, size), torch.split(labels, size), strict=True)
 
 
-def _normalisation(spec: RunSpec, model: Model) -> Callable[[Tensor], Tensor]:
+def normalisation(spec: RunSpec, model: Model) -> Callable[[Tensor], Tensor]:
     """From uint8 images to what the model takes: its size, zero mean and unit variance per channel, channels last.
 
     Texts are taken as they are.

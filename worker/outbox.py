@@ -43,6 +43,9 @@ class Outbox:
     def look(self, look: Look) -> None:
         self._add(partial(self._lease.record_look, look.epoch, asdict(look)))
 
+    def confusion(self, epoch: int, counts: Sequence[Sequence[int]]) -> None:
+        self._add(partial(self._lease.record_confusion, epoch, counts))
+
     def show(self, dataset: str, images: Sequence[Image]) -> None:
         self._add(partial(self._store.set_images, dataset, [asdict(image) for image in images]))
 

@@ -1,4 +1,4 @@
-"""Trains one run in a fresh process and watches over it: lease, cancellation, graceful stop, crash, stall, log.
+"""Trains runs in fresh processes and watches over them: lease, cancellation, graceful stop, crash, stall, log.
 
 A fresh process, not a fork: CUDA starts cleanly, all its memory is gone when the run ends, and a crash of native code
 cannot take the worker down.
@@ -6,6 +6,7 @@ cannot take the worker down.
 
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
@@ -42,40 +44,62 @@ class Exit(IntEnum):
     """The supervisor is gone."""
 
 
-class Supervisor:
-    """One worker's training, one run at a time."""
+@dataclass
+class Slot:
+    """A place for one run; as `worker` it is what the board shows."""
 
-    def __init__(self, settings: Settings, store: RunStore, worker: str) -> None:
-        self.worker = worker
-        self.run_id: str | None = None
+    worker: str
+    number: int
+    run_id: str | None = None
+    trainer: int | None = None
+    """Process id."""
+
+
+class Supervisor:
+    """One worker's training, as many runs at a time as it has slots."""
+
+    def __init__(self, settings: Settings, store: RunStore, worker: str, slots: int = 1) -> None:
+        numbers = range(1, slots + 1)
+        self.slots = [Slot(worker if slots == 1 else f"{worker}.{number:02}", number) for number in numbers]
         self.stopping = threading.Event()
         self._settings = settings
         self._store = store
+        self._environment = trainer_environment(slots)
+        self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        for slot in self.slots:
+            self._free.put(slot)
 
     def stop(self) -> None:
-        """Hands the current run back to the queue and takes no other."""
+        """Hands the current runs back to the queue and takes no other."""
         self.stopping.set()
 
     def train_next(self) -> None:
         """Trains the first run of the queue until it is finished, cancelled, lost or handed back."""
+        slot = self._free.get()
+        try:
+            self._train_next(slot)
+        finally:
+            self._free.put(slot)
+
+    def _train_next(self, slot: Slot) -> None:
         if self.stopping.is_set():
             return
         try:
-            lease = self._store.claim(self.worker)
+            lease = self._store.claim(slot.worker)
         except RedisError as error:
             logger.warning("the run store does not answer, the next sweep tries again: %s", error)
             return
         if lease is None:
             return
-        self.run_id = lease.run_id
+        slot.run_id = lease.run_id
         try:
-            self._train(lease)
+            self._train(lease, slot)
         except LeaseLost:
             logger.warning("run %s belongs to another worker now", lease.run_id)
         finally:
-            self.run_id = None
+            slot.run_id = slot.trainer = None
 
-    def _train(self, lease: Lease) -> None:
+    def _train(self, lease: Lease, slot: Slot) -> None:
         logger.info("training run %s", lease.run_id)
         with (
             tempfile.NamedTemporaryFile(prefix="cctboard-") as sign_of_life,
@@ -85,8 +109,10 @@ class Supervisor:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env=self._environment,
             ) as process,
         ):
+            slot.trainer = process.pid
             watch = _Watch(self._settings, lease, process, Path(sign_of_life.name), self.stopping)
             code = watch.run()
         match code:
@@ -120,6 +146,19 @@ class Supervisor:
                 logger.warning("run %s ended, but the run store does not answer: %s", lease.run_id, error)
                 if self.stopping.wait(POLL_SECONDS):
                     return  # the lease will expire
+
+
+def trainer_environment(slots: int) -> dict[str, str]:
+    """With several slots each trainer gets its share of the worker's threads; trainers that compete are slower."""
+    if slots == 1:
+        return dict(os.environ)
+    threads = int(os.environ.get("OMP_NUM_THREADS", cores()))
+    return os.environ | {"OMP_NUM_THREADS": str(max(1, threads // slots))}
+
+
+def cores() -> int:
+    """How many this process may use; macOS does not tell, there it is all."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 class _Watch:

@@ -1,6 +1,7 @@
 """The Celery worker of one device: `celery -A worker.tasks worker`, or `cctboard worker`.
 
-The threads pool keeps Celery's main thread free to answer signals while a run is trained in a subprocess.
+The threads pool keeps Celery's main thread free to answer signals while runs are trained in subprocesses: one thread
+for each run that the worker may train at the same time.
 """
 
 import logging
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
@@ -18,20 +20,23 @@ from celery import signals
 from redis.exceptions import RedisError
 
 from app import logs
+from app.own_images import OwnImages
 from app.queue import TRAIN_NEXT, create_queue, resend_lost_messages
 from app.settings import Settings
 from app.store import RunStore
-from worker.supervisor import Supervisor
-from worker.vitals import vitals
+from worker.supervisor import Supervisor, trainer_environment
+from worker.vitals import memory_bytes, vitals
 
 HOUSEKEEPING_SECONDS = 2.0
+OWN_IMAGE_WAIT_MS = 5_000
 DEAF_SECONDS = 20.0
 """How long runs may be queued while this worker is idle."""
 
 settings = Settings()
 store = RunStore(settings)
 celery = create_queue(settings)
-supervisor = Supervisor(settings, store, worker=f"{platform.node()}-{os.getpid()}")
+# `cctboard worker` has replaced "auto" by a number, and gives Celery as many threads.
+supervisor = Supervisor(settings, store, f"{platform.node()}-{os.getpid()}", slots=int(settings.slots))
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +54,7 @@ def _configure_logs(**_: Any) -> None:
 @signals.worker_ready.connect
 def _start_housekeeping(**_: Any) -> None:
     threading.Thread(target=_keep_house, name="housekeeping", daemon=True).start()
+    threading.Thread(target=_show_own_images, name="own-images", daemon=True).start()
 
 
 @signals.worker_shutting_down.connect
@@ -57,32 +63,58 @@ def _stop(**_: Any) -> None:
 
 
 def _keep_house() -> None:
-    """Heartbeat; sends the runs of silent workers back to the queue; re-sends lost messages; removes what deleted runs
-    left. Any worker helps all."""
-    device = _device()
+    """Heartbeat of each slot; sends the runs of silent workers back to the queue; re-sends lost messages; removes what
+    deleted runs left. Any worker helps all."""
+    device, slots = _device(), supervisor.slots
     idle = 0
     while not supervisor.stopping.wait(HOUSEKEEPING_SECONDS):
         try:
-            facts = {"device": device, "version": version("cctboard"), "run_id": supervisor.run_id}
-            store.heartbeat(supervisor.worker, **facts, **vitals())
+            facts = vitals() | {"device": device, "version": version("cctboard"), "slots": len(slots)}
+            for slot in slots:
+                memory = memory_bytes(slot.trainer)
+                store.heartbeat(slot.worker, **facts, slot=slot.number, run_id=slot.run_id, memory_bytes=memory)
             if lost := store.expire_leases():
                 logger.warning("%d runs lost their worker", lost)
             resend_lost_messages(store, celery)
             for run_id in store.garbage():
                 shutil.rmtree(settings.checkpoints(run_id), ignore_errors=True)
                 store.collected(run_id)
-            idle = idle + 1 if store.queued() and supervisor.run_id is None and not store.paused() else 0
+            is_idle = any(slot.run_id is None for slot in slots)
+            idle = idle + 1 if is_idle and store.queued() and not store.paused() else 0
         except RedisError as error:
             logger.warning("the run store does not answer, trying again: %s", error)
         if idle * HOUSEKEEPING_SECONDS > DEAF_SECONDS:
             # Celery may stop consuming after a reconnect (celery issues 8030, 8091); a new process consumes.
             logger.error("runs are queued, but no message arrives; starting anew")
+            supervisor.stop()
+            while any(slot.run_id for slot in slots):
+                time.sleep(0.1)
             os.execv(sys.executable, [sys.executable, "-m", "celery", *sys.argv[1:]])
     with suppress(RedisError):
-        store.forget_worker(supervisor.worker)
+        for slot in slots:
+            store.forget_worker(slot.worker)
+
+
+def _show_own_images() -> None:
+    """Shows users' images to runs. Not a task of Celery's: all threads for tasks may be training for hours."""
+    own_images = OwnImages(store)
+    while not supervisor.stopping.is_set():
+        try:
+            if (taken := own_images.take(OWN_IMAGE_WAIT_MS)) is None:
+                continue
+            image_id, message = taken
+            command = [sys.executable, "-m", "worker.looker", image_id]
+            looker = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            last_line = (looker.stderr.strip() or f"the looker ended with {looker.returncode}").splitlines()[-1]
+            own_images.finish(image_id, message, last_line if looker.returncode else "")
+        except RedisError as error:
+            logger.warning("the run store does not answer, own images wait: %s", error)
+            supervisor.stopping.wait(HOUSEKEEPING_SECONDS)
 
 
 def _device() -> str:
     """The device as a trainer will choose it; asked in another process, so that this one never loads torch."""
     ask = "from cct.train import default_device, device_name; print(device_name(default_device()))"
-    return subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
+    environment = trainer_environment(len(supervisor.slots))
+    asked = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True, env=environment)
+    return asked.stdout.strip()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from app.settings import Settings
 from app.store import Lease, RunStore
+from cct.checkpoint import BEST, export_safetensors
 from cct.train import Facts, Progress, Stopped, train
 from worker.outbox import Outbox
 from worker.supervisor import Exit
@@ -57,9 +58,12 @@ def main(run_id: str, token: str, sign_of_life: str) -> int:
             on_start=on_start,
             on_progress=lambda progress: _describe_progress(outbox, progress),
             on_look=outbox.look,
+            on_confusion=outbox.confusion,
         )
         for record in records:
             outbox.record(record)
+        checkpoints = settings.checkpoints(run_id)
+        export_safetensors(checkpoints / BEST, checkpoints / "best.safetensors")  # the API has no torch to do it
         outbox.drain(give_up=stop)
     except Stopped:
         pass

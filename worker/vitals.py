@@ -9,15 +9,20 @@ from app.store import Scalar
 
 
 def vitals() -> dict[str, Scalar | None]:
-    """The measured fields of `app.rows.Worker`."""
-    me = psutil.Process()
-    memory = 0
-    for process in [me, *me.children(recursive=True)]:
-        try:
+    """Of the machine: the measured fields of `app.rows.Worker` that all slots share."""
+    return {"cpu_percent": psutil.cpu_percent()} | _gpu()
+
+
+def memory_bytes(trainer: int | None) -> int:
+    """Resident memory of this process, and of the trainer with this process id and what it has started."""
+    memory = int(psutil.Process().memory_info().rss)
+    try:
+        children = psutil.Process(trainer).children(recursive=True) if trainer else []
+        for process in [psutil.Process(trainer), *children] if trainer else []:
             memory += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return {"cpu_percent": psutil.cpu_percent(), "memory_bytes": memory} | _gpu()
+    except psutil.NoSuchProcess:
+        pass
+    return memory
 
 
 def _gpu() -> dict[str, Scalar | None]:

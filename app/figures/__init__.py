@@ -1,5 +1,6 @@
 """Stored rows to Plotly figures. Pure functions; every chart of the product is one of them."""
 
+from app.figures.confusion import Epoch, class_differences, class_names, confusion
 from app.figures.curves import METRICS, Axis, Band, Metric, curves
 from app.figures.results import Cost, cost, differences, final_results
 from app.figures.style import Theme
@@ -9,8 +10,12 @@ __all__ = [
     "Axis",
     "Band",
     "Cost",
+    "Epoch",
     "Metric",
     "Theme",
+    "class_differences",
+    "class_names",
+    "confusion",
     "cost",
     "curves",
     "differences",

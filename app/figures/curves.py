@@ -1,12 +1,13 @@
 """A metric in the course of training."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
-from statistics import fmean, stdev
-from typing import Literal
-
-import plotly.graph_objects as go
+from math import sqrt
+from statistics import fmean
+from typing import Any, Literal
 
 from app.comparison import colors, group_runs, matching_references
 from app.errors import Invalid
@@ -69,13 +70,14 @@ def curves(
     band: Band = "sd",
     smoothing: float = 0,
     log_y: bool = False,
-) -> go.Figure:
+) -> dict[str, Any]:
     """A metric per epoch: each run as a thin line and, where a variant has several seeds, their mean and a band.
 
     Mean and band are taken at exact epochs over the seeds that have reached them; n is shown on hover. Over seconds or
     images a mean stands at the mean x of its epoch. `smoothing` (0 to below 1) is the weight of the past in an
     exponential mean; what was measured stays visible. Top-1 results of others are dashed lines where model, dataset and
-    epochs match. Raises `Invalid` for an unknown metric or group.
+    epochs match. Returns a figure's `data` and `layout` as plain lists, for `go.Figure` takes long to check thousands
+    of points. Raises `Invalid` for an unknown metric or group.
     """
     if metric not in METRICS:
         raise Invalid("metric", f"{metric!r} is not measured; choose one of {', '.join(METRICS)}")
@@ -83,25 +85,38 @@ def curves(
     grouped = group_runs(runs, group)
     color = colors(group, list(grouped))
     revision = "/".join([metric, group] + [x] * (x != "epoch") + ["log"] * log_y)
-    figure = go.Figure(layout=layout(theme, _AXES[x], shown.label, revision))
+    axes = json.loads(_layout(theme, _AXES[x], shown.label, revision))
+    traces: list[dict[str, Any]] = []
     drawn: list[_Line] = []
     for variant, members in grouped.items():
         lines = [line for run in members if (line := _line(run, records.get(run.id, ()), metric, x, smoothing)).y]
         several = len(lines) > 1
         for line in lines:
-            _add_run(figure, variant, line, color[variant], shown, several=several, smoothed=smoothing > 0)
+            _add_run(traces, variant, line, color[variant], shown, several=several, smoothed=smoothing > 0)
         if several:
-            _add_mean(figure, variant, lines, color[variant], shown, band, log_y)
+            _add_mean(traces, variant, lines, color[variant], shown, band, log_y)
         drawn += lines
     if x == "epoch":
-        figure.update_xaxes(tickformat="d")
+        axes["xaxis"]["tickformat"] = "d"
         if all(len(records.get(run.id, ())) <= 10 for run in runs):
-            figure.update_xaxes(dtick=1)
+            axes["xaxis"]["dtick"] = 1
     if log_y:
-        figure.update_yaxes(type="log")
+        axes["yaxis"]["type"] = "log"
     if metric == "val_top1" and grouped:
-        _add_references(figure, runs, group, color, faint_ink(theme), _span(runs, drawn, x))
-    return figure
+        span = _span(runs, drawn, x)
+        if _add_references(traces, runs, group, color, faint_ink(theme), span) and span[1] > span[0]:
+            axes["xaxis"]["range"] = list(span)
+    return {"data": traces, "layout": axes}
+
+
+@lru_cache(maxsize=64)
+def _layout(theme: Theme, x: str, y: str, revision: str) -> str:
+    """As JSON, of which each figure takes its own copy."""
+    return json.dumps(layout(theme, x, y, revision).to_plotly_json())
+
+
+def _add(traces: list[dict[str, Any]], **trace: Any) -> None:
+    traces.append({"type": "scatter", **trace})
 
 
 def _line(run: Run, records: Sequence[EpochRecord], metric: str, x: Axis, smoothing: float) -> _Line:
@@ -126,10 +141,18 @@ def _smooth(values: dict[int, float], weight: float) -> dict[int, float]:
 
 
 def _add_run(
-    figure: go.Figure, variant: str, line: _Line, color: str, metric: Metric, *, several: bool, smoothed: bool
+    traces: list[dict[str, Any]],
+    variant: str,
+    line: _Line,
+    color: str,
+    metric: Metric,
+    *,
+    several: bool,
+    smoothed: bool,
 ) -> None:
     measured_opacity = 0.35 if several else 1
-    figure.add_scatter(
+    _add(
+        traces,
         uid=uid(f"run/{line.run.id}"),
         name=variant,
         legendgroup=variant,
@@ -143,7 +166,8 @@ def _add_run(
         hovertemplate=f"seed {line.run.spec.seed}: %{{y:.4~g}}{metric.unit}<extra>{variant}</extra>",
     )
     if smoothed and not several:
-        figure.add_scatter(
+        _add(
+            traces,
             uid=uid(f"smooth/{line.run.id}"),
             name=variant,
             legendgroup=variant,
@@ -156,7 +180,7 @@ def _add_run(
 
 
 def _add_mean(
-    figure: go.Figure, variant: str, lines: list[_Line], color: str, metric: Metric, band: Band, log_y: bool
+    traces: list[dict[str, Any]], variant: str, lines: list[_Line], color: str, metric: Metric, band: Band, log_y: bool
 ) -> None:
     epochs = sorted({epoch for line in lines for epoch in line.y})
     reached = [[line for line in lines if epoch in line.y] for epoch in epochs]
@@ -165,7 +189,8 @@ def _add_mean(
     means = [fmean(v) for v in values]
     edges = [_edges(v, band, log_y) for v in values]
     if band != "none":
-        figure.add_scatter(
+        _add(
+            traces,
             uid=uid(f"band/{variant}"),
             name=f"{variant} {_BANDS[band]}",
             legendgroup=variant,
@@ -183,8 +208,9 @@ def _add_mean(
         customdata = [[low, high, len(v)] for (low, high), v in zip(edges, values, strict=True)]
     else:
         spread = " ± %{customdata[0]:.2~g}"
-        customdata = [[stdev(v) if len(v) > 1 else 0.0, len(v)] for v in values]
-    figure.add_scatter(
+        customdata = [[_sd(v), len(v)] for v in values]
+    _add(
+        traces,
         uid=uid(f"mean/{variant}"),
         name=variant,
         legendgroup=variant,
@@ -198,6 +224,12 @@ def _add_mean(
     )
 
 
+def _sd(values: list[float]) -> float:
+    """Of a sample, 0 of one value; the standard library's is exact to the last digit and many times slower."""
+    mean = fmean(values)
+    return sqrt(sum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1))
+
+
 def _edges(values: list[float], band: Band, log_y: bool) -> tuple[float, float]:
     """Lower and upper end of the band over seeds at one epoch."""
     mean = fmean(values)
@@ -209,7 +241,7 @@ def _edges(values: list[float], band: Band, log_y: bool) -> tuple[float, float]:
             (mean, mean) if found is None or found.low is None or found.high is None else (found.low, found.high)
         )
     else:
-        sd = stdev(values) if len(values) > 1 else 0.0
+        sd = _sd(values)
         low, high = mean - sd, mean + sd
     # A logarithmic axis has no place for zero: the band ends at the lowest seed.
     return (min(values) if log_y and low <= 0 else low), high
@@ -224,20 +256,24 @@ def _span(runs: Sequence[Run], drawn: Sequence[_Line], x: Axis) -> tuple[float, 
 
 
 def _add_references(
-    figure: go.Figure,
+    traces: list[dict[str, Any]],
     runs: Sequence[Run],
     group: str,
     color: Mapping[str, str],
     ink: str,
     span: tuple[float, float],
-) -> None:
-    """Dashed lines, one legend entry per origin; their values stand side by side on the left, where curves are low."""
+) -> bool:
+    """Dashed lines, one legend entry per origin; their values stand side by side on the left, where curves are low.
+
+    Returns whether there are any.
+    """
     first, last = span
     found = matching_references(runs)
     origins: set[str] = set()
     for position, result in enumerate(found):
         line_color = color.get(result.pooling, ink) if group == "pooling" else ink
-        figure.add_scatter(
+        _add(
+            traces,
             uid=uid(f"reference/{result.label}/{result.model}/{result.dataset}/{result.epochs}/{result.pooling}"),
             name=result.label,
             legendgroup=f"reference/{result.label}",
@@ -252,5 +288,4 @@ def _add_references(
             hovertemplate=f"{result.label}: {result.pooling} {result.top1:g} %<extra>{result.source}</extra>",
         )
         origins.add(result.label)
-    if found and last > first:
-        figure.update_xaxes(range=[first, last])
+    return bool(found)

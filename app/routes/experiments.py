@@ -45,12 +45,15 @@ def edit_experiment(store: Store, experiment_id: str, edit: ExperimentEdit) -> E
 
 
 @router.post("/{experiment_id}/runs", status_code=201, summary="Add runs to an experiment")
-def add_runs(store: Store, queue: Queue, experiment_id: str, more: MoreRuns) -> Experiment:
+def add_runs(
+    store: Store, queue: Queue, experiment_id: str, more: MoreRuns, idempotency_key: IdempotencyKey = None
+) -> Experiment:
     """Queues what the experiment lacks of the product of its axes, after seeds and values were added to these."""
     grown = more.extend(store.experiment(experiment_id))
     existing = {run.spec for run in store.experiment_runs(experiment_id)}
     specs = [spec for spec in dict.fromkeys(grown.specs()) if spec not in existing]
-    experiment = store.add_runs(experiment_id, grown.spec, grown.axes, specs)
+    request = more.model_dump(mode="json")
+    experiment = store.add_runs(experiment_id, grown.spec, grown.axes, specs, idempotency_key, request)
     wake_workers(queue, len(specs))
     return experiment
 

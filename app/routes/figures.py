@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
@@ -40,7 +41,8 @@ def draw_curves(
 ) -> Response:
     """A Plotly figure (`data` and `layout`): one thin line per run, mean and band per variant, published results."""
     records = _records(store, runs)
-    return _sent(figures.curves(runs, records, metric, group, theme, x=x, band=band, smoothing=smoothing, log_y=log_y))
+    drawn = figures.curves(runs, records, metric, group, theme, x=x, band=band, smoothing=smoothing, log_y=log_y)
+    return Response(orjson.dumps(drawn), media_type="application/json")
 
 
 @router.get("/figures/finals", summary="Draw final results", **Figure)
@@ -48,7 +50,7 @@ def draw_finals(
     runs: SelectedRuns, group: Group = "pooling", baseline: Baseline = None, theme: figures.Theme = "light"
 ) -> Response:
     """A Plotly figure: a point per seed, mean and 95 % confidence interval per variant, published results."""
-    return _sent(figures.final_results(runs, group, baseline, theme))
+    return sent(figures.final_results(runs, group, baseline, theme))
 
 
 @router.get("/figures/differences", summary="Draw differences to the baseline", **Figure)
@@ -56,7 +58,7 @@ def draw_differences(
     runs: SelectedRuns, group: Group = "pooling", baseline: Baseline = None, theme: figures.Theme = "light"
 ) -> Response:
     """A Plotly figure: per variant a point per seed, mean and 95 % confidence interval of the paired differences."""
-    return _sent(figures.differences(runs, group, baseline, theme))
+    return sent(figures.differences(runs, group, baseline, theme))
 
 
 @router.get("/figures/cost", summary="Draw results against their cost", **Figure)
@@ -67,7 +69,7 @@ def draw_cost(
     theme: figures.Theme = "light",
 ) -> Response:
     """A Plotly figure: final top-1 of each completed run against training time, size or speed."""
-    return _sent(figures.cost(runs, x, group, theme))
+    return sent(figures.cost(runs, x, group, theme))
 
 
 @router.get("/report", summary="Save a comparison as one HTML file", response_class=HTMLResponse)
@@ -95,5 +97,5 @@ def _records(store: RunStore, runs: Sequence[Run]) -> dict[str, list[EpochRecord
     return dict(zip(ids, store.epochs(ids), strict=True))
 
 
-def _sent(figure: Any) -> Response:
+def sent(figure: Any) -> Response:
     return Response(figure.to_json(remove_uids=False), media_type="application/json")

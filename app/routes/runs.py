@@ -1,12 +1,26 @@
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Header, Query, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Response
 
 from app.dependencies import Queue, Store
 from app.queue import wake_workers
 from app.rows import Run, State
-from app.schemas import EXAMPLES, History, Log, RunEdit, RunList, RunRequest, parse_spec
+from app.schemas import (
+    EXAMPLES,
+    History,
+    Log,
+    RunEdit,
+    RunGroup,
+    RunGroups,
+    RunList,
+    RunRequest,
+    Sparkline,
+    Sparklines,
+    parse_spec,
+)
+from app.statistics import stat
 from cct.config import EpochRecord
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -14,6 +28,9 @@ router = APIRouter(prefix="/runs", tags=["runs"])
 Sort = Literal[
     "state", "epoch", "eta_seconds", "best_top1", "final_top1", "started_at", "model", "pooling", "dataset", "seed"
 ]
+GroupBy = Literal["pooling", "model", "dataset", "experiment", "tag"]
+Archived = Literal["hidden", "only", "shown"]
+SPARKLINE_POINTS = 24
 
 IdempotencyKey = Annotated[
     str | None, Header(description="A repeated request with the same key gets the first one's answer", max_length=200)
@@ -39,28 +56,75 @@ def create_run(
     return run
 
 
-@router.get("", summary="List runs, newest first unless sorted")
-def list_runs(
+def _matching_runs(
     store: Store,
     state: Annotated[list[State], Query(description="Only runs in one of these states")] = [],  # noqa: B006
-    experiment: Annotated[str | None, Query(description="Only runs of this experiment")] = None,
+    experiment: Annotated[str | None, Query(description="Only runs of this experiment; empty: of none")] = None,
+    pooling: Annotated[str | None, Query(description="Only runs with this pooling")] = None,
+    model: Annotated[str | None, Query(description="Only runs of this model")] = None,
+    dataset: Annotated[str | None, Query(description="Only runs on this dataset")] = None,
+    tag: Annotated[str | None, Query(description="Only runs with this tag; empty: without any")] = None,
     text: Annotated[str, Query(description="Only runs whose id, spec, note or tags contain this", max_length=200)] = "",
+    archived: Annotated[Archived, Query(description="Whether archived runs are left out")] = "hidden",
+) -> list[Run]:
+    """Newest first."""
+    runs = store.experiment_runs(experiment)[::-1] if experiment else store.runs()
+    if experiment == "":
+        runs = [run for run in runs if run.experiment_id is None]
+    if archived != "shown":
+        runs = [run for run in runs if run.archived == (archived == "only")]
+    for name, wanted in {"pooling": pooling, "model": model, "dataset": dataset}.items():
+        if wanted is not None:
+            runs = [run for run in runs if getattr(run.spec, name) == wanted]
+    if tag is not None:
+        runs = [run for run in runs if (tag in run.tags if tag else not run.tags)]
+    if state:
+        runs = [run for run in runs if run.state in state]
+    return [run for run in runs if _contains(run, text.lower())] if text else runs
+
+
+MatchingRuns = Annotated[list[Run], Depends(_matching_runs)]
+
+
+@router.get("", summary="List runs, newest first unless sorted")
+def list_runs(
+    matching: MatchingRuns,
     sort: Annotated[Sort | None, Query(description="Sort by this; runs that lack it come last")] = None,
     descending: Annotated[bool, Query(description="Sort the largest first")] = False,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> RunList:
-    runs = store.runs() if experiment is None else store.experiment_runs(experiment)[::-1]
-    matching = [run for run in runs if (not state or run.state in state) and _contains(run, text.lower())]
     if sort:
         matching = _sorted(matching, sort, descending)
     return RunList(runs=matching[offset : offset + limit], total=len(matching))
 
 
+@router.get("/groups", summary="Count and average runs by what they share")
+def group_runs(matching: MatchingRuns, by: GroupBy) -> RunGroups:
+    """The groups with the best mean of the final top-1 come first. A run with several tags is in several groups."""
+    groups: dict[str | None, list[Run]] = {}
+    for run in matching:
+        for value in _shared(run, by):
+            groups.setdefault(value, []).append(run)
+    rows = [_summary(value, runs) for value, runs in groups.items()]
+    return RunGroups(groups=sorted(rows, key=lambda row: -row.final_top1.mean if row.final_top1 else 1))
+
+
+@router.get("/sparklines", summary="Read the course of runs' validation top-1 at a few epochs")
+def read_sparklines(
+    store: Store, run: Annotated[list[str], Query(description="Of these runs", min_length=1, max_length=250)]
+) -> Sparklines:
+    """Runs that are not there are left out."""
+    runs = [known for known in store.runs() if known.id in set(run)]
+    lines = zip(runs, store.sparklines(runs, SPARKLINE_POINTS), strict=True)
+    return Sparklines(
+        sparklines=[Sparkline(run_id=run.id, epochs=list(line), val_top1=list(line.values())) for run, line in lines]
+    )
+
+
 def _contains(run: Run, text: str) -> bool:
     spec = run.spec
-    values = (run.id, spec.model, spec.pooling, spec.dataset, run.note, *run.tags)
-    return not text or any(text in value.lower() for value in values)
+    return any(text in value.lower() for value in (run.id, spec.model, spec.pooling, spec.dataset, run.note, *run.tags))
 
 
 def _sorted(runs: list[Run], by: Sort, descending: bool) -> list[Run]:
@@ -69,6 +133,23 @@ def _sorted(runs: list[Run], by: Sort, descending: bool) -> list[Run]:
 
     known = sorted((run for run in runs if value(run) is not None), key=value, reverse=descending)
     return known + [run for run in runs if value(run) is None]
+
+
+def _shared(run: Run, by: GroupBy) -> Sequence[str | None]:
+    if by == "tag":
+        return run.tags or [None]
+    return [run.experiment_id if by == "experiment" else getattr(run.spec, by)]
+
+
+def _summary(value: str | None, runs: Sequence[Run]) -> RunGroup:
+    completed = [run for run in runs if run.state is State.completed]  # others would be compared at different epochs
+    return RunGroup(
+        value=value,
+        runs=len(runs),
+        states=Counter(run.state for run in runs),
+        best_top1=stat(run.best_top1 for run in completed if run.best_top1 is not None),
+        final_top1=stat(run.final_top1 for run in completed if run.final_top1 is not None),
+    )
 
 
 @router.get("/{run_id}", summary="Read a run")
@@ -98,7 +179,7 @@ def read_history(store: Store, run_id: str) -> History:
     return History(entries=store.history(run_id))
 
 
-@router.patch("/{run_id}", summary="Change a run's priority, note or tags")
+@router.patch("/{run_id}", summary="Change a run's priority, note or tags, or archive it")
 def edit_run(store: Store, run_id: str, edit: RunEdit) -> Run:
     return store.edit(run_id, edit.model_dump(exclude_none=True))
 

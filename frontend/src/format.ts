@@ -7,8 +7,11 @@ export const integer = (value: number) => count.format(value);
 export const percent = (value: number | null | undefined, digits = 2) =>
   value == null ? "–" : `${value.toFixed(digits)} %`;
 
-export const bytes = (value: number | null | undefined) =>
-  value == null ? "–" : value < 2 ** 30 ? `${Math.round(value / 2 ** 20)} MiB` : `${(value / 2 ** 30).toFixed(1)} GiB`;
+export function bytes(value: number | null | undefined): string {
+  if (value == null) return "–";
+  if (value < 2 ** 20) return `${Math.round(value / 2 ** 10)} KiB`;
+  return value < 2 ** 30 ? `${Math.round(value / 2 ** 20)} MiB` : `${(value / 2 ** 30).toFixed(1)} GiB`;
+}
 
 export const plural = (number: number, noun: string) => `${integer(number)} ${noun}${number === 1 ? "" : "s"}`;
 

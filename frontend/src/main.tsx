@@ -12,14 +12,9 @@ import { RouterProvider } from "react-router/dom";
 
 import { ApiError } from "./api/client";
 import { sessionQuery } from "./api/queries";
-import { Layout } from "./components/Layout";
+import { Layout, Loading } from "./components/Layout";
 import { BoardPage } from "./pages/BoardPage";
-import { ComparePage } from "./pages/ComparePage";
-import { ExperimentPage } from "./pages/ExperimentPage";
-import { NewRunPage } from "./pages/NewRunPage";
 import { NotFoundPage } from "./pages/NotFoundPage";
-import { RunPage } from "./pages/RunPage";
-import { WorkersPage } from "./pages/WorkersPage";
 import { theme } from "./theme";
 
 /** Whatever is refused for want of a login, the layout then shows the login page. */
@@ -40,16 +35,31 @@ const queries = new QueryClient({
   },
 });
 
+// Not in the first load, but soon after: going there then needs no waiting, and works after the board was updated.
+const pages = {
+  NewRunPage: async () => ({ Component: (await import("./pages/NewRunPage")).NewRunPage }),
+  ComparePage: async () => ({ Component: (await import("./pages/ComparePage")).ComparePage }),
+  ExperimentPage: async () => ({ Component: (await import("./pages/ExperimentPage")).ExperimentPage }),
+  RunPage: async () => ({ Component: (await import("./pages/RunPage")).RunPage }),
+  WorkersPage: async () => ({ Component: (await import("./pages/WorkersPage")).WorkersPage }),
+};
+const SOON_MS = 2_000;
+setTimeout(() => Object.values(pages).forEach((page) => void page().catch(() => undefined)), SOON_MS);
+
+// A page of a version that is gone: the board was updated since this page was loaded.
+addEventListener("vite:preloadError", () => location.reload());
+
 const router = createBrowserRouter([
   {
     Component: Layout,
+    HydrateFallback: Loading,
     children: [
       { path: "/", Component: BoardPage },
-      { path: "/board/new", Component: NewRunPage },
-      { path: "/board/compare", Component: ComparePage },
-      { path: "/board/experiments/:id", Component: ExperimentPage },
-      { path: "/board/runs/:id", Component: RunPage },
-      { path: "/board/workers", Component: WorkersPage },
+      { path: "/board/new", lazy: pages.NewRunPage },
+      { path: "/board/compare", lazy: pages.ComparePage },
+      { path: "/board/experiments/:id", lazy: pages.ExperimentPage },
+      { path: "/board/runs/:id", lazy: pages.RunPage },
+      { path: "/board/workers", lazy: pages.WorkersPage },
       { path: "*", Component: NotFoundPage },
     ],
   },

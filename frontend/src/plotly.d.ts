@@ -1,5 +1,5 @@
 /** The few functions used of the partial bundle, which comes without types. */
-declare module "plotly.js-basic-dist-min" {
+declare module "plotly.js-cartesian-dist-min" {
   interface Figure {
     data: object[];
     layout: Record<string, unknown>;

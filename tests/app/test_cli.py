@@ -43,6 +43,8 @@ def test_one_value_per_field_is_a_run_and_several_are_an_experiment(cctboard: Co
         (["submit", "epochs=0"], "epochs"),
         (["submit", "nonsense=1"], "nonsense"),
         (["cancel", "nope"], "there is no run 'nope'"),
+        (["worker", "--slots", "many"], "CCTBOARD_SLOTS"),
+        (["worker", "--slots", "0"], "greater than or equal to 1"),
         (["retry", "nope"], "there is no run 'nope'"),
         (["compare", "nope"], "there is no experiment 'nope'"),
     ],

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import plotly.graph_objects as go
 import pytest
 from fastapi.testclient import TestClient
 
@@ -14,7 +15,8 @@ from tests.app.test_store import RECORD
 
 
 def traces(figure: Any) -> dict[str, Any]:
-    return {trace.uid: trace for trace in figure.data}
+    """By identity; `go.Figure` refuses what is not a valid figure."""
+    return {trace.uid: trace for trace in go.Figure(figure).data}
 
 
 def records(*top1: float, seconds: float = 2.0) -> list[EpochRecord]:
@@ -40,10 +42,10 @@ def test_a_curve_over_time_or_images(two: tuple[list[Run], dict[str, list[EpochR
     assert seconds[f"run_{two[0][1].id}"].x == (4.0, 8.0)
     assert seconds["mean_mean"].x == (3.0, 6.0, 6.0)
     assert seconds["mean_mean"].y == (42.0, 62.0, 80.0), "means are of epochs"
-    images = figures.curves(*two, x="images")
+    images = go.Figure(figures.curves(*two, x="images"))
     assert traces(images)["mean_mean"].x == (1437, 2874, 4311)
     assert images.layout.xaxis.title.text == "Training images seen"
-    assert images.layout.uirevision != figures.curves(*two).layout.uirevision
+    assert images.layout.uirevision != figures.curves(*two)["layout"]["uirevision"]
 
 
 def test_bands(two: tuple[list[Run], dict[str, list[EpochRecord]]]) -> None:
@@ -73,7 +75,7 @@ def test_smoothing_leaves_what_was_measured_visible(two: tuple[list[Run], dict[s
 def test_a_logarithmic_axis_has_no_band_below_zero() -> None:
     members = [run("mean", seed) for seed in (0, 1)]
     found = {member.id: [replace(RECORD, train_loss=loss)] for member, loss in zip(members, (0.01, 2.0), strict=True)}
-    figure = figures.curves(members, found, "train_loss", log_y=True)
+    figure = go.Figure(figures.curves(members, found, "train_loss", log_y=True))
     assert figure.layout.yaxis.type == "log"
     assert min(traces(figure)["band_mean"].y) == 0.01
     assert min(traces(figures.curves(members, found, "train_loss"))["band_mean"].y) < 0

@@ -76,7 +76,7 @@ def test_an_experiment_is_edited(client: TestClient) -> None:
     path = f"/experiments/{experiment['id']}"
     edited = client.patch(path, json={"name": "Poolings", "note": "n", "priority": 2})
     assert edited.status_code == 200
-    assert edited.json() == experiment | {"name": "Poolings", "note": "n"}
+    assert edited.json() == experiment | {"name": "Poolings", "note": "n", "priority": 2}
     assert client.patch(path, json={}).json() == edited.json()
     assert queued_ids(client)[-1] == single["id"], "its runs overtook"
 
@@ -212,6 +212,19 @@ def test_seeds_are_added_to_an_experiment(client: TestClient) -> None:
     assert (grown.json()["queued"], grown.json()["axes"]["seed"]) == (8, [0, 1, 2, 3])
     added = [(spec["seed"], spec["pooling"]) for spec in specs_of(client, experiment)[4:]]
     assert added == [(2, "seqpool"), (2, "mean"), (3, "seqpool"), (3, "mean")]
+
+
+def test_a_repeated_addition_adds_once(client: TestClient) -> None:
+    experiment = an_experiment(client, priority=3)["id"]
+    path, headers = f"/experiments/{experiment}/runs", {"Idempotency-Key": "c0de"}
+    first = client.post(path, json={"seeds": 1}, headers=headers)
+    assert client.post(path, json={"seeds": 1}, headers=headers).json() == first.json()
+    assert (first.json()["queued"], first.json()["axes"]["seed"]) == (6, [0, 1, 2])
+    assert client.post(path, json={"seeds": 2}, headers=headers).status_code == 409
+    other = an_experiment(client)["id"]
+    assert client.post(f"/experiments/{other}/runs", json={"seeds": 1}, headers=headers).status_code == 409
+    assert client.post(path, json={"seeds": 1}, headers={"Idempotency-Key": "c0de2"}).json()["queued"] == 8
+    assert {run["priority"] for run in client.get("/runs", params={"experiment": experiment}).json()["runs"]} == {3}
 
 
 def test_values_are_added_to_axes_old_and_new(client: TestClient) -> None:

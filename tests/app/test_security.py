@@ -190,12 +190,33 @@ def test_a_foreign_host_or_origin_is_refused_even_with_the_token(stranger: TestC
     for origin in ("http://evil.example", "null", "http://testserver.evil.example", "http://testserver:81"):
         assert stranger.post("/runs", json={}, headers=BEARER | {"Origin": origin}).status_code == 403, origin
     for host in ("evil.example", "testserver.evil.example", ""):
-        assert stranger.get("/runs", headers=BEARER | {"Host": host}).status_code == 400, host
+        refused = stranger.get("/runs", headers=BEARER | {"Host": host})
+        assert (refused.status_code, refused.headers["content-type"]) == (400, "application/problem+json"), host
+        assert f"does not answer to the name {host!r}" in refused.json()["detail"]
         assert stranger.get("/", headers={"Host": host}).status_code == 400, host
     assert (
         stranger.post("/session", json={"token": TOKEN}, headers={"Origin": "http://evil.example"}).status_code == 403
     )
     assert store.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "passes"),
+    [
+        ("board.example.org", "board.example.org", True),
+        ("Board.example.org", "BOARD.example.org:8000", True),
+        ("[::1]", "[::1]:8000", True),
+        ("*.example.org", "board.example.org:443", True),
+        ("*.example.org", "example.org.evil", False),
+        ("*", "any", True),
+        ("board.example.org", "board.example.org:80@evil", False),
+    ],
+)
+def test_hosts_are_compared_without_port_and_case(
+    settings: Settings, store: RunStore, queue: Celery, allowed: str, host: str, passes: bool
+) -> None:
+    app = create_app(settings.model_copy(update={"allowed_hosts": [allowed]}), store, queue, dashboard=None)
+    assert TestClient(app).get("/healthz", headers={"Host": host}).status_code == (200 if passes else 400)
 
 
 @pytest.mark.parametrize("before", ["/assets/", "/board/", "/", "/docs/files/", "/runs/", "/experiments/"])

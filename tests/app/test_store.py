@@ -95,6 +95,26 @@ def test_a_newcomer_waits_one_turn_not_for_all_that_came_before(store: RunStore,
     assert ids(store.queued_runs())[:5] == [first[4], late[0], first[5], late[1], first[6]]
 
 
+def test_a_cancelled_run_gives_its_turn_back(store: RunStore, claim: Claim) -> None:
+    experiment, runs = an_experiment(store, 4)
+    _, others = an_experiment(store, 3)
+    store.cancel(runs[0])
+    store.cancel(runs[2])
+    assert ids(store.queued_runs()) == [runs[1], others[0], runs[3], others[1], others[2]]
+    store.cancel_experiment(experiment)
+    assert claim().run_id == others[0]
+    store.retry(runs[0])
+    assert ids(store.queued_runs()) == [runs[0], others[1], others[2]], "as if nothing had ever waited before it"
+
+
+def test_runs_are_added_at_the_experiments_priority(store: RunStore) -> None:
+    experiment = store.create_experiment("E", {}, {}, [SPEC], priority=2).id
+    [added] = (run for run in store.experiment_runs(store.add_runs(experiment, {}, {}, [SPEC]).id)[1:])
+    assert added.priority == 2
+    assert store.edit_experiment(experiment, {"priority": -1}).priority == -1
+    assert [run.priority for run in store.experiment_runs(store.add_runs(experiment, {}, {}, [SPEC]).id)] == [-1] * 3
+
+
 def test_higher_priority_goes_first(store: RunStore) -> None:
     low, middle, high = [store.create_runs([SPEC], priority)[0].id for priority in (-5, 0, 100)]
     assert ids(store.queued_runs()) == [high, middle, low]
@@ -229,7 +249,9 @@ def test_one_of_many_simultaneous_requests_with_one_key_queues(store: RunStore) 
     assert store.queued() == 2
 
 
-@pytest.mark.parametrize("experiment", [None, {"id": "e1", "fields": ["name", "E", "spec", "{}", "axes", "{}"]}])
+@pytest.mark.parametrize(
+    "experiment", [None, {"id": "e1", "is_new": True, "fields": ["name", "E", "spec", "{}", "axes", "{}"]}]
+)
 def test_a_command_sent_twice_because_its_reply_was_lost_queues_once(store: RunStore, experiment: object) -> None:
     runs = [{"id": run_id, "fields": ["spec", json.dumps({}), "epochs", "3"]} for run_id in ("r1", "r2")]
     payload = json.dumps({"runs": runs} | ({"experiment": experiment} if experiment else {}))

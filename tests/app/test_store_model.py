@@ -47,40 +47,52 @@ class ModelRun:
 
 
 class ModelQueue:
-    """By priority. Within a priority every experiment hands out numbered turns, and the lowest turn is served.
+    """By priority. Within a priority every experiment has a line, and in each turn the first of every line is served.
 
-    A newcomer joins at the turn now served, so that nobody pays for having had no work; what a worker gave back is
-    served before all others of its priority.
+    A new line begins at the turn after the one now served, so that nobody pays for having had no work; whoever leaves a
+    line lets those behind move up; what a worker gave back is served before all others of its priority.
     """
 
     def __init__(self) -> None:
-        self.places: dict[str, tuple[int, float, int]] = {}
-        self.restart()
-
-    def restart(self) -> None:
+        self.lines: dict[tuple[int, str | None], list[ModelRun]] = {}
+        self.turns: dict[tuple[int, str | None], int] = {}
+        """When the first of each line is served."""
+        self.returned: dict[str, tuple[int, float, int]] = {}
         self.served: dict[int, int] = defaultdict(int)
-        self.handed_out: dict[tuple[int, str | None], int] = defaultdict(int)
 
     def order(self) -> list[str]:
-        return sorted(self.places, key=lambda run_id: self.places[run_id])
+        places = dict(self.returned)
+        for share, line in self.lines.items():
+            for turn, run in enumerate(line, start=self.turns[share]):
+                places[run.id] = (-share[0], turn, run.arrival)
+        return sorted(places, key=lambda run_id: places[run_id])
 
     def join(self, run: ModelRun) -> None:
         share = run.priority, run.experiment
-        self.handed_out[share] = max(self.handed_out[share], self.served[run.priority]) + 1
-        self.places[run.id] = (-run.priority, self.handed_out[share], run.arrival)
+        if share not in self.lines:
+            self.lines[share], self.turns[share] = [], self.served[run.priority] + 1
+        self.lines[share].append(run)
 
     def give_back(self, run: ModelRun) -> None:
-        self.places[run.id] = (-run.priority, self.served[run.priority] - 0.5, run.arrival)
+        self.returned[run.id] = (-run.priority, self.served[run.priority] - 0.5, run.arrival)
 
     def leave(self, run: ModelRun) -> None:
-        del self.places[run.id]
+        self.returned.pop(run.id, None)
+        lines = {share: [other for other in line if other is not run] for share, line in self.lines.items()}
+        self.lines = {share: line for share, line in lines.items() if line}
 
     def next(self) -> str:
         run_id = self.order()[0]
-        _, turn, _ = place = self.places.pop(run_id)
-        self.served[-place[0]] = max(self.served[-place[0]], int(turn))
-        if not self.places:
-            self.restart()
+        for share, line in self.lines.items():
+            if line[0].id == run_id:
+                self.served[share[0]] = self.turns[share]
+                self.turns[share] += 1
+                self.leave(line[0])
+                break
+        else:
+            del self.returned[run_id]
+        if not self.order():
+            self.served.clear()
         return run_id
 
 
@@ -103,7 +115,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = store
         store.redis.flushdb()
         self.runs: dict[str, ModelRun] = {}
-        self.experiments: list[str] = []
+        self.experiments: dict[str, int] = {}
+        """And their priorities."""
         self.queue = ModelQueue()
         self.paused = False
         self.answered: dict[str, tuple[Any, list[str]]] = {}
@@ -116,6 +129,9 @@ class StoreMachine(RuleBasedStateMachine):
     def pick(self, pick: int, *states: State) -> ModelRun:
         candidates = [run for run in self.runs.values() if not states or run.state in states]
         return candidates[pick % len(candidates)]
+
+    def pick_experiment(self, pick: int) -> str:
+        return list(self.experiments)[pick % len(self.experiments)]
 
     def having(self, *states: State) -> bool:
         return any(run.state in states for run in self.runs.values())
@@ -157,11 +173,12 @@ class StoreMachine(RuleBasedStateMachine):
     def prioritised(self, run: ModelRun, priority: int) -> None:
         changed, run.priority = run.priority != priority, priority
         if changed and run.state is State.queued:
+            self.queue.leave(run)
             self.queue.join(run)
 
     def deleted(self, run: ModelRun) -> None:
         del self.runs[run.id]
-        self.queue.places.pop(run.id, None)
+        self.queue.leave(run)
         self.garbage.add(run.id)
 
     # What users do
@@ -195,19 +212,30 @@ class StoreMachine(RuleBasedStateMachine):
             if key:
                 self.answered[key] = (request, ids)
             if experiment:
-                self.experiments += ids
+                self.experiments[ids[0]] = priority
                 self.arrive(self.store.experiment_runs(ids[0]), ids[0], priority)
             else:
                 self.arrive(self.store.runs_by_id(ids), None, priority)
 
     @precondition(lambda self: self.experiments)
-    @rule(pick=PICK, count=st.integers(0, 2), epochs=st.integers(1, 3))
-    def add_runs(self, pick: int, count: int, epochs: int) -> None:
-        experiment = self.experiments[pick % len(self.experiments)]
+    @rule(pick=PICK, count=st.integers(0, 2), epochs=st.integers(1, 3), key=KEY)
+    def add_runs(self, pick: int, count: int, epochs: int, key: str | None) -> None:
+        experiment = self.pick_experiment(pick)
         specs = [replace(SPEC, epochs=epochs, seed=100 + seed) for seed in range(count)]
         before = len(self.members(experiment))
-        self.store.add_runs(experiment, {}, {}, specs)
-        self.arrive(self.store.experiment_runs(experiment)[before:], experiment, 0)
+        request = (experiment, count, epochs)
+        first = self.answered.get(key or "", (request, []))
+        if first[0] != request:
+            with pytest.raises(Conflict, match="Idempotency-Key"):
+                self.store.add_runs(experiment, {}, {}, specs, key, request)
+            return
+        self.store.add_runs(experiment, {}, {}, specs, key, request)
+        if key and key in self.answered:
+            assert len(self.store.experiment_runs(experiment)) == before
+            return
+        if key:
+            self.answered[key] = (request, [experiment])
+        self.arrive(self.store.experiment_runs(experiment)[before:], experiment, self.experiments[experiment])
 
     @precondition(lambda self: self.runs)
     @rule(pick=PICK, act=st.sampled_from(["cancel", "retry", "delete", 0, 5]))
@@ -232,10 +260,11 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.experiments)
     @rule(pick=PICK, act=st.sampled_from(["cancel", "retry", "delete", 0, 5]))
     def act_on_an_experiment(self, pick: int, act: str | int) -> None:
-        experiment = self.experiments[pick % len(self.experiments)]
+        experiment = self.pick_experiment(pick)
         runs = self.members(experiment)
         if isinstance(act, int):
             self.store.edit_experiment(experiment, {"priority": act})
+            self.experiments[experiment] = act
             for run in runs:
                 if run.state in UNFINISHED:
                     self.prioritised(run, act)
@@ -254,7 +283,7 @@ class StoreMachine(RuleBasedStateMachine):
                 self.store.delete_experiment(experiment)
         else:
             self.store.delete_experiment(experiment)
-            self.experiments.remove(experiment)
+            del self.experiments[experiment]
             for run in runs:
                 self.deleted(run)
 
@@ -271,7 +300,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.paused = paused
         with ThreadPoolExecutor(4) as pool:
             leases = [lease for lease in pool.map(self.store.claim, ["w1", "w2", "w3", "w4"][:workers]) if lease]
-        expected = {self.queue.next() for _ in range(0 if self.paused else min(workers, len(self.queue.places)))}
+        expected = {self.queue.next() for _ in range(0 if self.paused else min(workers, len(self.queue.order())))}
         assert {lease.run_id for lease in leases} == expected
         assert len(leases) == len(expected)
         for lease in leases:
@@ -343,7 +372,7 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def the_queue_agrees(self) -> None:
         assert [run.id for run in self.store.queued_runs()] == self.queue.order()
-        assert self.store.queued() == len(self.queue.places)
+        assert self.store.queued() == len(self.queue.order())
         assert self.store.paused() == self.paused
         assert self.store.garbage() == sorted(self.garbage)
 
@@ -357,7 +386,8 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def experiments_count_their_runs(self) -> None:
         found = {experiment.id: experiment for experiment in self.store.experiments()}
-        assert list(found) == self.experiments[::-1]
+        assert list(found) == list(self.experiments)[::-1]
+        assert [experiment.priority for experiment in found.values()] == list(self.experiments.values())[::-1]
         for experiment_id, experiment in found.items():
             check_counters(experiment, self.members(experiment_id))
 

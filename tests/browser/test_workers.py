@@ -34,6 +34,8 @@ def test_workers_come_work_and_show_their_load(
         "gpu-box",
         device="NVIDIA H100 80GB HBM3",
         version="0.1.0",
+        slot=2,
+        slots=4,
         run_id=run.id,
         gpu_percent=97,
         gpu_memory_bytes=12 * 2**30,
@@ -43,7 +45,7 @@ def test_workers_come_work_and_show_their_load(
     store.heartbeat("<b>laptop</b>", device="cpu", version="0.1.0")
     table = page.get_by_role("table", name="Workers")
     row = table.get_by_role("row").filter(has_text="gpu-box")
-    for text in ("NVIDIA H100", "97 %", "12.0 GiB", "31 %", "700 MiB", re.compile(r"\d+ s ago"), "0.1.0"):
+    for text in ("NVIDIA H100", "2 of 4", "97 %", "12.0 GiB", "31 %", "700 MiB", re.compile(r"\d+ s ago"), "0.1.0"):
         expect(row).to_contain_text(text)
     expect(table.get_by_role("row").filter(has_text="<b>laptop</b>")).to_contain_text("idle")
     expect(page.get_by_role("link", name="2 workers")).to_be_visible()

@@ -3,6 +3,7 @@ import math
 import platform
 import struct
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,30 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
         torch.load(folder / checkpoint.LAST, weights_only=True)["model"] for folder in (tmp_path, undisturbed_folder)
     )
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_the_confusion_matrix_counts_each_test_image_once_and_survives_a_resume(tmp_path: Path) -> None:
+    delivered: list[tuple[int, list[list[int]]]] = []
+    spec = replace(SPEC, epochs=3)
+
+    def train_on(stop_after: int) -> list[EpochRecord]:
+        return list(islice(train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path, on_confusion=deliver), stop_after))
+
+    def deliver(epoch: int, counts: list[list[int]]) -> None:
+        delivered.append((epoch, counts))
+
+    train_on(2)
+    first, second = delivered
+    delivered.clear()
+    records = train_on(3)
+    best = max((1, 2), key=lambda epoch: records[epoch - 1].val_top1)
+    assert delivered[:-1] == ([second] if best == 2 else [first, second]), "in case they were not delivered before"
+    assert [epoch for epoch, _ in (first, second, delivered[-1])] == [1, 2, 3]
+    for record, (_, counts) in zip(records, (first, second, delivered[-1]), strict=True):
+        matrix = torch.tensor(counts)
+        assert matrix.sum(dim=1).tolist() == load("digits", tmp_path)[1].labels.bincount().tolist()
+        assert matrix.sum() == DATASETS["digits"].test_size
+        assert 100 * matrix.trace().item() / matrix.sum().item() == pytest.approx(record.val_top1)
 
 
 def test_the_same_spec_gives_the_same_numbers_and_another_seed_does_not(tmp_path: Path) -> None:

@@ -154,6 +154,7 @@ def test_runs_survive_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         undisturbed[spec["pooling"]] = records, torch.load(folder / LAST, weights_only=True)["model"]
 
     monkeypatch.setenv("CCTBOARD_LEASE_SECONDS", str(LEASE_SECONDS))
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # as undisturbed: bits depend on it
     port = free_port()
     with (
         running(tmp_path, "127.0.0.1", port, workers=2, redis_url=None) as services,

@@ -25,7 +25,7 @@ from cct.config import RunSpec
 from tests.conftest import wait_for
 
 LEASE_SECONDS = 3
-OUTAGE_SECONDS = 12
+OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "12"))
 
 
 @contextmanager

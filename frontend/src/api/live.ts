@@ -1,7 +1,7 @@
 import { useQueryClient, type Query, type QueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
-import type { EpochEvent, Experiment, QueueState, Run, RunList, State, WorkerList } from "./client";
+import type { EpochEvent, Experiment, QueueState, Run, RunList, Sparkline, WorkerList } from "./client";
 import { queueQuery, sessionQuery, type Selection } from "./queries";
 
 const REFETCH_DELAY_MS = 250;
@@ -50,6 +50,7 @@ export function useLiveUpdates(): LiveStatus {
       source.addEventListener("worker", (event) => cache.workers(JSON.parse(event.data) as WorkerList));
       source.addEventListener("queue", (event) => cache.queue(JSON.parse(event.data) as Pick<QueueState, "paused">));
       source.addEventListener("deleted", (event) => cache.deleted(JSON.parse(event.data) as DeletedEvent));
+      source.addEventListener("own_image", (event) => cache.ownImage(JSON.parse(event.data) as { id: string }));
       source.addEventListener("database", (event) => {
         const { reachable } = JSON.parse(event.data) as { reachable: boolean };
         setStatus(reachable ? { state: "live" } : { state: "reconnecting", why: "database unreachable" });
@@ -70,9 +71,15 @@ export function useLiveUpdates(): LiveStatus {
   return status;
 }
 
+/** The line up to and with the epoch; an event may arrive twice. */
+function withPoint(line: Sparkline, epoch: number, top1: number): Sparkline {
+  if (line.epochs.includes(epoch)) return line;
+  return { ...line, epochs: [...line.epochs, epoch], val_top1: [...line.val_top1, top1] };
+}
+
 /** Writes events into the query cache. Rows are patched at once; what is derived from rows is refetched in batches. */
 class LiveCache {
-  private readonly states = new Map<string, State>();
+  private readonly kinds = new Map<string, string>();
   private changed: ((query: Query) => boolean)[] = [];
   private timer: number | undefined;
   private refetching = false;
@@ -90,9 +97,10 @@ class LiveCache {
     if (run.state === "queued") {
       this.refetch(({ queryKey: [kind, id] }) => kind === "queue" || (kind === "history" && id === run.id));
     }
-    if (this.states.get(run.id) === run.state) return;
+    const kind = `${run.state} ${run.archived}`;
+    if (this.kinds.get(run.id) === kind) return;
     // A new state changes which lists the run is in and who is compared.
-    this.states.set(run.id, run.state);
+    this.kinds.set(run.id, kind);
     this.refetchLists();
     this.refetch(({ queryKey: [kind, id] }) => kind === "history" && id === run.id);
     this.refetchDerived(run.id, run.experiment_id ?? null);
@@ -109,6 +117,11 @@ class LiveCache {
   }
 
   epoch(event: EpochEvent) {
+    const { epoch, val_top1 } = event.record;
+    this.queries.setQueriesData<{ sparklines: Sparkline[] }>(
+      { queryKey: ["sparklines"] },
+      (list) => list && { sparklines: list.sparklines.map((line) => (line.run_id === event.run_id ? withPoint(line, epoch, val_top1) : line)) },
+    );
     this.refetchDerived(event.run_id, event.experiment_id);
   }
 
@@ -129,13 +142,17 @@ class LiveCache {
     if (run) this.refetchDerived(run, experiment);
   }
 
+  ownImage(event: { id: string }) {
+    this.refetch(({ queryKey: [kind, id] }) => kind === "own_image" && id === event.id);
+  }
+
   close() {
     clearTimeout(this.timer);
     this.changed = [];
   }
 
   private refetchLists() {
-    const lists = ["runs", "experiments", "experiment", "queue"];
+    const lists = ["runs", "run groups", "experiments", "experiment", "queue"];
     this.refetch(({ queryKey: [kind] }) => lists.includes(kind as string));
   }
 

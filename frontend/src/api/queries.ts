@@ -1,20 +1,16 @@
 import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 
-import { api, body, type RunSort, type State } from "./client";
-import type { paths } from "./schema";
+import { api, body, type Run, type RunSort } from "./client";
+import type { operations, paths } from "./schema";
 
 /** The runs that a comparison or a figure is about: all of an experiment, or a hand-picked set. */
 export type Selection = { experiment: string } | { run: string[] };
 
-export type RunFilter = {
-  state?: State[];
-  experiment?: string;
-  text?: string;
-  sort?: RunSort;
-  descending?: boolean;
-  limit?: number;
-  offset?: number;
-};
+type GroupsQuery = operations["group_runs_runs_groups_get"]["parameters"]["query"];
+export type GroupBy = GroupsQuery["by"];
+/** Which runs a list is about. */
+export type RunFilter = Omit<GroupsQuery, "by">;
+type RunPage = RunFilter & { sort?: RunSort; descending?: boolean; limit?: number; offset?: number };
 
 type FigureOptions<Path extends keyof paths> = paths[Path] extends { get: { parameters: { query?: infer Query } } }
   ? Omit<NonNullable<Query>, "experiment" | "run">
@@ -44,11 +40,27 @@ export const experimentQuery = (id: string) =>
     queryFn: () => body(api.GET("/experiments/{experiment_id}", { params: { path: { experiment_id: id } } })),
   });
 
-export const runsQuery = (filter: RunFilter) =>
+export const runsQuery = (page: RunPage) =>
   queryOptions({
-    queryKey: ["runs", filter],
-    queryFn: () => body(api.GET("/runs", { params: { query: filter } })),
+    queryKey: ["runs", page],
+    queryFn: () => body(api.GET("/runs", { params: { query: page } })),
     placeholderData: keepPreviousData,
+  });
+
+export const runGroupsQuery = (filter: RunFilter, by: GroupBy) =>
+  queryOptions({
+    queryKey: ["run groups", filter, by],
+    queryFn: () => body(api.GET("/runs/groups", { params: { query: { ...filter, by } } })),
+    placeholderData: keepPreviousData,
+  });
+
+/** The course of the top-1 of these runs; epochs that finish later are added by their events. */
+export const sparklinesQuery = (ids: string[]) =>
+  queryOptions({
+    queryKey: ["sparklines", ids],
+    queryFn: () => body(api.GET("/runs/sparklines", { params: { query: { run: ids } } })),
+    placeholderData: keepPreviousData,
+    enabled: ids.length > 0,
   });
 
 export const runQuery = (id: string) =>
@@ -96,6 +108,26 @@ export const differencesQuery = (query: Selection & FigureOptions<"/figures/diff
 
 export const costQuery = (query: Selection & FigureOptions<"/figures/cost">) =>
   figureQuery(query, "cost", () => body(api.GET("/figures/cost", { params: { query } })));
+
+export const confusionQuery = (query: Selection & FigureOptions<"/figures/confusion">) =>
+  figureQuery(query, "confusion", () => body(api.GET("/figures/confusion", { params: { query } })));
+
+export const classesQuery = (query: Selection & FigureOptions<"/figures/classes">) =>
+  figureQuery(query, "classes", () => body(api.GET("/figures/classes", { params: { query } })));
+
+/** Anew for each epoch and state: that is when files change. */
+export const filesQuery = ({ id, epoch, state }: Run) =>
+  queryOptions({
+    queryKey: ["files", id, epoch, state],
+    queryFn: () => body(api.GET("/runs/{run_id}/files", { params: { path: { run_id: id } } })),
+    placeholderData: keepPreviousData,
+  });
+
+export const ownImageQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["own_image", id],
+    queryFn: () => body(api.GET("/lens/images/{image_id}", { params: { path: { image_id: id } } })),
+  });
 
 export type ExperimentRequest = NonNullable<paths["/experiments/preview"]["post"]["requestBody"]>["content"]["application/json"];
 

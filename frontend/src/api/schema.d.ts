@@ -25,6 +25,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runs/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Count and average runs by what they share
+         * @description The groups with the best mean of the final top-1 come first. A run with several tags is in several groups.
+         */
+        get: operations["group_runs_runs_groups_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runs/sparklines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read the course of runs' validation top-1 at a few epochs
+         * @description Runs that are not there are left out.
+         */
+        get: operations["read_sparklines_runs_sparklines_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runs/{run_id}": {
         parameters: {
             query?: never;
@@ -43,7 +83,7 @@ export interface paths {
         delete: operations["delete_run_runs__run_id__delete"];
         options?: never;
         head?: never;
-        /** Change a run's priority, note or tags */
+        /** Change a run's priority, note or tags, or archive it */
         patch: operations["edit_run_runs__run_id__patch"];
         trace?: never;
     };
@@ -132,6 +172,66 @@ export interface paths {
          * @description It goes on from its last checkpoint.
          */
         post: operations["retry_run_runs__run_id__retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runs/{run_id}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List a run's checkpoints and weights
+         * @description Those that are there yet: none before the first epoch has ended.
+         */
+        get: operations["list_files_runs__run_id__files_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runs/{run_id}/files/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download a checkpoint or the weights
+         * @description The file as it was when the download began: training replaces files whole.
+         */
+        get: operations["download_file_runs__run_id__files__name__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runs/{run_id}/tensorboard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download a run's curves for TensorBoard
+         * @description A zip with a folder of the run's name; unpack it where `tensorboard --logdir` looks.
+         */
+        get: operations["download_events_runs__run_id__tensorboard_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -443,6 +543,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/confusion": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See what is mistaken for what
+         * @description The confusion matrix of each run over the whole test split.
+         */
+        get: operations["read_confusions_confusion_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/figures/confusion": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Draw what a variant mistakes for what
+         * @description A Plotly figure: a heat map of the predictions for each class, in percent, or of their difference in points.
+         */
+        get: operations["draw_confusion_figures_confusion_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/figures/classes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Draw the difference of two variants by class
+         * @description A Plotly figure: per class the recall minus the baseline's, a point per seed, mean and 95 % interval.
+         */
+        get: operations["draw_class_differences_figures_classes_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/lens": {
         parameters: {
             query?: never;
@@ -463,6 +623,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/lens/images": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show runs an image of your own
+         * @description PNG, JPEG, WebP or GIF, at most 5 MB, kept for an hour at most. A worker looks, also one that is training; the
+         *     answer is at the address in `Location`, and an event `own_image` tells when there is more of it.
+         */
+        post: operations["show_image_lens_images_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/lens/images/{image_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See what runs make of an image of your own
+         * @description Prediction, confidence and the share of each token, with the last and the best checkpoint of each run.
+         */
+        get: operations["read_image_lens_images__image_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/events": {
         parameters: {
             query?: never;
@@ -473,8 +674,9 @@ export interface paths {
         /**
          * Follow all changes
          * @description Server-sent events: `run` and `experiment` (the row after a change), `epoch` (run_id, experiment_id, record),
-         *     `queue` (paused or not), `deleted` (run_id or experiment_id), `worker` (the list), `database` (reachable or not;
-         *     once it is again, read everything again), `reset` (too much was missed: read everything again).
+         *     `queue` (paused or not), `deleted` (run_id or experiment_id), `worker` (the list), `own_image` (id: runs have
+         *     said more of it), `database` (reachable or not; once it is again, read everything again), `reset` (too much was
+         *     missed: read everything again).
          */
         get: operations["follow_events_events_get"];
         put?: never;
@@ -625,6 +827,39 @@ export interface components {
             /** Method */
             method: string;
         };
+        /** ConfusionOfRun */
+        ConfusionOfRun: {
+            /** Run Id */
+            run_id: string;
+            /** Variant */
+            variant: string;
+            /** Seed */
+            seed: number;
+            /** Dataset */
+            dataset: string;
+            /** Epoch */
+            epoch: number;
+            /**
+             * Counts
+             * @description Test images of each class (rows) taken for each class (columns)
+             */
+            counts: number[][];
+        };
+        /** Confusions */
+        Confusions: {
+            /**
+             * Class Names
+             * @description By dataset, in the order of rows and columns
+             */
+            class_names: {
+                [key: string]: string[];
+            };
+            /**
+             * Runs
+             * @description Those that have finished an epoch
+             */
+            runs: components["schemas"]["ConfusionOfRun"][];
+        };
         /** DatasetEntry */
         DatasetEntry: {
             /** Name */
@@ -769,6 +1004,12 @@ export interface components {
              */
             seconds: number;
             /**
+             * Priority
+             * @description At which runs that are added are queued.
+             * @default 0
+             */
+            priority: number;
+            /**
              * Note
              * @default
              */
@@ -904,6 +1145,13 @@ export interface components {
              */
             images: {
                 [key: string]: components["schemas"]["LensImage"][];
+            };
+            /**
+             * Class Names
+             * @description By dataset, in the order of labels; empty without names
+             */
+            class_names: {
+                [key: string]: string[];
             };
             /** Runs */
             runs: components["schemas"]["LensRun"][];
@@ -1068,6 +1316,51 @@ export interface components {
             source: string;
             /** Why Not */
             why_not: string;
+        };
+        /**
+         * OwnImage
+         * @description An image of the user's own and what runs make of it, as far as workers have looked.
+         */
+        OwnImage: {
+            /** Id */
+            id: string;
+            /** Done */
+            done: boolean;
+            /**
+             * Error
+             * @description Why no run could look at it
+             */
+            error: string | null;
+            /**
+             * Images
+             * @description By dataset: as its models see it, a data URL of a PNG file
+             */
+            images: {
+                [key: string]: string;
+            };
+            /**
+             * Runs
+             * @description Those that have looked
+             */
+            runs: components["schemas"]["OwnImageRun"][];
+        };
+        /** OwnImageRun */
+        OwnImageRun: {
+            /** Run Id */
+            run_id: string;
+            /**
+             * Looks
+             * @description By checkpoint; lists have one image
+             * @default {}
+             */
+            looks: {
+                [key: string]: components["schemas"]["Look"];
+            };
+            /**
+             * Error
+             * @description Why there are none
+             */
+            error?: string | null;
         };
         /** PoolingEntry */
         PoolingEntry: {
@@ -1256,6 +1549,12 @@ export interface components {
              */
             tags: string[];
             /**
+             * Archived
+             * @description Left out of lists unless asked for; all of it is kept.
+             * @default false
+             */
+            archived: boolean;
+            /**
              * Eta Seconds
              * @description Seconds until the run ends, while it runs; null when unknown.
              */
@@ -1272,6 +1571,52 @@ export interface components {
             note?: string | null;
             /** Tags */
             tags?: string[] | null;
+            /** Archived */
+            archived?: boolean | null;
+        };
+        /**
+         * RunFile
+         * @description A file of a run that can be downloaded.
+         */
+        RunFile: {
+            /**
+             * Name
+             * @enum {string}
+             */
+            name: "best.safetensors" | "best.pt" | "last.pt";
+            /**
+             * About
+             * @description What is in it.
+             */
+            about: string;
+            /** Bytes */
+            bytes: number;
+        };
+        /**
+         * RunGroup
+         * @description The runs of a query that share a value.
+         */
+        RunGroup: {
+            /**
+             * Value
+             * @description What they share; null for runs that have none. Of an experiment the id
+             */
+            value: string | null;
+            /** Runs */
+            runs: number;
+            /** States */
+            states: {
+                [key: string]: number;
+            };
+            /** @description Highest top-1 of any epoch, of completed runs */
+            best_top1: components["schemas"]["Stat"] | null;
+            /** @description Top-1 of the last epoch, of completed runs */
+            final_top1: components["schemas"]["Stat"] | null;
+        };
+        /** RunGroups */
+        RunGroups: {
+            /** Groups */
+            groups: components["schemas"]["RunGroup"][];
         };
         /** RunList */
         RunList: {
@@ -1535,6 +1880,23 @@ export interface components {
             runs: string[];
         };
         /**
+         * Sparkline
+         * @description A run's validation top-1, at a few epochs from the first to the newest.
+         */
+        Sparkline: {
+            /** Run Id */
+            run_id: string;
+            /** Epochs */
+            epochs: number[];
+            /** Val Top1 */
+            val_top1: number[];
+        };
+        /** Sparklines */
+        Sparklines: {
+            /** Sparklines */
+            sparklines: components["schemas"]["Sparkline"][];
+        };
+        /**
          * Stat
          * @description Mean and sample standard deviation (n - 1) of n values; `sd` is null for a single value.
          */
@@ -1587,7 +1949,7 @@ export interface components {
         };
         /**
          * Worker
-         * @description A process that trains one run at a time on one device.
+         * @description A place for one run at a time on one device; a worker process has one or several.
          */
         Worker: {
             /** Name */
@@ -1596,6 +1958,18 @@ export interface components {
             device: string;
             /** Version */
             version: string;
+            /**
+             * Slot
+             * @description Which of the process's slots this is.
+             * @default 1
+             */
+            slot: number;
+            /**
+             * Slots
+             * @description How many runs the process trains at the same time.
+             * @default 1
+             */
+            slots: number;
             /** Run Id */
             run_id?: string | null;
             /**
@@ -1610,7 +1984,7 @@ export interface components {
             cpu_percent?: number | null;
             /**
              * Memory Bytes
-             * @description Resident memory of the worker and its trainer.
+             * @description Resident memory of the slot's trainer and of the worker process.
              */
             memory_bytes?: number | null;
             /**
@@ -1675,18 +2049,28 @@ export interface operations {
     list_runs_runs_get: {
         parameters: {
             query?: {
-                /** @description Only runs in one of these states */
-                state?: components["schemas"]["State"][];
-                /** @description Only runs of this experiment */
-                experiment?: string | null;
-                /** @description Only runs whose id, spec, note or tags contain this */
-                text?: string;
                 /** @description Sort by this; runs that lack it come last */
                 sort?: ("state" | "epoch" | "eta_seconds" | "best_top1" | "final_top1" | "started_at" | "model" | "pooling" | "dataset" | "seed") | null;
                 /** @description Sort the largest first */
                 descending?: boolean;
                 offset?: number;
                 limit?: number;
+                /** @description Only runs in one of these states */
+                state?: components["schemas"]["State"][];
+                /** @description Only runs of this experiment; empty: of none */
+                experiment?: string | null;
+                /** @description Only runs with this pooling */
+                pooling?: string | null;
+                /** @description Only runs of this model */
+                model?: string | null;
+                /** @description Only runs on this dataset */
+                dataset?: string | null;
+                /** @description Only runs with this tag; empty: without any */
+                tag?: string | null;
+                /** @description Only runs whose id, spec, note or tags contain this */
+                text?: string;
+                /** @description Whether archived runs are left out */
+                archived?: "hidden" | "only" | "shown";
             };
             header?: never;
             path?: never;
@@ -1840,6 +2224,175 @@ export interface operations {
             };
             /** @description Request Entity Too Large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    group_runs_runs_groups_get: {
+        parameters: {
+            query: {
+                by: "pooling" | "model" | "dataset" | "experiment" | "tag";
+                /** @description Only runs in one of these states */
+                state?: components["schemas"]["State"][];
+                /** @description Only runs of this experiment; empty: of none */
+                experiment?: string | null;
+                /** @description Only runs with this pooling */
+                pooling?: string | null;
+                /** @description Only runs of this model */
+                model?: string | null;
+                /** @description Only runs on this dataset */
+                dataset?: string | null;
+                /** @description Only runs with this tag; empty: without any */
+                tag?: string | null;
+                /** @description Only runs whose id, spec, note or tags contain this */
+                text?: string;
+                /** @description Whether archived runs are left out */
+                archived?: "hidden" | "only" | "shown";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunGroups"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_sparklines_runs_sparklines_get: {
+        parameters: {
+            query: {
+                /** @description Of these runs */
+                run: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sparklines"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2621,6 +3174,235 @@ export interface operations {
             };
         };
     };
+    list_files_runs__run_id__files_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunFile"][];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    download_file_runs__run_id__files__name__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+                name: "best.safetensors" | "best.pt" | "last.pt";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    download_events_runs__run_id__tensorboard_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": unknown;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_experiments_experiments_get: {
         parameters: {
             query?: never;
@@ -3195,7 +3977,10 @@ export interface operations {
     add_runs_experiments__experiment_id__runs_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key gets the first one's answer */
+                "idempotency-key"?: string | null;
+            };
             path: {
                 experiment_id: string;
             };
@@ -3254,6 +4039,15 @@ export interface operations {
             };
             /** @description Request Timeout */
             408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4344,6 +5138,283 @@ export interface operations {
             };
         };
     };
+    read_confusions_confusion_get: {
+        parameters: {
+            query?: {
+                /** @description The spec field whose values are the variants */
+                group?: string;
+                /** @description Each run's last epoch, or that with its highest validation top-1 */
+                epoch?: "last" | "best";
+                /** @description All runs of this experiment */
+                experiment?: string | null;
+                /** @description These runs */
+                run?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Confusions"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draw_confusion_figures_confusion_get: {
+        parameters: {
+            query?: {
+                /** @description The spec field whose values are the variants */
+                group?: string;
+                /** @description A value of the spec field; the first that is not the baseline */
+                variant?: string | null;
+                /** @description A variant to subtract, seed by seed */
+                baseline?: string | null;
+                /** @description Each run's last epoch, or that with its highest validation top-1 */
+                epoch?: "last" | "best";
+                theme?: "light" | "dark";
+                /** @description All runs of this experiment */
+                experiment?: string | null;
+                /** @description These runs */
+                run?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Figure"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draw_class_differences_figures_classes_get: {
+        parameters: {
+            query?: {
+                /** @description The spec field whose values are the variants */
+                group?: string;
+                /** @description A value of the spec field; the first that is not the baseline */
+                variant?: string | null;
+                /** @description The variant that others are compared with */
+                baseline?: string | null;
+                /** @description Each run's last epoch, or that with its highest validation top-1 */
+                epoch?: "last" | "best";
+                theme?: "light" | "dark";
+                /** @description All runs of this experiment */
+                experiment?: string | null;
+                /** @description These runs */
+                run?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Figure"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_lens_lens_get: {
         parameters: {
             query?: {
@@ -4365,6 +5436,202 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Lens"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_image_lens_images_post: {
+        parameters: {
+            query?: {
+                /** @description All runs of this experiment */
+                experiment?: string | null;
+                /** @description These runs */
+                run?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The file as it is */
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OwnImage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_image_lens_images__image_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                image_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OwnImage"];
                 };
             };
             /** @description Bad Request */

@@ -1,5 +1,5 @@
 import { Button, Group, Paper, Popover, TagsInput, Text } from "@mantine/core";
-import { IconRefresh, IconTag, IconTrash, IconX } from "@tabler/icons-react";
+import { IconArchive, IconArchiveOff, IconRefresh, IconTag, IconTrash, IconX } from "@tabler/icons-react";
 import { useState } from "react";
 import { Link } from "react-router";
 
@@ -15,14 +15,18 @@ const MOST_COMPARED = 100;
 type Props = {
   ids: string[];
   onClear: () => void;
+  /** Which of the two the selected runs may be; both where archived runs are listed among the others. */
+  canArchive: boolean;
+  canUnarchive: boolean;
   /** How many runs match on all pages, and what selects them; absent when all are selected. */
   all?: { total: number; select: () => Promise<void> };
 };
 
 /** What can be done to all selected runs, which may be on several pages. */
-export function BulkActions({ ids, onClear, all }: Props) {
+export function BulkActions({ ids, onClear, canArchive, canUnarchive, all }: Props) {
   const runs = plural(ids.length, "run");
   const retry = useAction("Not all retried", () => toEach(ids, onRun.retry));
+  const archive = useAction<boolean>("Not all archived", (archived) => toEach(ids, (id) => onRun.edit(id, { archived })), onClear);
   return (
     <Paper p="xs" mb="sm" role="region" aria-label="Selected runs">
       <Group gap="xs">
@@ -54,6 +58,28 @@ export function BulkActions({ ids, onClear, all }: Props) {
           </Button>
           <TagButton ids={ids} />
           <PriorityButton label="Priority" change={(priority) => toEach(ids, (id) => onRun.edit(id, { priority }))} />
+          {canArchive && (
+            <Button
+              size="xs"
+              variant="default"
+              leftSection={<IconArchive size={14} aria-hidden />}
+              loading={archive.isPending}
+              onClick={() => archive.mutate(true)}
+            >
+              Archive
+            </Button>
+          )}
+          {canUnarchive && (
+            <Button
+              size="xs"
+              variant="default"
+              leftSection={<IconArchiveOff size={14} aria-hidden />}
+              loading={archive.isPending}
+              onClick={() => archive.mutate(false)}
+            >
+              Unarchive
+            </Button>
+          )}
           <ConfirmButton
             label="Cancel"
             icon={IconX}

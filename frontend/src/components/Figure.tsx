@@ -1,10 +1,10 @@
 import { ActionIcon, Center, Loader, Text, Tooltip, useComputedColorScheme } from "@mantine/core";
 import { IconDownload } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
-import type { PlotlyElement } from "plotly.js-basic-dist-min";
+import type { PlotlyElement } from "plotly.js-cartesian-dist-min";
 import { useEffect, useRef } from "react";
 
-import type { Figure as PlotlyFigure } from "../api/client";
+import { ApiError, type Figure as PlotlyFigure } from "../api/client";
 import { curvesQuery, type CurvesQuery, type Selection } from "../api/queries";
 import { save } from "../save";
 import { ErrorAlert } from "./ErrorAlert";
@@ -25,7 +25,7 @@ type Zoom = { zoom: string | null; onZoom: (zoom: string | null) => void };
 
 type FigureProps = { figure: PlotlyFigure; label: string } & Partial<Zoom>;
 
-const plotly = () => import("plotly.js-basic-dist-min").then((module) => module.default);
+const plotly = () => import("plotly.js-cartesian-dist-min").then((module) => module.default);
 
 /** Draws a figure made by the server. Zoom and hidden traces survive new data, see the layout's `uirevision`. */
 export function Figure({ figure, label, zoom, onZoom }: FigureProps) {
@@ -107,21 +107,27 @@ type AskedProps = { asked: Asked; label: string; empty: string } & Partial<Zoom>
 /** A figure as soon as the server has drawn it; `empty` says when there will be something to see. */
 export function AskedFigure({ asked, label, empty, zoom, onZoom }: AskedProps) {
   const { data, error } = asked;
+  if (error instanceof ApiError && error.problem.status === 409) return <NotYet>{error.message}</NotYet>;
   if (error && !data) return <ErrorAlert title={`${label} cannot be drawn`} message={error.message} />;
-  if (!data || data.data.length === 0) {
+  if (!data) {
     return (
       <Center className="figure">
-        {data ? (
-          <Text size="sm" c="dimmed">
-            {empty}
-          </Text>
-        ) : (
-          <Loader size="sm" role="status" aria-label={`${label} is loading`} />
-        )}
+        <Loader size="sm" role="status" aria-label={`${label} is loading`} />
       </Center>
     );
   }
+  if (data.data.length === 0) return <NotYet>{empty}</NotYet>;
   return <Figure figure={data} label={label} zoom={zoom} onZoom={onZoom} />;
+}
+
+function NotYet({ children }: { children: string }) {
+  return (
+    <Center className="figure">
+      <Text size="sm" c="dimmed">
+        {children}
+      </Text>
+    </Center>
+  );
 }
 
 type CurvesProps = { selection: Selection; label: string } & Omit<CurvesQuery, "theme" | "experiment" | "run"> & Partial<Zoom>;

@@ -3,13 +3,21 @@ import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
 import { catalogQuery, costQuery, differencesQuery, finalsQuery, type CurvesQuery, type Selection } from "../api/queries";
+import { ClassesPanel, ConfusionPanel } from "./ConfusionView";
 import { AskedFigure, Curves } from "./Figure";
 import { useUrlParam } from "./urlState";
 
 const MAIN = "val_top1";
 const BESIDE = "val_loss";
 
-const TABS = { curves: "Curves", finals: "Final results", differences: "Differences", cost: "Cost" };
+const TABS = {
+  curves: "Curves",
+  finals: "Final results",
+  differences: "Differences",
+  cost: "Cost",
+  confusion: "Confusion",
+  classes: "By class",
+};
 
 const AXES = { epoch: "by epoch", seconds: "by training time", images: "by images seen" };
 const BANDS = { sd: "band: SD", ci: "band: 95 % CI", minmax: "band: min to max", none: "no band" };
@@ -46,6 +54,12 @@ export function Figures({ selection, group, baseline }: Props) {
         </Tabs.Panel>
         <Tabs.Panel value="cost">
           <Cost query={query} />
+        </Tabs.Panel>
+        <Tabs.Panel value="confusion">
+          <ConfusionPanel selection={selection} group={group} />
+        </Tabs.Panel>
+        <Tabs.Panel value="classes">
+          <ClassesPanel selection={selection} group={group} baseline={baseline} />
         </Tabs.Panel>
       </Tabs>
     </section>

@@ -37,8 +37,12 @@ import { useShortcuts } from "./Shortcuts";
 export function Layout() {
   const { data: session, isPending } = useQuery(sessionQuery);
   if (session?.logged_in === false) return <LoginPage />;
-  if (isPending) return <Loader role="status" aria-label="The board is loading" className="whole-page" />;
+  if (isPending) return <Loading />;
   return <Board canLogOut={session?.token_needed ?? false} />;
+}
+
+export function Loading() {
+  return <Loader role="status" aria-label="The board is loading" className="whole-page" />;
 }
 
 /** What surrounds every page, and the one place that listens to the server's events. */
@@ -116,7 +120,7 @@ function WorkersLink() {
 function NoWorkerWarning() {
   const { data: workers } = useQuery(workersQuery);
   const nobody = workers?.workers.length === 0;
-  const { data: queued } = useQuery({ ...runsQuery({ state: ["queued"], limit: 1 }), enabled: nobody });
+  const { data: queued } = useQuery({ ...runsQuery({ state: ["queued"], archived: "shown", limit: 1 }), enabled: nobody });
   if (!nobody || !queued?.total) return null;
   return (
     <Alert variant="default" style={{ "--alert-color": "var(--warn)" }} title="No worker is connected" mb="lg">

@@ -1,16 +1,12 @@
 import { Group, Paper, Select, Slider, Switch, Table, Text, Title } from "@mantine/core";
 import { queryOptions, useQuery } from "@tanstack/react-query";
-import { useEffect, useRef } from "react";
 import { Link } from "react-router";
 
-import { api, body, type Lens } from "../api/client";
+import { api, body } from "../api/client";
 import { catalogQuery, type Selection } from "../api/queries";
+import { DropZone, OwnImageButton, OwnImageRows, OwnImageStatus, useOwnImage } from "./OwnImage";
+import { IMAGE_PIXELS, Seen } from "./Seen";
 import { useUrlParam } from "./urlState";
-
-type LensRun = Lens["runs"][number];
-type Look = LensRun["looks"][number];
-
-const IMAGE_PIXELS = 72;
 
 const lensQuery = (selection: Selection) =>
   queryOptions({
@@ -25,6 +21,7 @@ export function LensView({ selection }: { selection: Selection }) {
   const [epochParam, setEpoch] = useUrlParam("lens_epoch");
   const [seedParam, setSeed] = useUrlParam("lens_seed");
   const [disputed, setDisputed] = useUrlParam("lens_disputed");
+  const own = useOwnImage(selection);
   const looked = lens?.runs.filter((run) => run.looks.length > 0) ?? [];
   if (!lens || looked.length === 0) return null;
 
@@ -39,6 +36,7 @@ export function LensView({ selection }: { selection: Selection }) {
   const images = (lens.images[dataset] ?? [])
     .map((image, number) => ({ ...image, number }))
     .filter(({ number }) => !disputed || new Set(shown.map(({ look }) => look?.predicted[number])).size > 1);
+  const classNames = lens.class_names[dataset] ?? [];
   const colorOf = (pooling: string) => catalog?.poolings.find(({ name }) => name === pooling)?.color ?? "#888888";
 
   return (
@@ -48,6 +46,7 @@ export function LensView({ selection }: { selection: Selection }) {
           What the pooling looks at
         </Title>
         <Group gap="md">
+          <OwnImageButton {...own} />
           <Switch
             size="xs"
             label="Only images on which variants disagree"
@@ -66,105 +65,67 @@ export function LensView({ selection }: { selection: Selection }) {
         </Group>
       </Group>
       <Paper p="md">
-        <Text size="sm" c="dimmed" mb="sm">
-          Bright tokens count most towards the prediction. A pooling without weights is shown as what it amounts to, the
-          class token by its attention. Below each image: the prediction and its probability.
-        </Text>
-        {epochs.length > 1 && (
-          <Slider
-            thumbLabel="Epoch of the lens"
-            mx="sm"
-            mb="xl"
-            min={0}
-            max={epochs.length - 1}
-            value={epochs.indexOf(epoch)}
-            onChange={(position) => setEpoch(String(epochs[position]))}
-            label={(position) => `epoch ${epochs[position]}`}
-            marks={epochs.map((value, position) => ({ value: position, label: value }))}
-          />
-        )}
-        <Table.ScrollContainer minWidth={0} scrollAreaProps={{ viewportProps: { tabIndex: 0 } }}>
-          <Table withRowBorders={false} w="auto">
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th>image</Table.Th>
-                {shown.map(({ run, look }) => (
-                  <Table.Th key={run.run_id} miw={IMAGE_PIXELS + 16}>
-                    <Link to={`/board/runs/${run.run_id}`} style={{ borderBottom: `3px solid ${colorOf(run.pooling)}` }}>
-                      {run.pooling}
-                    </Link>
-                    <Text size="xs" c="dimmed" fw={400}>
-                      {look ? `epoch ${look.epoch}, entropy ${mean(look.entropy).toFixed(2)}` : "not yet"}
-                    </Text>
-                  </Table.Th>
-                ))}
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {images.map(({ url, label, number }) => (
-                <Table.Tr key={number}>
-                  <Table.Td>
-                    <img src={url} width={IMAGE_PIXELS} height={IMAGE_PIXELS} alt={`test image of class ${label}`} />
-                    <Text size="xs" ta="center">
-                      class {label}
-                    </Text>
-                  </Table.Td>
+        <DropZone {...own}>
+          <Text size="sm" c="dimmed" mb="sm">
+            Bright tokens count most towards the prediction. A pooling without weights is shown as what it amounts to, the
+            class token by its attention. Below each image: the prediction and its probability.
+            Drop an image here to see what the runs make of it.
+          </Text>
+          <OwnImageStatus {...own} />
+          {epochs.length > 1 && (
+            <Slider
+              thumbLabel="Epoch of the lens"
+              mx="sm"
+              mb="xl"
+              min={0}
+              max={epochs.length - 1}
+              value={epochs.indexOf(epoch)}
+              onChange={(position) => setEpoch(String(epochs[position]))}
+              label={(position) => `epoch ${epochs[position]}`}
+              marks={epochs.map((value, position) => ({ value: position, label: value }))}
+            />
+          )}
+          <Table.ScrollContainer minWidth={0} scrollAreaProps={{ viewportProps: { tabIndex: 0 } }}>
+            <Table withRowBorders={false} w="auto">
+              <Table.Thead>
+                <Table.Tr>
+                  <Table.Th>image</Table.Th>
                   {shown.map(({ run, look }) => (
-                    <Table.Td key={run.run_id}>
-                      {look && <Seen url={url} label={label} look={look} number={number} />}
-                    </Table.Td>
+                    <Table.Th key={run.run_id} miw={IMAGE_PIXELS + 16}>
+                      <Link to={`/board/runs/${run.run_id}`} style={{ borderBottom: `3px solid ${colorOf(run.pooling)}` }}>
+                        {run.pooling}
+                      </Link>
+                      <Text size="xs" c="dimmed" fw={400}>
+                        {look ? `epoch ${look.epoch}, entropy ${mean(look.entropy).toFixed(2)}` : "not yet"}
+                      </Text>
+                    </Table.Th>
                   ))}
                 </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </Table.ScrollContainer>
-        {images.length === 0 && <Text size="sm">The variants agree on all images in this epoch.</Text>}
+              </Table.Thead>
+              <Table.Tbody>
+                {own.image && <OwnImageRows image={own.image} runs={runs} classNames={classNames} dataset={dataset} />}
+                {images.map(({ url, label, number }) => (
+                  <Table.Tr key={number}>
+                    <Table.Td>
+                      <img src={url} width={IMAGE_PIXELS} height={IMAGE_PIXELS} alt={`test image of class ${classNames[label] ?? label}`} />
+                      <Text size="xs" ta="center" w={IMAGE_PIXELS}>
+                        class {classNames[label] ?? label}
+                      </Text>
+                    </Table.Td>
+                    {shown.map(({ run, look }) => (
+                      <Table.Td key={run.run_id}>
+                        {look && <Seen url={url} label={label} look={look} number={number} classNames={classNames} />}
+                      </Table.Td>
+                    ))}
+                  </Table.Tr>
+                ))}
+              </Table.Tbody>
+            </Table>
+          </Table.ScrollContainer>
+          {images.length === 0 && <Text size="sm">The variants agree on all images in this epoch.</Text>}
+        </DropZone>
       </Paper>
     </section>
-  );
-}
-
-function Seen({ url, label, look, number }: { url: string; label: number; look: Look; number: number }) {
-  const predicted = look.predicted[number]!;
-  const right = predicted === label;
-  return (
-    <>
-      <div style={{ position: "relative", width: IMAGE_PIXELS, height: IMAGE_PIXELS }}>
-        <img src={url} width={IMAGE_PIXELS} height={IMAGE_PIXELS} alt="" />
-        <Shares shares={look.shares[number]!} />
-      </div>
-      <Text size="xs" ta="center" w={IMAGE_PIXELS} c={right ? undefined : "var(--bad)"} fw={right ? 400 : 600}>
-        {right ? "" : "✗ "}
-        {predicted} · {Math.round(100 * look.confidence[number]!)} %
-      </Text>
-    </>
-  );
-}
-
-/** The shares over the square token grid, one pixel each: the more a token counts, the more it glows. */
-function Shares({ shares }: { shares: number[] }) {
-  const canvas = useRef<HTMLCanvasElement>(null);
-  const side = Math.round(Math.sqrt(shares.length));
-  useEffect(() => {
-    const context = canvas.current?.getContext("2d");
-    if (!context) return;
-    const most = Math.max(...shares);
-    const pixels = context.createImageData(side, side);
-    shares.forEach((share, token) => {
-      const strength = share / most;
-      pixels.data.set([255, 170, 0, 200 * strength], 4 * token);
-    });
-    context.putImageData(pixels, 0, 0);
-  }, [shares, side]);
-  return (
-    <canvas
-      ref={canvas}
-      width={side}
-      height={side}
-      aria-hidden
-      style={{ position: "absolute", inset: 0, width: "100%", height: "100%", imageRendering: "pixelated" }}
-    />
   );
 }
 

@@ -120,6 +120,14 @@ export function PoolingWithBadge({ run }: { run: Run }) {
   );
 }
 
+export function Archived() {
+  return (
+    <Badge size="xs" variant="default" tt="none" fw={500}>
+      archived
+    </Badge>
+  );
+}
+
 export function Tags({ tags }: { tags: string[] }) {
   return (
     <Group gap={4}>

@@ -1,63 +1,42 @@
-import {
-  Button,
-  Checkbox,
-  Group,
-  MultiSelect,
-  Pagination,
-  Paper,
-  Popover,
-  Select,
-  Skeleton,
-  Stack,
-  Text,
-  TextInput,
-  Title,
-} from "@mantine/core";
-import { useDebouncedCallback, useLocalStorage } from "@mantine/hooks";
-import { IconColumns3, IconSearch } from "@tabler/icons-react";
+import { Group, NativeSelect, Pagination, Paper, Skeleton, Text, Title } from "@mantine/core";
+import { useLocalStorage } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import type { ColumnVisibilityState, RowSelectionState } from "@tanstack/react-table";
 import { useState } from "react";
-import { useLocation } from "react-router";
+import { useSearchParams } from "react-router";
 
-import { api, body, STATES, type RunSort, type State } from "../api/client";
-import { experimentsQuery, runsQuery, type RunFilter } from "../api/queries";
+import { api, body } from "../api/client";
+import { runsQuery, type GroupBy, type RunFilter } from "../api/queries";
 import { plural } from "../format";
 import { BulkActions } from "./BulkActions";
 import { ErrorAlert } from "./ErrorAlert";
+import { filterOf, sortingOf } from "./runFilter";
+import { RunFilters } from "./RunFilters";
+import { RunGroups } from "./RunGroups";
 import { AT_FIRST, HIDEABLE, RunsTable } from "./RunsTable";
 import { useUrlParam } from "./urlState";
 
-const PAGE_SIZE = 50;
+const PAGE_SIZES = ["50", "100", "250"];
 const MOST_AT_ONCE = 1000;
 
-/** All runs: filters, order and page are in the address, the shown columns are this browser's. */
+/** All runs. What is shown, and how, is in the address; the shown columns are remembered by this browser too. */
 export function RunList() {
-  const [states, setStates] = useUrlParam("state", "page");
-  const [experiment, setExperiment] = useUrlParam("experiment", "page");
-  const [text, setText] = useUrlParam("text", "page");
-  const [sort, setSort] = useUrlParam("sort", "page");
+  const [params] = useSearchParams();
+  const [, setSort] = useUrlParam("sort", "page");
   const [page, setPage] = useUrlParam("page");
+  const [size, setSize] = useUrlParam("size", "page");
+  const [shown, setShown] = useShownColumns();
   const [selected, setSelected] = useState<RowSelectionState>({});
-  const [shown, setShown] = useLocalStorage({ key: "columns", defaultValue: AT_FIRST, getInitialValueInEffect: false });
+  const filter = filterOf(params);
+  const sorting = sortingOf(params);
+  const group = params.get("group") as GroupBy | null;
+  const limit = Number(size ?? PAGE_SIZES[0]);
   const number = Number(page ?? 1);
-  const sorting = sort ? [{ id: sort.replace(/^-/, ""), desc: sort.startsWith("-") }] : [];
-  const filter: RunFilter = {
-    state: states ? (states.split(" ") as State[]) : undefined,
-    experiment: experiment ?? undefined,
-    text: text ?? undefined,
-    sort: sorting[0]?.id as RunSort | undefined,
-    descending: sorting[0]?.desc,
-  };
-  const { data: list, error } = useQuery(
-    runsQuery({ ...filter, limit: PAGE_SIZE, offset: (number - 1) * PAGE_SIZE }),
-  );
-  const { data: experiments } = useQuery(experimentsQuery);
-  const search = useDebouncedCallback(setText, 250);
-  const wantsSearch = (useLocation().state as { search?: boolean } | null)?.search;
+  const order = { sort: sorting[0]?.id, descending: sorting[0]?.desc };
+  const { data: list, error } = useQuery(runsQuery({ ...filter, ...order, limit, offset: (number - 1) * limit }));
   const chosen = Object.keys(selected).filter((id) => selected[id]);
   const total = list?.total ?? 0;
-  const pages = Math.ceil(total / PAGE_SIZE);
+  const pages = Math.ceil(total / limit);
   const selectAll = async () => setSelected(Object.fromEntries((await matching(filter)).map((id) => [id, true])));
 
   return (
@@ -71,67 +50,37 @@ export function RunList() {
             {list && plural(total, "run")}
           </Text>
         </Group>
-        <Group gap="xs">
-          <TextInput
-            size="xs"
-            w={210}
-            type="search"
-            aria-label="Filter by text"
-            placeholder="Model, note, tag, id, …"
-            leftSection={<IconSearch size={14} aria-hidden />}
-            defaultValue={text ?? ""}
-            autoFocus={wantsSearch}
-            onChange={(event) => search(event.currentTarget.value)}
-          />
-          <MultiSelect
-            size="xs"
-            w={190}
-            aria-label="Filter by state"
-            placeholder={states ? undefined : "Any state"}
-            data={[...STATES]}
-            value={states?.split(" ") ?? []}
-            onChange={(values) => setStates(values.join(" ") || null)}
-            clearable
-          />
-          {(experiment || (experiments && experiments.experiments.length > 0)) && (
-            <Select
-              size="xs"
-              w={190}
-              aria-label="Filter by experiment"
-              placeholder="Any experiment"
-              data={experiments?.experiments.map(({ id, name }) => ({ value: id, label: name })) ?? []}
-              value={experiment}
-              onChange={setExperiment}
-              searchable
-              clearable
-            />
-          )}
-          <ColumnChoice shown={shown} onChange={setShown} />
-        </Group>
+        <RunFilters shown={shown} onShow={setShown} />
       </Group>
       {error && <ErrorAlert title="No runs" message={error.message} />}
       {chosen.length > 0 && (
         <BulkActions
           ids={chosen}
           onClear={() => setSelected({})}
+          canArchive={filter.archived !== "only"}
+          canUnarchive={filter.archived !== undefined}
           all={chosen.length < total ? { total, select: selectAll } : undefined}
         />
       )}
-      <Paper>
-        {list ? (
-          <RunsTable
-            runs={list.runs}
-            shown={shown}
-            selected={selected}
-            onSelect={setSelected}
-            sorting={sorting}
-            onSort={([by]) => setSort(by ? `${by.desc ? "-" : ""}${by.id}` : null)}
-          />
-        ) : (
-          <Skeleton h={300} />
-        )}
-      </Paper>
-      {(pages > 1 || number > 1) && (
+      {group ? (
+        <RunGroups filter={filter} by={group} shown={shown} selected={selected} onSelect={setSelected} />
+      ) : (
+        <Paper>
+          {list ? (
+            <RunsTable
+              runs={list.runs}
+              shown={shown}
+              selected={selected}
+              onSelect={setSelected}
+              sorting={sorting}
+              onSort={([by]) => setSort(by ? `${by.desc ? "-" : ""}${by.id}` : null)}
+            />
+          ) : (
+            <Skeleton h={300} />
+          )}
+        </Paper>
+      )}
+      {!group && (pages > 1 || number > 1 || size) && (
         <Group justify="center" mt="md">
           <Pagination
             total={pages}
@@ -141,10 +90,32 @@ export function RunList() {
             withEdges
             getControlProps={(control) => ({ "aria-label": `${control} page` })}
           />
+          <NativeSelect
+            size="xs"
+            aria-label="Runs per page"
+            data={PAGE_SIZES.map((value) => ({ value, label: `${value} per page` }))}
+            value={size ?? PAGE_SIZES[0]}
+            onChange={(event) => setSize(event.currentTarget.value)}
+          />
         </Group>
       )}
     </section>
   );
+}
+
+/** The address decides which columns are shown; without its word, what this browser showed last. */
+function useShownColumns(): [ColumnVisibilityState, (shown: ColumnVisibilityState) => void] {
+  const [named, setNamed] = useUrlParam("columns");
+  const [kept, keep] = useLocalStorage({ key: "columns", defaultValue: AT_FIRST, getInitialValueInEffect: false });
+  const [chosen, setChosen] = useState<ColumnVisibilityState>(); // at once, while the address follows a moment later
+  const names = named?.split(" ");
+  const asked = names && Object.fromEntries(HIDEABLE.map(({ id }) => [id, names.includes(id)]));
+  const choose = (columns: ColumnVisibilityState) => {
+    setChosen(columns);
+    keep(columns);
+    setNamed(HIDEABLE.flatMap(({ id }) => (columns[id] === false ? [] : [id])).join(" "));
+  };
+  return [chosen ?? asked ?? kept, choose];
 }
 
 /** Ids of all runs that the filter lets through, on all pages. */
@@ -156,31 +127,4 @@ async function matching(filter: RunFilter): Promise<string[]> {
     ids.push(...runs.map(({ id }) => id));
     if (runs.length === 0 || ids.length >= total) return ids;
   }
-}
-
-type ChoiceProps = { shown: ColumnVisibilityState; onChange: (shown: ColumnVisibilityState) => void };
-
-function ColumnChoice({ shown, onChange }: ChoiceProps) {
-  return (
-    <Popover trapFocus>
-      <Popover.Target>
-        <Button variant="default" size="xs" leftSection={<IconColumns3 size={14} aria-hidden />}>
-          Columns
-        </Button>
-      </Popover.Target>
-      <Popover.Dropdown aria-label="Columns">
-        <Stack gap={8}>
-          {HIDEABLE.map(({ id, header }) => (
-            <Checkbox
-              key={id}
-              size="xs"
-              label={header}
-              checked={shown[id] !== false}
-              onChange={(event) => onChange({ ...shown, [id]: event.currentTarget.checked })}
-            />
-          ))}
-        </Stack>
-      </Popover.Dropdown>
-    </Popover>
-  );
 }

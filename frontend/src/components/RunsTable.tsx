@@ -13,12 +13,16 @@ import {
 } from "@tanstack/react-table";
 import { Link } from "react-router";
 
+import { onRun } from "../api/actions";
 import type { Run } from "../api/client";
 import { duration, integer, moment, percent } from "../format";
 import { CancelButton } from "./CancelButton";
+import { EditableTags } from "./EditableTags";
+import { EditableText } from "./EditableText";
 import { ExperimentName } from "./ExperimentList";
 import { QueuePlace } from "./QueueBar";
-import { PoolingWithBadge, RunProgress, StateLabel, Tags } from "./RunFacts";
+import { Archived, PoolingWithBadge, RunProgress, StateLabel } from "./RunFacts";
+import { Curve, Curves } from "./Sparkline";
 
 const features = tableFeatures({ columnVisibilityFeature, rowSelectionFeature, rowSortingFeature });
 
@@ -50,8 +54,16 @@ const columns = column.columns([
       />
     ),
   }),
-  column.accessor("state", { header: "State", cell: ({ row }) => <StateLabel run={row.original} /> }),
-  column.accessor("epoch", { header: "Epochs", cell: ({ row }) => <RunProgress run={row.original} /> }),
+  column.accessor("state", {
+    id: "state",
+    header: "State",
+    cell: ({ row: { original: run } }) => (
+      <>
+        <StateLabel run={run} /> {run.archived && <Archived />}
+      </>
+    ),
+  }),
+  column.accessor("epoch", { id: "epoch", header: "Epochs", cell: ({ row }) => <RunProgress run={row.original} /> }),
   column.accessor((run) => run.spec.model, {
     id: "model",
     header: "Model",
@@ -74,7 +86,7 @@ const columns = column.columns([
   column.display({
     id: "experiment",
     header: "Experiment",
-    cell: ({ row: { original: run } }) => 
+    cell: ({ row: { original: run } }) =>
       run.experiment_id ? (
         <Text inherit truncate maw={180}>
           <ExperimentName id={run.experiment_id} />
@@ -105,6 +117,11 @@ const columns = column.columns([
     cell: ({ getValue }) => percent(getValue()),
   }),
   column.display({
+    id: "curve",
+    header: "Top-1 by epoch",
+    cell: ({ row }) => <Curve id={row.id} />,
+  }),
+  column.display({
     id: "seconds",
     header: "Training time",
     cell: ({ row: { original: run } }) => duration(run.seconds || null),
@@ -121,14 +138,22 @@ const columns = column.columns([
     header: "Started",
     cell: ({ getValue }) => (getValue() ? moment(getValue()!) : "–"),
   }),
-  column.display({ id: "tags", header: "Tags", cell: ({ row }) => <Tags tags={row.original.tags} /> }),
+  column.display({ id: "tags", header: "Tags", cell: ({ row }) => <EditableTags run={row.original} /> }),
   column.display({
     id: "note",
     header: "Note",
-    cell: ({ row }) => (
-      <Text size="xs" lineClamp={2} miw={100} maw={200}>
-        {row.original.note}
-      </Text>
+    cell: ({ row: { original: run } }) => (
+      <EditableText
+        label={`Note of run ${run.id}`}
+        value={run.note}
+        maxLength={10_000}
+        multiline
+        save={(note) => onRun.edit(run.id, { note })}
+      >
+        <Text size="xs" lineClamp={2} miw={100} maw={200}>
+          {run.note}
+        </Text>
+      </EditableText>
     ),
   }),
   column.display({
@@ -154,11 +179,13 @@ type Props = {
   selected: RowSelectionState;
   onSelect: (update: RowSelectionState | ((now: RowSelectionState) => RowSelectionState)) => void;
   sorting: SortingState;
-  onSort: (sorting: SortingState) => void;
+  /** Absent where the order cannot be chosen. */
+  onSort?: (sorting: SortingState) => void;
+  label?: string;
 };
 
 /** One page of runs, in the order in which the server sent them. */
-export function RunsTable({ runs, shown, selected, onSelect, sorting, onSort }: Props) {
+export function RunsTable({ runs, shown, selected, onSelect, sorting, onSort, label = "Runs" }: Props) {
   const table = useTable({
     features,
     columns,
@@ -166,48 +193,50 @@ export function RunsTable({ runs, shown, selected, onSelect, sorting, onSort }: 
     getRowId: (run) => run.id,
     state: { sorting, rowSelection: selected, columnVisibility: shown },
     onRowSelectionChange: onSelect,
-    onSortingChange: (update) => onSort(typeof update === "function" ? update(sorting) : update),
+    onSortingChange: (update) => onSort?.(typeof update === "function" ? update(sorting) : update),
     manualSorting: true,
   });
 
   return (
-    <Table.ScrollContainer minWidth={980} type="native">
-      <Table highlightOnHover fz="sm" horizontalSpacing={8}>
-        <Table.Caption className="visually-hidden">Runs</Table.Caption>
-        <Table.Thead>
-          {table.getHeaderGroups().map((group) => (
-            <Table.Tr key={group.id}>
-              {group.headers.map((header) => (
-                <HeaderCell
-                  key={header.id}
-                  id={header.column.id}
-                  sorted={header.column.getCanSort() ? header.column.getIsSorted() : undefined}
-                  onSort={header.column.getToggleSortingHandler()}
-                >
-                  <table.FlexRender header={header} />
-                </HeaderCell>
-              ))}
-            </Table.Tr>
-          ))}
-        </Table.Thead>
-        <Table.Tbody>
-          {table.getRowModel().rows.map((row) => (
-            <Table.Tr key={row.id} data-selected={row.getIsSelected() || undefined}>
-              {row.getVisibleCells().map((cell) => (
-                <Table.Td key={cell.id} className={cellClass(cell.column.id)}>
-                  <table.FlexRender cell={cell} />
-                </Table.Td>
-              ))}
-            </Table.Tr>
-          ))}
-        </Table.Tbody>
-      </Table>
-      {runs.length === 0 && (
-        <Text c="dimmed" size="sm" ta="center" py="lg">
-          No run matches.
-        </Text>
-      )}
-    </Table.ScrollContainer>
+    <Curves ids={shown.curve === false ? [] : runs.map(({ id }) => id)}>
+      <Table.ScrollContainer minWidth={980} type="native">
+        <Table highlightOnHover highlightOnHoverColor="var(--hovered)" fz="sm" horizontalSpacing={8}>
+          <Table.Caption className="visually-hidden">{label}</Table.Caption>
+          <Table.Thead>
+            {table.getHeaderGroups().map((group) => (
+              <Table.Tr key={group.id}>
+                {group.headers.map((header) => (
+                  <HeaderCell
+                    key={header.id}
+                    id={header.column.id}
+                    sorted={onSort && header.column.getCanSort() ? header.column.getIsSorted() : undefined}
+                    onSort={header.column.getToggleSortingHandler()}
+                  >
+                    <table.FlexRender header={header} />
+                  </HeaderCell>
+                ))}
+              </Table.Tr>
+            ))}
+          </Table.Thead>
+          <Table.Tbody>
+            {table.getRowModel().rows.map((row) => (
+              <Table.Tr key={row.id} data-selected={row.getIsSelected() || undefined}>
+                {row.getVisibleCells().map((cell) => (
+                  <Table.Td key={cell.id} className={cellClass(cell.column.id)}>
+                    <table.FlexRender cell={cell} />
+                  </Table.Td>
+                ))}
+              </Table.Tr>
+            ))}
+          </Table.Tbody>
+        </Table>
+        {runs.length === 0 && (
+          <Text c="dimmed" size="sm" ta="center" py="lg">
+            No run matches.
+          </Text>
+        )}
+      </Table.ScrollContainer>
+    </Curves>
   );
 }
 

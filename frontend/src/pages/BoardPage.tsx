@@ -13,7 +13,7 @@ import { RunList } from "../components/RunList";
 
 export function BoardPage() {
   const { data: experiments } = useQuery(experimentsQuery);
-  const { data: anyRun, error } = useQuery(runsQuery({ limit: 1 }));
+  const { data: anyRun, error } = useQuery(runsQuery({ limit: 1, archived: "shown" }));
   if (error && !anyRun) return <ErrorAlert title="The board does not answer" message={error.message} />;
   if (!experiments || !anyRun) return <Skeleton h={400} />;
   return (

@@ -88,7 +88,7 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
 }
 
 function Runs({ experiment }: { experiment: Experiment }) {
-  const { data: list } = useQuery(runsQuery({ experiment: experiment.id, limit: 1000 }));
+  const { data: list } = useQuery(runsQuery({ experiment: experiment.id, archived: "shown", limit: 1000 }));
   const { data: comparison } = useComparison({ experiment: experiment.id });
   if (!list || !comparison) return <Skeleton h={200} mt="xl" />;
   return (

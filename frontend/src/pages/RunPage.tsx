@@ -9,12 +9,14 @@ import { catalogQuery, runQuery } from "../api/queries";
 import { formPath } from "../api/spec";
 import { DeleteButton } from "../components/BulkActions";
 import { CancelButton } from "../components/CancelButton";
+import { ConfusionOfRun } from "../components/ConfusionView";
 import { ErrorAlert } from "../components/ErrorAlert";
 import { ExperimentName } from "../components/ExperimentList";
 import { Curves } from "../components/Figure";
 import { PriorityButton } from "../components/PriorityButton";
 import { QueuePlace } from "../components/QueueBar";
-import { MixesBatchBadge, Pooling, RunProgress, StateLabel } from "../components/RunFacts";
+import { Archived, MixesBatchBadge, Pooling, RunProgress, StateLabel } from "../components/RunFacts";
+import { RunFiles } from "../components/RunFiles";
 import { RunHistory } from "../components/RunHistory";
 import { RunLog } from "../components/RunLog";
 import { RunNotes } from "../components/RunNotes";
@@ -64,6 +66,7 @@ function RunView({ run }: { run: Run }) {
         <SimpleGrid cols={{ base: 2, xs: 3, md: 6 }} component="dl" m={0} verticalSpacing="sm">
           <Fact name="State">
             <StateLabel run={run} />
+            {run.archived && <Archived />}
           </Fact>
           <Fact name="Epochs">
             <RunProgress run={run} />
@@ -109,6 +112,8 @@ function RunView({ run }: { run: Run }) {
         </SimpleGrid>
       )}
 
+      <ConfusionOfRun run={run} />
+
       <Title order={2} mt="xl" mb="sm">
         Log
       </Title>
@@ -120,6 +125,10 @@ function RunView({ run }: { run: Run }) {
             Spec
           </Title>
           <SpecTable run={run} />
+          <Title order={2} mt="xl" mb="sm">
+            Files
+          </Title>
+          <RunFiles run={run} />
         </Grid.Col>
         <Grid.Col span={{ base: 12, md: 6 }}>
           <Title order={2} mb="sm">

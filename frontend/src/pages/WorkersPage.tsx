@@ -29,7 +29,7 @@ function NoWorkers() {
     <Paper py={48} px="md">
       <EmptyState
         title="No worker is connected"
-        description="A worker trains one run at a time, on the GPU or without one on the CPU. Start one next to the board:"
+        description="A worker trains runs on the GPU, or without one on the CPU. Start one next to the board:"
       >
         <Code block className="command">
           cctboard worker
@@ -55,6 +55,7 @@ function WorkersTable({ workers }: { workers: readonly Worker[] }) {
             <Table.Tr>
               <Table.Th>Worker</Table.Th>
               <Table.Th>Device</Table.Th>
+              <Table.Th className="right">Slot</Table.Th>
               <Table.Th>Run</Table.Th>
               <Table.Th className="right">GPU</Table.Th>
               <Table.Th className="right">GPU memory</Table.Th>
@@ -71,6 +72,9 @@ function WorkersTable({ workers }: { workers: readonly Worker[] }) {
                   {worker.name}
                 </Table.Th>
                 <Table.Td>{worker.device}</Table.Td>
+                <Table.Td className="right nowrap">
+                  {worker.slot} of {worker.slots}
+                </Table.Td>
                 <Table.Td>{worker.run_id ? <RunName id={worker.run_id} /> : "idle"}</Table.Td>
                 <Table.Td className="right nowrap">{percent(worker.gpu_percent, 0)}</Table.Td>
                 <Table.Td className="right nowrap">{bytes(worker.gpu_memory_bytes)}</Table.Td>

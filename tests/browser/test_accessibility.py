@@ -1,0 +1,69 @@
+"""Every page in both colour schemes and on a phone, over a board that has something of everything."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.rows import State
+from app.store import Lease, RunStore
+from tests.browser.test_comparison import SPEC, Save, check_page, queue_study, record_epoch, train
+
+__all__ = ["check_page"]
+
+PAGES = {
+    "board": ("/", "Board"),
+    "board-filtered": ("/?state=failed", "Board"),
+    "board-nothing-found": ("/?text=nowhere", "Board"),
+    "board-grouped": ("/?group=pooling", "Board"),
+    "experiment": ("/board/experiments/{study}", "Is softmax needed in the pooling step?"),
+    "compare": ("/board/compare?run={completed}&run={other}", "Comparison"),
+    "run-completed": ("/board/runs/{completed}", "seqpool"),
+    "run-failed": ("/board/runs/{failed}", "seqpool"),
+    "run-queued": ("/board/runs/{queued}", "seqpool"),
+    "new-run": ("/board/new", "New run"),
+    "workers": ("/board/workers", "Workers"),
+    "no-such-run": ("/board/runs/nobody", "No such run here"),
+    "not-found": ("/nowhere", "There is no such page"),
+}
+"""Address and heading."""
+
+
+@pytest.fixture
+def ids(store: RunStore, claim: Callable[[], Lease]) -> dict[str, str]:
+    """Two completed runs, one that trains, a failed one, queued ones, and two workers."""
+    study = queue_study(store, seeds=2)
+    train(store, claim, 2)
+    running, failing = claim(), claim()
+    record_epoch(store, running, 1)
+    running.describe(step=3, steps=12)
+    failing.release(State.failed, "CUDA out of memory: tried to allocate 2 GiB")
+    store.create_runs([replace(SPEC, pooling="max", seed=7)])
+    store.heartbeat("test-worker", device="cpu", version="1", run_id=running.run_id)
+    store.heartbeat("gpu-box", device="NVIDIA H100 80GB HBM3", version="1")
+    runs = store.experiment_runs(study.id)
+    of = {run.state: run.id for run in runs}
+    completed, other = [run.id for run in runs if run.state is State.completed]
+    return {
+        "study": study.id,
+        "completed": completed,
+        "other": other,
+        "failed": of[State.failed],
+        "queued": of[State.queued],
+    }
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_everyone_can_use_every_page(name: str, site: str, ids: dict[str, str], page: Page, check_page: Save) -> None:
+    path, heading = PAGES[name]
+    page.goto(site + path.format(**ids))
+    expect(page.get_by_text(heading).first).to_be_attached()
+    expect(page.locator(".mantine-Skeleton-root, .mantine-Loader-root")).to_have_count(0)
+    check_page(f"page-{name}")
+
+
+def test_the_documentation_of_the_api_fits_a_phone(site: str, page: Page, check_width: Callable[[], None]) -> None:
+    page.goto(f"{site}/docs")
+    expect(page.get_by_role("heading", name="CCT Board")).to_be_visible()
+    check_width()

@@ -1,0 +1,96 @@
+"""A worker that trains several runs at the same time."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from app.rows import State
+from app.settings import Settings
+from app.store import RunStore
+from cct.config import RunSpec
+from tests.conftest import wait_for
+from worker import slots
+from worker.supervisor import cores, trainer_environment
+
+LONG = RunSpec(dataset="digits", epochs=1000, warmup_epochs=0, augmentation="none")
+
+
+@contextmanager
+def worker(settings: Settings, *arguments: str) -> Iterator[psutil.Process]:
+    """`cctboard worker` as a user starts it."""
+    environment = os.environ | {"CCTBOARD_REDIS_URL": str(settings.redis_url), "CCTBOARD_DATA": str(settings.data)}
+    command = [sys.executable, "-m", "app.cli", "worker", *arguments]
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            process.kill()
+
+
+def trainer_of(worker: psutil.Process, run_id: str) -> psutil.Process:
+    [trainer] = [child for child in worker.children() if run_id in child.cmdline()]
+    return trainer
+
+
+@pytest.mark.timeout(240)
+def test_each_slot_trains_a_run_of_its_own(settings: Settings, store: RunStore) -> None:
+    cancelled, killed, waiting = store.create_runs([LONG] * 3)
+    with worker(settings, "--slots", "2") as process:
+        wait_for(lambda: store.run(cancelled.id).epoch and store.run(killed.id).epoch, 90)
+        assert store.run(waiting.id).state is State.queued
+        wait_for(lambda: {slot.run_id for slot in store.workers()} == {cancelled.id, killed.id}, 10)
+        rows = store.workers()
+        assert [(row.slot, row.slots, row.device) for row in rows] == [(1, 2, rows[0].device), (2, 2, rows[0].device)]
+        assert {row.name: row.run_id for row in rows} == {
+            run.worker: run.id for run in store.runs() if run.state is State.running
+        }
+        trained_with = {run.provenance["threads"] for run in store.runs() if run.provenance}
+        assert trained_with == {trainer_environment(2)["OMP_NUM_THREADS"]}
+
+        store.cancel(cancelled.id)
+        wait_for(lambda: store.run(cancelled.id).state is State.cancelled, 20)
+        wait_for(lambda: store.run(waiting.id).step, 60)
+        assert store.run(killed.id).attempt == 1, "the other slot was not disturbed"
+
+        trainer_of(process, killed.id).kill()
+        wait_for(lambda: store.run(killed.id).attempt == 2 and store.run(killed.id).step, 60)
+        assert store.run(waiting.id).attempt == 1
+        assert [entry.what for entry in store.history(killed.id)] == ["queued", "started", "lost", "resumed"]
+
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+        for run_id in (killed.id, waiting.id):
+            assert store.run(run_id).state is State.queued
+            assert store.history(run_id)[-1].what == "handed back"
+        assert store.workers() == []
+
+
+def test_trainers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert "OMP_NUM_THREADS" not in trainer_environment(1), "the only one takes what it likes"
+    assert trainer_environment(2)["OMP_NUM_THREADS"] == str(max(1, cores() // 2))
+    assert trainer_environment(64)["OMP_NUM_THREADS"] == str(max(1, cores() // 64))
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    assert trainer_environment(1)["OMP_NUM_THREADS"] == "6"
+    assert trainer_environment(2)["OMP_NUM_THREADS"] == "3", "what the worker may use is shared"
+
+
+def test_the_best_number_of_slots_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(slots, "SECONDS", 0.5)
+    monkeypatch.setattr(slots, "CANDIDATES", (1, 2))
+    best = slots.measure()
+    _, head, *rows, said = capfd.readouterr().out.splitlines()
+    assert head.split() == ["slots", "images/s"]
+    measured = {int(number): float(rate) for number, rate in map(str.split, rows)}
+    assert list(measured) == [1, 2][: cores()]
+    assert all(measured.values())
+    assert said == f"best: {best}"
+    assert best in measured

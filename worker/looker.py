@@ -1,0 +1,72 @@
+"""Shows an image of the user's own to runs, in a process of its own: `python -m worker.looker IMAGE`.
+
+On the CPU and nicely, beside a run that may be training.
+"""
+
+import os
+import signal
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from app.errors import NotFound
+from app.own_images import OwnImages
+from app.rows import Run
+from app.settings import Settings
+from app.store import RunStore
+from cct.checkpoint import UnusableWeights
+from cct.config import DATASETS, SpecError
+from cct.lens import pixels_of, url_of
+from cct.own_image import UnreadableImage, as_dataset, look_with_checkpoints, read_image
+
+LIMIT_SECONDS = 60
+
+
+def main(image_id: str) -> None:
+    """What fails is printed last, for the supervisor to tell."""
+    signal.alarm(LIMIT_SECONDS)  # also ends what hangs or has lost its supervisor
+    os.nice(10)
+    torch.set_num_threads(1)
+    settings = Settings()
+    store = RunStore(settings)
+    own_images = OwnImages(store)
+    if (asked := own_images.image(image_id)) is None:
+        return
+    content, run_ids = asked
+    try:
+        picture = read_image(content)
+    except UnreadableImage as error:
+        sys.exit(str(error))
+    pixels: dict[str, Tensor] = {}
+    for run_id in run_ids:
+        try:
+            run = store.run(run_id)
+        except NotFound:
+            continue  # deleted meanwhile
+        dataset = run.spec.dataset
+        if dataset not in pixels and DATASETS[dataset].image_size:
+            pixels[dataset] = as_dataset(picture, dataset)
+            own_images.show(image_id, dataset, url_of(pixels[dataset]))
+        own_images.answer(image_id, run_id, _said(settings, store, run, pixels.get(dataset)))
+
+
+def _said(settings: Settings, store: RunStore, run: Run, pixels: Tensor | None) -> dict[str, Any]:
+    """The fields of `app.schemas.OwnImageRun` that are not known of the run."""
+    if pixels is None:
+        return {"error": "reads texts"}
+    companions = store.images(run.spec.dataset) if run.mixes_batch else []
+    try:
+        beside = tuple(pixels_of(image["url"]) for image in companions)
+        looks = look_with_checkpoints(run.spec, settings.checkpoints(run.id), pixels, beside)
+    except (UnusableWeights, SpecError) as error:
+        return {"error": str(error)}
+    if not looks:
+        return {"error": "has no checkpoint yet"}
+    return {"looks": {name: asdict(look) for name, look in looks.items()}}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
