@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from app.main import DASHBOARD, create_app
 from app.queue import create_queue
@@ -15,6 +15,7 @@ from app.services import free_port
 from app.settings import Settings
 from app.store import RunStore
 from cct.config import RunSpec
+from tests.browser.test_comparison import ranges
 from tests.conftest import DIGITS, serving, wait_for
 
 Save = Callable[[str], None]
@@ -62,11 +63,14 @@ def test_the_demo_from_click_to_comparison(
     # Live, in the first epochs: progress, the first curve, and the mistake that mixes the batch.
     chart = page.get_by_role("figure", name="Validation top-1").first
     expect(chart.locator(".scatterlayer .trace").first).to_be_attached(timeout=90_000)
+    zoomed = zoom(chart)
     screenshot("demo-running")
+    answer = page.get_by_role("region", name="Answer")
+    expect(answer.get_by_text("provisional")).to_be_visible()
     mixing = rows["seqpool_softmax_batch"].get_by_text("mixes the batch")
     expect(mixing).to_be_visible(timeout=120_000)
 
-    # To the end: mean and spread of three seeds, differences to the baseline.
+    # To the end: mean and spread of three seeds, differences to the baseline, a verdict; the zoom is still there.
     for name, row in rows.items():
         cells = row.get_by_role("cell")
         expect(cells.nth(0)).to_have_text("3", timeout=300_000)
@@ -74,12 +78,37 @@ def test_the_demo_from_click_to_comparison(
         difference = "baseline" if name == "seqpool" else re.compile(r"^.\d+\.\d+ ± \d+\.\d+")
         expect(cells.nth(4)).to_have_text(difference)
     expect(page.get_by_role("figure", name="Validation loss").locator(".scatterlayer .trace")).to_have_count(15)
+    tiles = page.get_by_role("table", name="Runs by seed").get_by_role("link")
+    expect(tiles.filter(has_text="completed")).to_have_count(9)
+    expect(answer.get_by_text("provisional")).to_have_count(0)
+    verdicts = answer.get_by_role("listitem")
+    expect(verdicts).to_have_count(2)
+    for verdict in verdicts.all():
+        expect(verdict).to_contain_text(re.compile("seqpool.* 3 seeds"))
+    assert ranges(chart) == pytest.approx(zoomed, rel=1e-3)  # the address has rounded numbers
     assert never_reloaded()
     screenshot("demo-done")
     page.emulate_media(color_scheme="dark")
     screenshot("demo-done-dark")
     page.set_viewport_size({"width": 390, "height": 844})
     screenshot("demo-done-phone")
+
+
+def zoom(chart: Locator) -> list[float]:
+    """Draws a rectangle in the chart; the ranges of its axes thereafter."""
+    chart.scroll_into_view_if_needed()
+    before = ranges(chart)
+    plot = chart.locator(".nsewdrag").first.bounding_box()
+    assert plot is not None
+    mouse = chart.page.mouse
+    mouse.move(plot["x"] + plot["width"] * 0.2, plot["y"] + plot["height"] * 0.2)
+    mouse.down()
+    mouse.move(plot["x"] + plot["width"] * 0.8, plot["y"] + plot["height"] * 0.8, steps=5)
+    mouse.up()
+    expect(chart.page).to_have_url(re.compile("zoom="))
+    after = ranges(chart)
+    assert after != before
+    return after
 
 
 VARIANTS = ("seqpool", "seqpool_softmax_tokens", "seqpool_softmax_batch")
