@@ -171,9 +171,9 @@ def group_runs(runs: Sequence[Run], group: str) -> dict[str, list[Run]]:
 
 
 def colors(group: str, variants: Sequence[str]) -> dict[str, str]:
-    """One colour per variant; a pooling keeps its colour wherever it appears."""
-    order = list(poolings()) if group == "pooling" else list(variants)
-    return {variant: PALETTE[order.index(variant) % len(PALETTE)] for variant in variants if variant in order}
+    """One colour per variant; a pooling keeps its colour wherever it appears, those that are gone come last."""
+    order = list(dict.fromkeys([*(poolings() if group == "pooling" else ()), *variants]))
+    return {variant: PALETTE[order.index(variant) % len(PALETTE)] for variant in variants}
 
 
 def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = None) -> Comparison:
@@ -284,10 +284,8 @@ def inequalities(grouped: Mapping[str, Sequence[Run]], group: str) -> list[Inequ
 
 
 def _facts(run: Run, group: str) -> dict[str, str]:
-    """Spec and, once it is trained, provenance, which tells the precision that `auto` stands for."""
-    facts = {name: str(value) or "none" for name, value in asdict(run.spec).items()}
-    if facts["precision"] == "auto":
-        del facts["precision"]
+    """Spec and, once it is trained, provenance, which tells what `auto` stands for."""
+    facts = {name: str(value) or "none" for name, value in asdict(run.spec).items() if value != "auto"}
     if run.provenance is not None:
         facts |= run.provenance
     elif run.device is not None:

@@ -22,7 +22,7 @@ from training_throughput import DEBIAN, reference
 from cct.config import PRECISIONS, RunSpec
 from cct.data import DatasetUnavailable, Split, load
 from cct.models import create_model
-from cct.train import _validate, default_device, device_name, learning_rate, train_epoch
+from cct.train import _validate, default_device, device_name, learning_rate, settle, train_epoch
 
 
 def main() -> None:
@@ -46,6 +46,7 @@ def main() -> None:
     results: dict[str, list[float]] = {"fast": [], "plain": []}
     for seed in range(options.seeds):
         spec = RunSpec(dataset="fashion_mnist", epochs=options.epochs, precision=options.precision, seed=seed)
+        spec = settle(spec, device)
         results["fast"].append(fast(spec, train_split, test_split, device))
         torch.manual_seed(seed)
         results["plain"].append(plain(spec, train_split, test_split, device, options.reference, options.workers))

@@ -33,7 +33,7 @@ from torchvision.transforms.functional import to_pil_image
 from cct.config import DATASETS, RunSpec
 from cct.data import DatasetUnavailable, Split, load
 from cct.models import create_model
-from cct.train import default_device, device_name, train_epoch
+from cct.train import default_device, device_name, settle, train_epoch
 
 DEBIAN = Path("/usr/share/datasets")
 
@@ -68,7 +68,7 @@ def our_epoch(split: Split, spec: RunSpec, device: torch.device) -> Epoch:
     model = create_model(spec.model, num_classes=DATASETS[spec.dataset].num_classes, seed=0)
     model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
-    split = split.to(device)
+    split, spec = split.to(device), settle(spec, device)
     return lambda: _discard(train_epoch(model, optimizer, split, spec, 0, lambda: False, lambda progress: None))
 
 

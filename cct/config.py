@@ -293,7 +293,8 @@ AUGMENTATIONS: dict[str, str] = {
 }
 
 
-PRECISIONS = ("fp32", "bf16", "auto")
+PRECISIONS = ("auto", "fp32", "bf16")
+COMPILE = ("auto", "on", "off")
 
 
 def _parameter(
@@ -330,7 +331,8 @@ class RunSpec:
     dropout: float = _parameter(0.0, "Dropout of embeddings, projections and MLPs", ge=0, le=0.99)
     attention_dropout: float = _parameter(0.1, "Dropout of attention weights", ge=0, le=0.99)
     stochastic_depth: float = _parameter(0.1, "Skip probability of the last block, linear from 0", ge=0, le=0.99)
-    precision: str = _choice("fp32", "Arithmetic of the model; auto: bf16 where the hardware has it", PRECISIONS)
+    precision: str = _choice("auto", "Arithmetic of the model; auto: bf16 where the hardware has it", PRECISIONS)
+    compile: str = _choice("auto", "Whether torch.compile makes the training step; auto: where it pays", COMPILE)
     augmentation: str = _choice("autoaugment", "What is done to training images, not to texts", tuple(AUGMENTATIONS))
     pretrained: str = _text("", "Initial weights: a file's path below pretrained/ of the datasets, or an https address")
     word_vectors: str = _text("", "Text models: a GloVe file below word_vectors/ of the datasets; empty: learned")

@@ -88,8 +88,11 @@ def train(
     """
     device = device or default_device()
     info = DATASETS[spec.dataset]
+    saved = checkpoint.load_last(checkpoint_dir, spec) if checkpoint_dir else None
+    # A run keeps its arithmetic when it goes on elsewhere.
+    settled = settle(RunSpec.stored(asdict(spec) | (saved.get("settled", {}) if saved else {})), device)
     splits = load(spec.dataset, data_dir)
-    provenance = _provenance(spec, device, splits)
+    provenance = _provenance(settled, device, splits)
     train_split, test_split = (split.to(device) for split in splits)
     torch.manual_seed(seed_of(spec.seed, "model"))  # for poolings that draw weights of their own
     model = create_model(
@@ -122,7 +125,6 @@ def train(
 
     records: list[EpochRecord] = []
     confusions: list[tuple[int, Tensor]] = []  # of the best epoch and, if that is another, of the last
-    saved = checkpoint.load_last(checkpoint_dir, spec) if checkpoint_dir else None
     if saved:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -139,9 +141,9 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = lr
         began = time.perf_counter()
-        train_loss, train_top1 = train_epoch(model, optimizer, train_split, spec, epoch, should_stop, on_progress)
+        train_loss, train_top1 = train_epoch(model, optimizer, train_split, settled, epoch, should_stop, on_progress)
         trained = time.perf_counter()
-        val_loss, val_top1, val_top5, pooling_entropy, confusion = _validate(model, test_split, spec, should_stop)
+        val_loss, val_top1, val_top5, pooling_entropy, confusion = _validate(model, test_split, settled, should_stop)
         if not math.isfinite(train_loss) or not math.isfinite(val_loss):
             raise NonFiniteLoss(
                 f"the loss is not finite in epoch {epoch + 1}; try a lower lr (it was {lr:g}) or a warm-up"
@@ -170,7 +172,8 @@ def train(
                 checkpoint.save(checkpoint_dir, checkpoint.BEST, {"model": weights, "epoch": epoch + 1})
             state = {"model": weights, "optimizer": optimizer.state_dict(), "spec": asdict(spec)}
             done = {"records": [asdict(earlier) for earlier in records], "confusions": confusions}
-            checkpoint.save(checkpoint_dir, checkpoint.LAST, state | done)
+            kept = {"settled": {"precision": settled.precision, "compile": settled.compile}}
+            checkpoint.save(checkpoint_dir, checkpoint.LAST, state | done | kept)
         on_confusion(epoch + 1, confusion.tolist())
         yield record
 
@@ -192,7 +195,7 @@ def train_epoch(
     should_stop: Callable[[], bool],
     on_progress: Callable[[Progress], None],
 ) -> tuple[float, float]:
-    """One pass over the training images; returns the mean loss in nats and the top-1 in percent."""
+    """One pass over the training images by a settled spec; returns the mean loss in nats and the top-1 in percent."""
     model.train()
     device = split.labels.device
     # Order and augmentation do not depend on how many numbers dropout and stochastic depth draw.
@@ -203,6 +206,7 @@ def train_epoch(
     # Sums stay on the device: reading them would make the host wait for every step.
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
     precision, normalise = _autocast(spec, device), normalisation(spec, model)
+    forward = torch.compile(model, disable=spec.compile == "off")  # what it compiled, it finds again in later epochs
     step, began = 0, time.perf_counter()
     reported = began
     for chunk in torch.split(order, spec.batch_size * max(1, CHUNK // spec.batch_size)):
@@ -212,7 +216,7 @@ def train_epoch(
             if should_stop():
                 raise Stopped
             with precision:
-                logits = model(normalise(batch)).float()
+                logits = forward(normalise(batch)).float()
             loss = F.cross_entropy(logits, target, label_smoothing=spec.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
@@ -280,17 +284,26 @@ def _pooling_entropies(model: Model) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def uses_bf16(spec: RunSpec, device: torch.device) -> bool:
-    """Whether the model computes in bfloat16; `auto` takes it where the hardware multiplies it natively."""
-    if spec.precision != "auto":
-        return spec.precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+def settle(spec: RunSpec, device: torch.device) -> RunSpec:
+    """The spec with what `auto` stands for on a device, by measurement (docs/performance.md).
+
+    bf16 where the hardware multiplies it natively. Nothing is compiled: on a CPU that is slower, on a GPU not measured.
+    """
+    has_bf16 = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if device.type == "cuda"
+        else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+    values = asdict(spec)
+    if spec.precision == "auto":
+        values["precision"] = "bf16" if has_bf16 else "fp32"
+    if spec.compile == "auto":
+        values["compile"] = "off"
+    return RunSpec.stored(values)
 
 
 def _autocast(spec: RunSpec, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(spec, device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16")
 
 
 def _batches(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -341,7 +354,8 @@ def _provenance(spec: RunSpec, device: torch.device, splits: tuple[Split, Split]
         "torch": torch.__version__,
         "numpy": np.__version__,
         "device": device_name(device),
-        "precision": "bf16" if uses_bf16(spec, device) else "fp32",
+        "precision": spec.precision,
+        "compile": spec.compile,
         "threads": str(torch.get_num_threads()),
         "dataset_sha256": checksum.hexdigest(),
     }

@@ -1,5 +1,6 @@
 """Real parts for every test: one Valkey server, and where a test asks for it the whole board with one worker."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -21,6 +22,9 @@ from app.queue import create_queue
 from app.services import Services, free_port, running, start_valkey
 from app.settings import Settings
 from app.store import Lease, RunStore
+
+# Before torch is imported. Trainings at the same time, with a thread per core each, would mostly wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 DIGITS = {"dataset": "digits", "augmentation": "none", "warmup_epochs": 0}
 """A spec that trains in seconds; tests add epochs."""

@@ -15,7 +15,7 @@ import torch
 from cct.config import DATASETS, RunSpec
 from cct.data import Split
 from cct.models import create_model
-from cct.train import CHUNK, default_device, device_name, train_epoch
+from cct.train import CHUNK, default_device, device_name, settle, train_epoch
 from worker.supervisor import cores
 
 CANDIDATES = (1, 2, 4, 8, 16)
@@ -78,7 +78,8 @@ def train() -> None:
 
     It trains CCT-2/3x2 by the reference recipe on random 32x32 images.
     """
-    spec, device = RunSpec(dataset="cifar10"), default_device()
+    device = default_device()
+    spec = settle(RunSpec(dataset="cifar10"), device)
     model = create_model(spec.model, num_classes=DATASETS[spec.dataset].num_classes, seed=spec.seed)
     model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)

@@ -10,7 +10,13 @@ from app.errors import Invalid
 from app.rows import Run, State
 from cct.config import RunSpec
 
-PROVENANCE = {"torch": "2.11.0", "device": "CPU, 2 threads", "precision": "fp32", "dataset_sha256": "ab"}
+PROVENANCE = {
+    "torch": "2.11.0",
+    "device": "CPU, 2 threads",
+    "precision": "fp32",
+    "compile": "off",
+    "dataset_sha256": "ab",
+}
 
 
 def run(pooling: str, seed: int, top1: float | None = None, spec: dict[str, Any] | None = None, **facts: Any) -> Run:
@@ -124,16 +130,16 @@ OTHERS = [field.name for field in fields(RunSpec) if field.name not in ("seed", 
 @pytest.mark.parametrize("name", OTHERS)
 def test_each_field_of_the_spec_must_agree(name: str) -> None:
     another = {"model": "cct_4_3x2_32", "dataset": "cifar100", "precision": "bf16", "augmentation": "none"}
-    another |= {"pretrained": "weights.pth"}
+    another |= {"pretrained": "weights.pth", "compile": "on"}
     default = getattr(RunSpec(), name)
     value = another[name] if name in another else default + (1 if isinstance(default, int) else 0.001)
-    used = PROVENANCE | ({"precision": value} if name == "precision" else {})
+    used = PROVENANCE | ({name: value} if name in PROVENANCE else {})
     unequal = run("mean", 0, 80.0, spec={name: value}, provenance=used)
     comparison = compare([run("seqpool", 0, 88.0), unequal])
     [inequality] = comparison.fairness
     assert inequality.field == name
     assert inequality.settings == [
-        Setting(str(default) or "none", ["seqpool"], ["seqpool-0"]),
+        Setting(PROVENANCE.get(name, str(default)) or "none", ["seqpool"], ["seqpool-0"]),
         Setting(str(value), ["mean"], [unequal.id]),
     ]
     assert comparison.answer.endswith(f"The runs differ in {name} too, which may be the cause.")
@@ -151,6 +157,8 @@ def test_the_circumstances_of_training_must_agree() -> None:
     assert {name: [setting.value for setting in settings] for name, settings in found.items()} == {
         "torch": ["2.11.0", "2.12.0", "not recorded"],
         "device": ["CPU, 2 threads", "CPU"],
+        "precision": ["fp32", "not recorded"],
+        "compile": ["off", "not recorded"],
         "dataset_sha256": ["ab", "not recorded"],
         "cctboard": ["not recorded", "0.2.0"],
     }

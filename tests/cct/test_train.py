@@ -2,6 +2,7 @@ import hashlib
 import math
 import platform
 import struct
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from cct.config import DATASETS, EpochRecord, RunSpec
 from cct.data import load
 from cct.models import create_model
 from cct.pooling import POOLINGS
-from cct.train import Facts, NonFiniteLoss, Progress, Stopped, learning_rate, train
+from cct.train import Facts, NonFiniteLoss, Progress, Stopped, learning_rate, settle, train
 
 SPEC = RunSpec(dataset="digits", epochs=2, batch_size=128, seed=1)
 """Trains with all that is random: AutoAugment, crop, flip, attention dropout, stochastic depth."""
@@ -97,6 +98,15 @@ def test_the_confusion_matrix_counts_each_test_image_once_and_survives_a_resume(
         assert 100 * matrix.trace().item() / matrix.sum().item() == pytest.approx(record.val_top1)
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_the_same_spec_gives_the_same_numbers_and_another_seed_does_not(tmp_path: Path) -> None:
     short = replace(SPEC, epochs=1)
     first, second, other = (list(train(spec, data_dir=tmp_path)) for spec in (short, short, replace(short, seed=2)))
@@ -172,16 +182,20 @@ def test_a_run_says_what_its_numbers_depend_on(tmp_path: Path) -> None:
         return facts[0].provenance
 
     first = provenance()
-    assert list(first) == ["python", "torch", "numpy", "device", "precision", "threads", "dataset_sha256"]
+    assert list(first) == ["python", "torch", "numpy", "device", "precision", "compile", "threads", "dataset_sha256"]
     assert (first["python"], first["torch"]) == (platform.python_version(), torch.__version__)
-    assert (first["precision"], first["threads"]) == ("fp32", str(torch.get_num_threads()))
+    assert first["threads"] == str(torch.get_num_threads())
+    auto = settle(SPEC, torch.device("cpu"))
+    assert (first["precision"], first["compile"]) == (auto.precision, auto.compile)
+    assert auto.compile == "off"
     # Of scikit-learn's digits as this version of the board enlarges and splits them.
     expected = hashlib.sha256()
     for split in load("digits", tmp_path):
         expected.update(bytes(split.images.flatten().tolist()) + struct.pack(f"<{len(split.labels)}q", *split.labels))
     assert first["dataset_sha256"] == expected.hexdigest()
     assert provenance(pooling="mean") == first
-    assert provenance(precision="bf16") == first | {"precision": "bf16"}
+    for precision in ("bf16", "fp32"):
+        assert provenance(precision=precision) == first | {"precision": precision}
 
 
 def test_a_run_stops_at_the_next_step(tmp_path: Path) -> None:
@@ -214,6 +228,28 @@ def test_the_schedule_is_the_references() -> None:
     assert learning_rate(spec, 5) == 5e-4
     assert learning_rate(spec, 102) == pytest.approx(5e-4 * 0.5 * (1 + math.cos(math.pi * 97 / 195)))
     assert 0 < learning_rate(spec, 199) < 1e-7
+
+
+def test_a_resumed_run_keeps_its_arithmetic(tmp_path: Path) -> None:
+    short = replace(SPEC, epochs=1)
+    list(train(short, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    # As a machine of another kind would have left it.
+    saved = checkpoint.load_last(tmp_path, short)
+    assert saved is not None
+    other = {"bf16": "fp32", "fp32": "bf16"}[saved["settled"]["precision"]]
+    checkpoint.save(tmp_path, checkpoint.LAST, saved | {"settled": {"precision": other, "compile": "off"}})
+    facts: list[Facts] = []
+    list(train(short, data_dir=tmp_path, checkpoint_dir=tmp_path, on_start=facts.append))
+    assert facts[0].provenance["precision"] == other
+
+
+def test_a_compiled_step_computes_the_same(tmp_path: Path) -> None:
+    # Without random numbers, which compiled code draws otherwise; one epoch of one shape, as compiling takes long.
+    spec = RunSpec(model="vit_2_4_32", dataset="digits", epochs=1, batch_size=479, warmup_epochs=0)
+    spec = replace(spec, attention_dropout=0.0, stochastic_depth=0.0, augmentation="none", precision="fp32")
+    [plain], [compiled] = (list(train(replace(spec, compile=c), data_dir=tmp_path)) for c in ("off", "on"))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert compiled.val_loss == pytest.approx(plain.val_loss, rel=1e-3)
 
 
 def test_bf16_is_close_to_fp32(tmp_path: Path) -> None:

@@ -1717,10 +1717,17 @@ export interface components {
             /**
              * Precision
              * @description Arithmetic of the model; auto: bf16 where the hardware has it
-             * @default fp32
+             * @default auto
              * @enum {string}
              */
-            precision: "fp32" | "bf16" | "auto";
+            precision: "auto" | "fp32" | "bf16";
+            /**
+             * Compile
+             * @description Whether torch.compile makes the training step; auto: where it pays
+             * @default auto
+             * @enum {string}
+             */
+            compile: "auto" | "on" | "off";
             /**
              * Augmentation
              * @description What is done to training images, not to texts
@@ -1835,9 +1842,15 @@ export interface components {
             /**
              * Precision
              * @description Arithmetic of the model; auto: bf16 where the hardware has it
-             * @default fp32
+             * @default auto
              */
             precision: string;
+            /**
+             * Compile
+             * @description Whether torch.compile makes the training step; auto: where it pays
+             * @default auto
+             */
+            compile: string;
             /**
              * Augmentation
              * @description What is done to training images, not to texts
