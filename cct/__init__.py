@@ -7,9 +7,9 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Read when torch is loaded: how often a waiting thread looks before it sleeps. Sleeping at once, or looking for as long
-# as is the default, costs a trainer a tenth of its speed, and half to three quarters where two share the cores.
-os.environ.setdefault("GOMP_SPINCOUNT", "100000")
+# Read when torch is loaded: how often a waiting thread looks before it sleeps. Sleeping at once costs a trainer a
+# twentieth of its speed; looking for long gains little, and costs half of it where another process uses a core.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from cct.catalog import poolings
 from cct.config import DATASETS, MODELS, EpochRecord, ModelConfig, RunSpec, SpecError

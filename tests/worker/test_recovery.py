@@ -126,7 +126,7 @@ def test_a_trainer_that_makes_no_step_is_killed_and_the_run_tried_again(
     monkeypatch.setenv("CCTBOARD_REDIS_URL", str(settings.redis_url))
     monkeypatch.setenv("CCTBOARD_DATA", str(settings.data))
     supervisor = Supervisor(settings.model_copy(update={"stall_seconds": 20.0}), store, "w")
-    [run] = store.create_runs([RunSpec(dataset="digits", epochs=3, batch_size=16, augmentation="none")])
+    [run] = store.create_runs([RunSpec(dataset="digits", epochs=2, batch_size=16, augmentation="none")])
     training = threading.Thread(target=supervisor.train_next)
     training.start()
     wait_for(lambda: store.run(run.id).step, 60)
