@@ -165,7 +165,7 @@ def group_runs(runs: Sequence[Run], group: str) -> dict[str, list[Run]]:
     order = {name: position for position, name in enumerate(poolings())}
     found: dict[Any, list[Run]] = {}
     for run in runs:
-        found.setdefault(asdict(run.spec)[group], []).append(run)
+        found.setdefault(getattr(run.spec, group), []).append(run)
     values = sorted(found, key=lambda value: order.get(value, len(order)) if group == "pooling" else value)
     return {str(value): found[value] for value in values}
 

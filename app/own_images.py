@@ -5,7 +5,7 @@ thread of each worker reads as one consumer group: each goes to one worker, and 
 `REDELIVERED_MS` that it is done. Looking twice gives the same answer.
 
 Keys: `own_images` (the stream of what waits), `own_image:<id>` (hash: the image until it is done, `runs`, `done`,
-`error`, `image:<dataset>` as its models see it, `run:<id>` what that run says).
+`error`, `image:<source>` as its models see it, `run:<id>` what that run says).
 """
 
 import base64
@@ -73,9 +73,9 @@ class OwnImages:
         image, runs = self._redis.hmget(self._key(image_id), "image", "runs")
         return (base64.b64decode(image), json.loads(runs)) if image and runs else None
 
-    def show(self, image_id: str, dataset: str, url: str) -> None:
-        """Stores the image as models of a dataset see it."""
-        self._write(image_id, **{f"image:{dataset}": url})
+    def show(self, image_id: str, source: str, url: str) -> None:
+        """Stores the image as models of a dataset (`RunSpec.source`) see it."""
+        self._write(image_id, **{f"image:{source}": url})
 
     def answer(self, image_id: str, run_id: str, said: Mapping[str, Any]) -> None:
         """Stores what a run says of the image."""

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from html import escape
@@ -13,7 +14,8 @@ import plotly.offline
 
 from app import figures
 from app.comparison import Comparison, Inequality, compare
-from app.rows import Run
+from app.errors import Conflict, Invalid
+from app.rows import Confusion, Run
 from app.statistics import Stat
 from cct.config import EpochRecord, RunSpec
 
@@ -24,25 +26,41 @@ th, td { border-bottom: 1px solid #d8dbe2; padding: 0.3rem 0.6rem; text-align: l
 .answer { font-size: 1.15rem; border-left: 4px solid #4477aa; padding-left: 1rem }
 .warning { border-left: 4px solid #cc6677; padding-left: 1rem }
 small { color: #5b6270 }
+.scrolls { overflow-x: auto }
 """
 
 
+VARIANTS_BY_CLASS = 8
+"""Variants at most of which there are charts by class: with many classes these are what makes the file large."""
+
+
 def html(
-    title: str, runs: Sequence[Run], records: Mapping[str, Sequence[EpochRecord]], group: str, baseline: str | None
+    title: str,
+    runs: Sequence[Run],
+    records: Mapping[str, Sequence[EpochRecord]],
+    confusions: Mapping[str, Confusion],
+    group: str,
+    baseline: str | None,
 ) -> str:
-    """The whole page; plotly.js is inside, nothing is loaded. Raises `Invalid` like `compare`."""
+    """The whole page; plotly.js is inside, nothing is loaded. Records and confusions are by run id.
+
+    Raises `Invalid` like `compare`.
+    """
     found = compare(runs, group, baseline)
     charts = [
         go.Figure(figures.curves(runs, records, "val_top1", group)),
         go.Figure(figures.curves(runs, records, "val_loss", group)),
         figures.final_results(runs, group, found.baseline),
         figures.differences(runs, group, found.baseline),
+        *_by_class(runs, confusions, found),
     ]
     drawn = "".join(chart.to_html(full_html=False, include_plotlyjs=False) for chart in charts)
+    few = f"Charts by class are of the first {VARIANTS_BY_CLASS} of {len(found.variants)} variants."
     unequal = "".join(f"<li>{escape(_inequality(one))}</li>" for one in found.fairness)
     warning = f'<div class="warning">The runs differ in more than variant and seed:<ul>{unequal}</ul></div>'
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{escape(title)}</title><style>{STYLE}</style>
 <script>{plotly.offline.get_plotlyjs()}</script></head><body>
 <h1>{escape(title)}</h1>
 <small>CCT Board, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC</small>
@@ -50,10 +68,24 @@ def html(
 {warning if unequal else ""}
 <h2>Comparison</h2>{_variants(found)}
 <h2>Figures</h2>{drawn}
+{f"<p>{few}</p>" if confusions and len(found.variants) > VARIANTS_BY_CLASS else ""}
 <h2>Methods</h2><p>{escape(methods(runs, group))}</p><p>{escape(found.method)}</p>
 <h2>Runs</h2>{_runs(runs)}
 </body></html>
 """
+
+
+def _by_class(runs: Sequence[Run], confusions: Mapping[str, Confusion], found: Comparison) -> Iterator[go.Figure]:
+    """Each variant's confusion matrix, then its difference to the baseline by class, where there are such."""
+    variants = [row.variant for row in found.variants[:VARIANTS_BY_CLASS]]
+    # A variant may have no matrix, no seed in common with the baseline, or other classes.
+    for variant in variants:
+        with suppress(Conflict, Invalid):
+            yield figures.confusion(runs, confusions, found.group, variant)
+    for variant in variants:
+        if variant != found.baseline:
+            with suppress(Conflict, Invalid):
+                yield figures.class_differences(runs, confusions, found.group, variant, found.baseline)
 
 
 def methods(runs: Sequence[Run], group: str) -> str:
@@ -126,7 +158,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         texts = ["" if cell is None else str(cell) for cell in cells]
         return "<tr>" + "".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts) + "</tr>"
 
-    return f"<table><thead>{line('th', head)}</thead><tbody>{''.join(line('td', row) for row in rows)}</tbody></table>"
+    table = f"<table><thead>{line('th', head)}</thead><tbody>{''.join(line('td', row) for row in rows)}</tbody></table>"
+    return f'<div class="scrolls" tabindex="0">{table}</div>'
 
 
 def _stat(stat: Stat | None, unit: str) -> str:

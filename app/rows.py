@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, computed_field
 
-from cct.config import RunSpec
+from cct.config import BETWEEN_CLASSES, DATASETS, RunSpec
 
 
 class State(StrEnum):
@@ -77,6 +77,14 @@ class Run(Stored):
     tags: Annotated[list[str], BeforeValidator(_from_json)] = []
     archived: bool = False
     """Left out of lists unless asked for; all of it is kept."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """In the order of the labels; of an image folder only after its first epoch, and empty without names."""
+        if self.spec.dataset in DATASETS and (known := DATASETS[self.spec.dataset].class_names):
+            return list(known)
+        found = (self.provenance or {}).get("classes")
+        return found.split(BETWEEN_CLASSES) if found else []
 
     @computed_field(description="Seconds until the run ends, while it runs; null when unknown.")  # type: ignore[prop-decorator]
     @property
@@ -157,11 +165,17 @@ class Worker(Stored):
     """Memory of the device's GPU that is in use, by whom ever."""
 
 
+def _with_zeros(value: Any) -> Any:
+    """From the store a row is its counts by column, where there are any; earlier versions stored the whole row."""
+    rows = _from_json(value)
+    return [[row.get(str(column), 0) for column in range(len(rows))] if isinstance(row, dict) else row for row in rows]
+
+
 class Confusion(Stored):
     """What a model took the test images for at the end of an epoch."""
 
     epoch: int
-    counts: Annotated[list[list[int]], BeforeValidator(_from_json)]
+    counts: Annotated[list[list[int]], BeforeValidator(_with_zeros)]
     """Images of each class (rows) that were taken for each class (columns)."""
 
 

@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Sequence
 
 from app.rows import Run, State
-from cct.config import DATASETS, RunSpec
+from cct.catalog import poolings
+from cct.config import DATASETS, MODELS, RunSpec
 from cct.cost import cost_of_run
 
 
@@ -39,16 +40,21 @@ def expected_seconds(specs: Sequence[RunSpec], known: Sequence[Run]) -> float | 
     """Seconds to train all specs one after the other; null if nothing was measured yet.
 
     A spec without a measured run of its model, dataset and batch size is expected to take as long per image and
-    multiply-accumulate as the median run: a rough figure.
+    multiply-accumulate as the median run: a rough figure, which needs the number of images.
     """
     measured = _seconds_per_epoch(known)
-    per_work = [run.seconds / run.epoch / _work(run.spec) for run in known if run.epoch]
-    if not per_work:
-        return None
-    typical = statistics.median(per_work)
+    works = [(run, _work(run.spec)) for run in known if run.epoch and _has_cost(run.spec)]
+    per_work = [run.seconds / run.epoch / work for run, work in works if work]
+    typical = statistics.median(per_work) if per_work else None
     total = 0.0
     for spec in specs:
-        total += spec.epochs * (measured.get(_kind(spec)) or typical * _work(spec))
+        per_epoch = measured.get(_kind(spec))
+        if per_epoch is None:
+            work = _work(spec)
+            if typical is None or work is None:
+                return None
+            per_epoch = typical * work
+        total += spec.epochs * per_epoch
     return total
 
 
@@ -62,9 +68,15 @@ def _seconds_per_epoch(runs: Sequence[Run]) -> dict[object, float]:
 
 
 def _kind(spec: RunSpec) -> object:
-    return spec.model, spec.dataset, spec.batch_size
+    return spec.model, spec.source, spec.batch_size
 
 
-def _work(spec: RunSpec) -> int:
-    """Multiply-accumulates of one pass over the training images."""
-    return cost_of_run(spec).macs * DATASETS[spec.dataset].train_size
+def _has_cost(spec: RunSpec) -> bool:
+    """Not if an earlier version accepted it and something of it was removed since."""
+    return spec.model in MODELS and spec.dataset in DATASETS and spec.pooling in poolings()
+
+
+def _work(spec: RunSpec) -> int | None:
+    """Multiply-accumulates of one pass over the training images; null if nobody knows here how many those are."""
+    train_size = DATASETS[spec.dataset].train_size
+    return train_size and cost_of_run(spec).macs * train_size

@@ -161,7 +161,7 @@ class ModelCost(BaseModel):
     model: str
     pooling: str
     dataset: str
-    parameters: int
+    parameters: int | None = Field(description="Null if the number of classes is known only when the files are read")
     macs: int = Field(description="Multiply-accumulates of one image's forward pass")
     tokens: int
 
@@ -176,13 +176,22 @@ class Preview(BaseModel):
 
 
 def preview(specs: Sequence[RunSpec], known: Sequence[Run]) -> Preview:
-    models = {(spec.model, spec.pooling, spec.dataset): cost_of_run(spec) for spec in specs}
-    costs = [
-        ModelCost(model=m, pooling=p, dataset=d, parameters=cost.parameters, macs=cost.macs, tokens=cost.tokens)
-        for (m, p, d), cost in models.items()
-    ]
+    models = {(spec.model, spec.pooling, spec.source): spec for spec in specs}
+    costs = [_cost(spec) for spec in models.values()]
     epochs = sum(spec.epochs for spec in specs)
     return Preview(runs=len(specs), epochs=epochs, costs=costs, seconds=expected_seconds(specs, known))
+
+
+def _cost(spec: RunSpec) -> ModelCost:
+    cost = cost_of_run(spec)
+    return ModelCost(
+        model=spec.model,
+        pooling=spec.pooling,
+        dataset=spec.source,
+        parameters=cost.parameters if DATASETS[spec.dataset].num_classes else None,
+        macs=cost.macs,
+        tokens=cost.tokens,
+    )
 
 
 class RunList(BaseModel):
@@ -322,10 +331,11 @@ class PoolingEntry(BaseModel):
 class DatasetEntry(BaseModel):
     name: str
     title: str
-    num_classes: int
-    train_size: int
-    test_size: int
-    image_size: int | None = Field(description="Side in pixels; null for texts")
+    num_classes: int | None = Field(description="Null, as the other sizes, if known only when the files are read")
+    train_size: int | None
+    test_size: int | None
+    image_size: int | None = Field(description="Side in pixels; null for texts and for images as large as the model's")
+    has_texts: bool = Field(description="Texts instead of images")
     bundled: bool
 
 
@@ -353,7 +363,10 @@ def catalog(version: str) -> Catalog:
             PoolingEntry(**asdict(info), color=PALETTE[position % len(PALETTE)])
             for position, info in enumerate(poolings().values())
         ],
-        datasets=[DatasetEntry(name=name, **_pick(DatasetEntry, asdict(info))) for name, info in DATASETS.items()],
+        datasets=[
+            DatasetEntry(name=name, has_texts=info.has_texts, **_pick(DatasetEntry, asdict(info)))
+            for name, info in DATASETS.items()
+        ],
         metrics=[MetricEntry(name=metric.name, label=metric.label) for metric in METRICS.values()],
         spec_schema=SpecRequest.model_json_schema(),
         demo=ExperimentRequest.model_validate(DEMO),

@@ -269,12 +269,13 @@ class RunStore:
             for found in streams
         ]
 
-    def images(self, dataset: str) -> list[dict[str, Any]]:
-        """The images that runs of this dataset look at: fields of `cct.lens.Image`; empty before the first run."""
-        return cast(list[dict[str, Any]], json.loads(cast(str, self.redis.get(self.key("images", dataset)) or "[]")))
+    def images(self, source: str) -> list[dict[str, Any]]:
+        """The images that runs of this dataset (`RunSpec.source`) look at: fields of `cct.lens.Image`; empty before the
+        first run."""
+        return cast(list[dict[str, Any]], json.loads(cast(str, self.redis.get(self.key("images", source)) or "[]")))
 
-    def set_images(self, dataset: str, images: Sequence[Mapping[str, Any]]) -> None:
-        self.redis.set(self.key("images", dataset), json.dumps(list(images)))
+    def set_images(self, source: str, images: Sequence[Mapping[str, Any]]) -> None:
+        self.redis.set(self.key("images", source), json.dumps(list(images)))
 
     def tell(self, kind: str, data: Mapping[str, Any]) -> None:
         """Appends an event to those that all pages follow."""
@@ -474,10 +475,12 @@ class Lease:
     def record_confusion(self, epoch: int, counts: Sequence[Sequence[int]]) -> None:
         """Stores how often images of a class (row) were taken for each class (column) after an epoch.
 
-        Only the newest matrix and that of the best epoch are kept; a repeat changes nothing.
+        Only the newest matrix and that of the best epoch are kept, without their zeros, so that they hold no more
+        numbers than there are test images; a repeat changes nothing.
         """
         hits = sum(row[label] for label, row in enumerate(counts))
-        self._write("record_confusion", epoch, hits, json.dumps(counts, separators=(",", ":")))
+        without_zeros = [{column: count for column, count in enumerate(row) if count} for row in counts]
+        self._write("record_confusion", epoch, hits, json.dumps(without_zeros, separators=(",", ":")))
 
     def log(self, lines: Sequence[str]) -> None:
         self._write("log", LOG_LINES_KEPT, *lines)

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
     # Imported only now: torch takes seconds, which a mistyped option or --list should not cost.
     from cct.checkpoint import CheckpointMismatch, CheckpointNotWritten, UnusableWeights
-    from cct.data import DatasetUnavailable
+    from cct.download import DatasetUnavailable
     from cct.train import Facts, NonFiniteLoss, train
 
     def describe(facts: Facts) -> None:

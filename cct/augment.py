@@ -22,23 +22,35 @@ CROP_PADDING = 4
 GREY = [128.0]
 
 
-def augment(images: Tensor, kind: str, random: torch.Generator) -> Tensor:
-    """Augments uint8 images `(batch, 3, size, size)` as `kind` of `AUGMENTATIONS` says; draws from a CPU generator."""
+def augment(images: Tensor, kind: str, random: torch.Generator, wanted: int | None = None) -> Tensor:
+    """Augments uint8 images `(batch, 3, size, size)` as `kind` of `AUGMENTATIONS` says; draws from a CPU generator.
+
+    Images that are larger than the `wanted` size are cropped to it; others are padded first and keep their size.
+    """
+    size = images.shape[-1]
     if kind == "autoaugment":
         images = autoaugment(images, random)
-    if kind != "none":
-        images = random_crop(images, images.shape[-1] * CROP_PADDING // 32, random)
+    if kind != "none" and wanted is not None and size > wanted:
+        images = random_crop(images, wanted, 0, random)
+    elif kind != "none":
+        images = random_crop(images, size, size * CROP_PADDING // 32, random)
     if kind in ("autoaugment", "crop_flip"):
         images = random_flip(images, random)
     return images
 
 
-def random_crop(images: Tensor, padding: int, random: torch.Generator) -> Tensor:
-    """Shifts each image by up to `padding` pixels in each direction, filling with black."""
-    count, _, height, width = images.shape
-    windows = torch.nn.functional.pad(images, [padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
-    top, left = torch.randint(2 * padding + 1, (2, count), generator=random).to(images.device)
+def random_crop(images: Tensor, size: int, padding: int, random: torch.Generator) -> Tensor:
+    """A window of `size` pixels on each side, anywhere in each image after `padding` pixels of black on each side."""
+    count, places = len(images), images.shape[-1] + 2 * padding - size + 1
+    windows = torch.nn.functional.pad(images, [padding] * 4).unfold(2, size, 1).unfold(3, size, 1)
+    top, left = torch.randint(places, (2, count), generator=random).to(images.device)
     return windows[torch.arange(count, device=images.device), :, top, left]
+
+
+def centre_crop(images: Tensor, size: int) -> Tensor:
+    """The middle of images that are larger than `size` pixels on each side; others as they are."""
+    margin = max(0, images.shape[-1] - size) // 2
+    return images[..., margin : margin + size, margin : margin + size]
 
 
 def random_flip(images: Tensor, random: torch.Generator) -> Tensor:

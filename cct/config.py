@@ -187,11 +187,12 @@ class DatasetInfo:
     """A dataset as the board knows it: images, or texts. Sizes are numbers of them."""
 
     title: str
-    num_classes: int
-    train_size: int
-    test_size: int
+    num_classes: int | None = None
+    """None, as the other sizes, where it is known only when the files are read."""
+    train_size: int | None = None
+    test_size: int | None = None
     image_size: int | None = None
-    """Side in pixels; None for texts."""
+    """Side in pixels; None for texts, and for images of all sizes, which become as large as the model's."""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     """Mean and standard deviation per channel of pixels scaled to 0..1."""
@@ -199,7 +200,11 @@ class DatasetInfo:
     """Most frequent words of the training texts that models know, padding and the unknown word included."""
     bundled: bool = False
     class_names: tuple[str, ...] = ()
-    """In the order of the labels; empty where classes are known by their numbers."""
+    """In the order of the labels; empty where classes are known by their numbers, or when the files are read."""
+
+    @property
+    def has_texts(self) -> bool:
+        return self.vocabulary_size > 0
 
 
 _CIFAR100_CLASSES = (
@@ -210,6 +215,22 @@ _CIFAR100_CLASSES = (
     "pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal "
     "shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank "
     "telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
+
+_FLOWERS = (
+    "pink primrose,hard-leaved pocket orchid,canterbury bells,sweet pea,english marigold,tiger lily,moon orchid,"
+    "bird of paradise,monkshood,globe thistle,snapdragon,colt's foot,king protea,spear thistle,yellow iris,"
+    "globe-flower,purple coneflower,peruvian lily,balloon flower,giant white arum lily,fire lily,pincushion flower,"
+    "fritillary,red ginger,grape hyacinth,corn poppy,prince of wales feathers,stemless gentian,artichoke,"
+    "sweet william,carnation,garden phlox,love in the mist,mexican aster,alpine sea holly,ruby-lipped cattleya,"
+    "cape flower,great masterwort,siam tulip,lenten rose,barbeton daisy,daffodil,sword lily,poinsettia,"
+    "bolero deep blue,wallflower,marigold,buttercup,oxeye daisy,common dandelion,petunia,wild pansy,primula,"
+    "sunflower,pelargonium,bishop of llandaff,gaura,geranium,orange dahlia,pink-yellow dahlia?,cautleya spicata,"
+    "japanese anemone,black-eyed susan,silverbush,californian poppy,osteospermum,spring crocus,bearded iris,"
+    "windflower,tree poppy,gazania,azalea,water lily,rose,thorn apple,morning glory,passion flower,lotus,toad lily,"
+    "anthurium,frangipani,clematis,hibiscus,columbine,desert-rose,tree mallow,magnolia,cyclamen,watercress,"
+    "canna lily,hippeastrum,bee balm,ball moss,foxglove,bougainvillea,camellia,mallow,mexican petunia,bromelia,"
+    "blanket flower,trumpet creeper,blackberry lily"
 )
 
 DATASETS: dict[str, DatasetInfo] = {
@@ -265,6 +286,20 @@ DATASETS: dict[str, DatasetInfo] = {
             *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
         ),
     ),
+    "flowers102": DatasetInfo(
+        title="Oxford 102 Flower",
+        num_classes=102,
+        train_size=2_040,
+        test_size=6_149,
+        mean=(0.4353, 0.3773, 0.2872),
+        std=(0.2966, 0.2455, 0.2698),
+        class_names=tuple(_FLOWERS.split(",")),
+    ),
+    "image_folder": DatasetInfo(
+        title="Images of your own, in a folder per class",
+        mean=(0.485, 0.456, 0.406),  # ImageNet's
+        std=(0.229, 0.224, 0.225),
+    ),
     "mnist": DatasetInfo(
         title="MNIST",
         num_classes=10,
@@ -285,10 +320,13 @@ DATASETS: dict[str, DatasetInfo] = {
     ),
 }
 
+BETWEEN_CLASSES = " / "
+"""Stands between the names of classes, which are those of folders, in the provenance of a run on an image folder."""
+
 AUGMENTATIONS: dict[str, str] = {
-    "autoaugment": "AutoAugment (CIFAR-10 policy), random crop with padding, horizontal flip: the reference recipe",
-    "crop_flip": "random crop with padding and horizontal flip",
-    "crop": "random crop with padding (for digits and letters, which a flip would change)",
+    "autoaugment": "AutoAugment (CIFAR-10 policy), random crop, horizontal flip: the reference recipe",
+    "crop_flip": "random crop and horizontal flip",
+    "crop": "random crop (for digits and letters, which a flip would change)",
     "none": "none",
 }
 
@@ -321,6 +359,7 @@ class RunSpec:
     model: str = _choice("cct_2_3x2_32", "Named model variant", tuple(MODELS))
     pooling: str = _choice("auto", "Pooling step before the classifier; auto: the model's own", ("auto", *poolings()))
     dataset: str = _choice("cifar10", "Dataset to train and validate on", tuple(DATASETS))
+    image_folder: str = _text("", "Dataset image_folder: a folder below image_folder/ of the datasets")
     epochs: int = _parameter(200, "Passes over the training images or texts", ge=1, le=10_000)
     seed: int = _parameter(0, "Fixes initial weights, data order, augmentation and dropout", ge=0, le=2**31 - 1)
     batch_size: int = _parameter(128, "Images or texts per step", ge=1, le=65_536)
@@ -344,9 +383,10 @@ class RunSpec:
             object.__setattr__(self, "pooling", MODELS[self.model].pooling)
         _check_path("pretrained", self.pretrained)
         _check_path("word_vectors", self.word_vectors)
+        _check_path("image_folder", self.image_folder)
         dataset = DATASETS[self.dataset]
         self._check_kind()
-        if self.batch_size > dataset.train_size:
+        if dataset.train_size is not None and self.batch_size > dataset.train_size:
             raise SpecError(
                 "batch_size",
                 f"{self.batch_size} is larger than the training split of {self.dataset}, {dataset.train_size}; "
@@ -355,7 +395,7 @@ class RunSpec:
 
     def _check_kind(self) -> None:
         """The model must read what the dataset has, images or texts."""
-        texts = [name for name, info in DATASETS.items() if info.image_size is None]
+        texts = [name for name, info in DATASETS.items() if info.has_texts]
         if self.dataset in texts and self.model in IMAGE_MODELS:
             choices = ", ".join(TEXT_MODELS)
             raise SpecError("model", f"{self.model} reads images, {self.dataset} has texts; choose one of {choices}")
@@ -366,6 +406,15 @@ class RunSpec:
             object.__setattr__(self, "augmentation", "none")
         elif self.word_vectors:
             raise SpecError("word_vectors", f"is for text models; leave it empty for {self.model}")
+        if self.dataset == "image_folder" and not self.image_folder:
+            raise SpecError("image_folder", "is missing; name a folder below image_folder/ of the datasets")
+        if self.image_folder and self.dataset != "image_folder":
+            raise SpecError("image_folder", f"is for the dataset image_folder; leave it empty for {self.dataset}")
+
+    @property
+    def source(self) -> str:
+        """The dataset by a name that tells image folders apart, for example `image_folder/birds`."""
+        return f"{self.dataset}/{self.image_folder}" if self.image_folder else self.dataset
 
     @classmethod
     def stored(cls, values: Mapping[str, Any]) -> "RunSpec":

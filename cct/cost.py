@@ -47,11 +47,14 @@ def cost(config: ModelConfig | TextConfig) -> Cost:
 
 
 def cost_of_run(spec: RunSpec) -> Cost:
-    """What the model of a run costs: with the run's pooling and the classes of its dataset."""
+    """What the model of a run costs: with the run's pooling and the classes of its dataset.
+
+    Where those are not known, it has as many as its name says.
+    """
     config, dataset = MODELS[spec.model], DATASETS[spec.dataset]
     if isinstance(config, TextConfig):
         config = replace(config, vocabulary_size=dataset.vocabulary_size)
-    return cost(replace(config, pooling=spec.pooling, num_classes=dataset.num_classes))
+    return cost(replace(config, pooling=spec.pooling, num_classes=dataset.num_classes or config.num_classes))
 
 
 def count_tokens(config: ModelConfig | TextConfig) -> int:

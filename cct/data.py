@@ -1,18 +1,11 @@
 """Datasets as tensors. What is not bundled is read from the user's folder; images are downloaded there on first use."""
 
-import fcntl
 import gzip
-import hashlib
-import sys
-import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import numpy as np
 import torch
@@ -20,10 +13,9 @@ from torch import Tensor
 from torchvision import datasets
 
 from cct.config import DATASETS, TEXT_LENGTH
+from cct.download import DatasetUnavailable, download, downloading
+from cct.image_files import CACHE, MARGIN, ImageFiles, decoded, find_flowers, find_image_folder
 from cct.texts import Labelled, encode, read_ag_news, read_trec, vocabulary_of
-
-TIMEOUT_SECONDS = 20.0
-PROGRESS_SECONDS = 5.0
 
 CIFAR: dict[str, type[datasets.CIFAR10]] = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
 MNIST: dict[str, type[datasets.MNIST]] = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}
@@ -35,9 +27,8 @@ TEXTS: dict[str, tuple[Callable[[Path], list[Labelled]], str, str]] = {
 }
 """How the files of a dataset of texts are read, and their published names: training and test split."""
 
-
-class DatasetUnavailable(Exception):
-    """A dataset is neither in the user's folder nor can it be downloaded; the message names the way out."""
+RESIDENT_SHARE = 0.5
+"""Of a GPU's free memory: a split that takes more stays on the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +36,31 @@ class Split:
     """Images `(count, 3, size, size)` as uint8, or texts, and their labels `(count,)` as int64."""
 
     images: Tensor
-    """Of texts: the numbers of their words, `(count, words)`, int32."""
+    """Of texts: the numbers of their words, `(count, words)`, int32. May be mapped from a file larger than memory."""
     labels: Tensor
     vocabulary: tuple[str, ...] = ()
     """The words that have the numbers."""
+    class_names: tuple[str, ...] = ()
+    """Of a folder of images, in the order of the labels."""
 
     def to(self, device: torch.device) -> "Split":
-        return Split(self.images.to(device), self.labels.to(device), self.vocabulary)
+        """For use on a device. Images that would take too much of its memory stay where they are, to be moved in turn;
+        on a CPU, those that are mapped from a file stay so."""
+        fits = device.type != "cuda" or self.images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+        return replace(self, images=self.images.to(device) if fits else self.images, labels=self.labels.to(device))
 
 
-def load(name: str, folder: Path) -> tuple[Split, Split]:
+def load(name: str, folder: Path, image_size: int = 32, image_folder: str = "") -> tuple[Split, Split]:
     """The training and the test split of a dataset of `DATASETS`.
 
-    Looks in `folder/name` and in `folder`; downloads images to `folder/name`. Raises `DatasetUnavailable`.
+    Looks in `folder/name` and in `folder`; downloads images to `folder/name`. Images of all sizes become squares that
+    are larger than `image_size` by `MARGIN`. Raises `DatasetUnavailable`.
     """
+    if name == "image_folder":
+        train, test, class_names = find_image_folder(folder / name / image_folder)
+        return _squares((train, test), image_size, f"{name}/{image_folder}", folder, class_names)
+    if name == "flowers102":
+        return _squares(find_flowers(folder), image_size, name, folder)
     if name in CIFAR:
         return _cifar(name, folder)
     if name in MNIST:
@@ -66,6 +68,20 @@ def load(name: str, folder: Path) -> tuple[Split, Split]:
     if name in TEXTS:
         return _texts(name, folder)
     return _digits()
+
+
+def _squares(
+    splits: Sequence[ImageFiles], image_size: int, name: str, folder: Path, class_names: tuple[str, ...] = ()
+) -> tuple[Split, Split]:
+    train, test = (
+        Split(
+            decoded(files, round(MARGIN * image_size), f"{name}-{part}", folder / CACHE),
+            torch.tensor(files.labels),
+            class_names=class_names,
+        )
+        for part, files in zip(("train", "test"), splits, strict=True)
+    )
+    return train, test
 
 
 def _digits() -> tuple[Split, Split]:
@@ -92,8 +108,8 @@ def _cifar(name: str, folder: Path) -> tuple[Split, Split]:
         # torchvision compares checksums before it unpickles.
         parts = [reader(root, train=train) for train in (True, False)]
     except RuntimeError:
-        with _downloading(name, folder / name, reader.filename) as target:
-            _download([reader.url], target / reader.filename, reader.tgz_md5)
+        with downloading(name, folder / name, reader.filename) as target:
+            download([reader.url], target / reader.filename, reader.tgz_md5)
             parts = [reader(target, train=train, download=True) for train in (True, False)]
     train, test = (
         Split(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
@@ -112,9 +128,9 @@ def _idx(name: str, folder: Path) -> tuple[Split, Split]:
     places = [place for root in named for place in (root, root / "raw", root / reader.__name__ / "raw")]
     files = [archive.removesuffix(".gz") for archive, _ in reader.resources]
     if not all(_find(places, file) for file in files):
-        with _downloading(name, folder / name, ", ".join(archive for archive, _ in reader.resources)) as target:
+        with downloading(name, folder / name, ", ".join(archive for archive, _ in reader.resources)) as target:
             for archive, md5 in reader.resources:
-                _download([mirror + archive for mirror in reader.mirrors], target / archive, md5)
+                download([mirror + archive for mirror in reader.mirrors], target / archive, md5)
     train_pixels, train_labels, test_pixels, test_labels = (_read_idx(_find(places, file)) for file in files)
     return _rgb(_padded(train_pixels), train_labels), _rgb(_padded(test_pixels), test_labels)
 
@@ -176,62 +192,3 @@ def _padded(pixels: Tensor) -> Tensor:
 
 def _rgb(grey: Tensor, labels: Tensor) -> Split:
     return Split(grey.expand(-1, 3, -1, -1).contiguous(), labels.to(torch.int64))
-
-
-@contextmanager
-def _downloading(name: str, target: Path, files: str) -> Iterator[Path]:
-    """One process downloads, others wait; what goes wrong becomes `DatasetUnavailable`."""
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        with (target / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield target
-    except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise DatasetUnavailable(
-            f"dataset {name} is not in {target} and cannot be downloaded ({reason}); connect this machine to the "
-            f"network, or put the files published as {DATASETS[name].title} ({files}) into {target}, or name the "
-            "folder that has them with --data or CCTBOARD_DATASETS"
-        ) from error
-
-
-def _download(addresses: list[str], path: Path, md5: str) -> None:
-    """Fetches a file that is not there yet, from the first address that works; it appears whole or not at all."""
-    if path.exists() and _md5(path) == md5:
-        return
-    part = path.with_name(f"{path.name}.part")
-    for address in addresses:
-        try:
-            fetch(address, part)
-            break
-        except OSError:
-            if address == addresses[-1]:
-                raise
-    if _md5(part) != md5:
-        raise RuntimeError(f"{path.name} arrived damaged")
-    part.replace(path)
-
-
-def fetch(address: str, path: Path) -> None:
-    """Downloads a file. Raises `OSError`, also if the connection ends early or leads from https to http."""
-    try:
-        with urlopen(address, timeout=TIMEOUT_SECONDS) as response, path.open("wb") as file:
-            if address.startswith("https:") and not response.url.startswith("https:"):
-                raise OSError(f"it is redirected to {response.url}, without https")
-            total, reported = int(response.headers.get("Content-Length", 0)), 0.0
-            while block := response.read(1 << 20):
-                file.write(block)
-                if time.monotonic() - reported > PROGRESS_SECONDS:
-                    reported = time.monotonic()
-                    share = f"{file.tell() >> 20} of {total >> 20} MiB"
-                    print(f"downloading {path.stem}: {share}", file=sys.stderr, flush=True)
-            if total and file.tell() != total:
-                raise OSError(f"the connection ended after {file.tell()} of {total} bytes")
-    except HTTPError as error:
-        error.close()  # it keeps the connection
-        raise
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

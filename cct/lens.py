@@ -18,6 +18,9 @@ from cct.models import Model
 IMAGES = 16
 """Images that are looked at."""
 
+PICTURE_PIXELS = 128
+"""Side of the largest picture that is sent to browsers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -39,7 +42,7 @@ class Image:
 
     label: int
     url: str
-    """A data URL of a PNG file."""
+    """A data URL of a PNG or JPEG file."""
 
 
 def chosen_images(split: Split) -> Tensor:
@@ -52,17 +55,18 @@ def chosen_images(split: Split) -> Tensor:
     return torch.tensor([number for _, _, number in sorted(ranks)[:IMAGES]])
 
 
-def pictures(split: Split, numbers: Tensor) -> list[Image]:
-    """The images of these numbers."""
-    labelled = zip(split.images[numbers].cpu(), split.labels[numbers].tolist(), strict=True)
-    return [Image(label, url_of(pixels)) for pixels, label in labelled]
+def pictures(images: Tensor, labels: Tensor) -> list[Image]:
+    """Images `(count, 3, height, width)` and their labels for browsers."""
+    return [Image(label, url_of(pixels)) for pixels, label in zip(images.cpu(), labels.tolist(), strict=True)]
 
 
 def url_of(pixels: Tensor) -> str:
-    """A data URL of the image `(3, height, width)`, uint8, as a PNG file."""
-    file = io.BytesIO()
-    PIL.Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    """A data URL of the image `(3, height, width)`, uint8: exact as a PNG file, or smaller as JPEG if it is large."""
+    file, image = io.BytesIO(), PIL.Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    kind = "png" if max(image.size) <= PICTURE_PIXELS else "jpeg"
+    image.thumbnail((PICTURE_PIXELS, PICTURE_PIXELS))
+    image.save(file, kind, quality=90)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def pixels_of(url: str) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from cct import checkpoint
 from cct.checkpoint import UnusableWeights
-from cct.config import DATASETS, RunSpec
+from cct.config import DATASETS, IMAGE_MODELS, RunSpec
+from cct.image_files import UNREADABLE, in_colour
 from cct.lens import Look, look
 from cct.models import create_model
 from cct.train import normalisation
@@ -31,20 +32,21 @@ def read_image(content: bytes) -> PIL.Image.Image:
         with PIL.Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UnreadableImage(f"{image.width} x {image.height} pixels are too many; at most {MAX_PIXELS:,}")
-            upright = PIL.ImageOps.exif_transpose(image).convert("RGBA")
-    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+            return in_colour(image)
+    except UNREADABLE as error:
         raise UnreadableImage(f"the image cannot be read ({error}); save it anew as PNG or JPEG") from error
-    white = PIL.Image.new("RGBA", upright.size, "white")
-    return PIL.Image.alpha_composite(white, upright).convert("RGB")
 
 
-def as_dataset(image: PIL.Image.Image, dataset: str) -> Tensor:
-    """The middle of the image at the size of the dataset's, grey if those are: `(3, size, size)`, uint8."""
-    info = DATASETS[dataset]
-    assert info.image_size is not None
+def as_dataset(image: PIL.Image.Image, spec: RunSpec) -> Tensor:
+    """The middle of the image at the size of the dataset's, grey if those are: `(3, size, size)`, uint8.
+
+    At the size of the model if the dataset has images of all sizes.
+    """
+    info = DATASETS[spec.dataset]
+    size = info.image_size or IMAGE_MODELS[spec.model].image_size
     if len(set(info.mean)) == 1:
         image = image.convert("L").convert("RGB")
-    fitted = PIL.ImageOps.fit(image, (info.image_size, info.image_size), PIL.Image.Resampling.BICUBIC)
+    fitted = PIL.ImageOps.fit(image, (size, size), PIL.Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).contiguous()
 
 
@@ -54,21 +56,21 @@ def look_with_checkpoints(
     """What the run's `last` and `best` checkpoint make of an image `(3, size, size)`, on the CPU; empty if there is
     none.
 
-    `companions` are images that are in the same batch, for a pooling that mixes it. Raises `UnusableWeights`.
+    `companions` are images that are in the same batch, for a pooling that mixes it; they may have other sizes. Raises
+    `UnusableWeights`.
     """
-    images = torch.stack([pixels, *companions])
     looks: dict[str, Look] = {}
     for name, file in (("last", checkpoint.LAST), ("best", checkpoint.BEST)):
         if not (folder / file).exists():
             continue
         weights, epoch = checkpoint.read_snapshot(folder / file)
-        model = create_model(
-            spec.model, pooling=spec.pooling, num_classes=DATASETS[spec.dataset].num_classes, seed=spec.seed
-        )
         try:
+            classes = len(weights["classifier.fc.bias"])
+            model = create_model(spec.model, pooling=spec.pooling, num_classes=classes, seed=spec.seed)
             model.load_state_dict(weights)
-        except RuntimeError as error:
+        except (KeyError, RuntimeError) as error:
             raise UnusableWeights("its checkpoint does not fit the model as it is now; train it anew") from error
-        whole = look(model, normalisation(spec, model)(images), epoch)
+        prepared = map(normalisation(spec, model), (image[None] for image in (pixels, *companions)))
+        whole = look(model, torch.cat([*prepared]), epoch)
         looks[name] = Look(epoch, whole.shares[:1], whole.entropy[:1], whole.predicted[:1], whole.confidence[:1])
     return looks

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cct.checkpoint import UnusableWeights, read_weights
-from cct.data import fetch
+from cct.download import fetch
 from cct.models import Model, TextTransformer
 from cct.texts import UNKNOWN, read_vectors
 

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cct import checkpoint
-from cct.augment import augment
-from cct.config import DATASETS, EpochRecord, RunSpec
+from cct.augment import augment, centre_crop
+from cct.config import BETWEEN_CLASSES, DATASETS, IMAGE_MODELS, EpochRecord, ModelConfig, RunSpec
 from cct.data import Split, load
 from cct.lens import Image, Look, chosen_epochs, chosen_images, look, pictures
 from cct.models import Model, TextTransformer, create_model, mixes_batch, parameter_count
@@ -26,8 +26,10 @@ from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, l
 from cct.seeds import seed_of
 
 PROGRESS_SECONDS = 0.5
+MAX_NAMES = 8_000
+"""Characters of the classes' names that are kept with a run; classes of longer ones are known by their numbers."""
 CHUNK = 4096
-"""Images that are augmented at once."""
+"""Images of 32 pixels on each side that are augmented at once; of larger ones as many as take the same memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +93,15 @@ def train(
     saved = checkpoint.load_last(checkpoint_dir, spec) if checkpoint_dir else None
     # A run keeps its arithmetic when it goes on elsewhere.
     settled = settle(RunSpec.stored(asdict(spec) | (saved.get("settled", {}) if saved else {})), device)
-    splits = load(spec.dataset, data_dir)
+    image_size = IMAGE_MODELS[spec.model].image_size if spec.model in IMAGE_MODELS else 0
+    splits = load(spec.dataset, data_dir, image_size, spec.image_folder)
     provenance = _provenance(settled, device, splits)
     train_split, test_split = (split.to(device) for split in splits)
     torch.manual_seed(seed_of(spec.seed, "model"))  # for poolings that draw weights of their own
     model = create_model(
         spec.model,
         pooling=spec.pooling,
-        num_classes=info.num_classes,
+        num_classes=info.num_classes or len(train_split.class_names),
         dropout=spec.dropout,
         attention_dropout=spec.attention_dropout,
         stochastic_depth=spec.stochastic_depth,
@@ -118,9 +121,10 @@ def train(
     device_shown = f"{device_name(device)}, {provenance['precision']}"
     is_text = isinstance(model, TextTransformer)
     looked_at = chosen_images(test_split)
-    images = [] if is_text else pictures(test_split, looked_at)
+    looked_at_images = test_split.images[looked_at].to(device)
+    images = [] if is_text else pictures(centre_crop(looked_at_images, image_size), test_split.labels[looked_at])
     on_start(Facts(device_shown, parameter_count(model), mixes_batch(model), provenance, images))
-    lens_images = normalisation(spec, model)(test_split.images[looked_at])
+    lens_images = normalisation(spec, model)(looked_at_images)
     lens_epochs = set[int]() if is_text else chosen_epochs(spec.epochs)  # a lens for texts is yet to be made
 
     records: list[EpochRecord] = []
@@ -209,9 +213,11 @@ def train_epoch(
     forward = torch.compile(model, disable=spec.compile == "off")  # what it compiled, it finds again in later epochs
     step, began = 0, time.perf_counter()
     reported = began
-    for chunk in torch.split(order, spec.batch_size * max(1, CHUNK // spec.batch_size)):
-        chunk = chunk.to(device)
-        images, labels = augment(split.images[chunk], spec.augmentation, random), split.labels[chunk]
+    chunk_size = CHUNK * 3 * 32 * 32 // split.images[0].nbytes
+    image_size = model.config.image_size if isinstance(model.config, ModelConfig) else None
+    for chunk in torch.split(order, spec.batch_size * max(1, chunk_size // spec.batch_size)):
+        images = split.images[chunk.to(split.images.device)].to(device)  # which may be on the host
+        images, labels = augment(images, spec.augmentation, random, image_size), split.labels[chunk.to(device)]
         for batch, target in _batches(images, labels, spec.batch_size):
             if should_stop():
                 raise Stopped
@@ -249,7 +255,7 @@ def _validate(
             if should_stop():
                 raise Stopped
             with precision:
-                logits = model(normalise(batch)).float()
+                logits = model(normalise(batch.to(device))).float()
             loss = F.cross_entropy(logits, target, label_smoothing=spec.label_smoothing)
             guesses = logits.topk(min(5, classes)).indices
             predictions.append(guesses[:, 0])
@@ -313,7 +319,7 @@ def _batches(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor
 def normalisation(spec: RunSpec, model: Model) -> Callable[[Tensor], Tensor]:
     """From uint8 images to what the model takes: its size, zero mean and unit variance per channel, channels last.
 
-    Texts are taken as they are.
+    Larger images are cut to their middle, smaller ones are enlarged. Texts are taken as they are.
     """
     if isinstance(model, TextTransformer):
         return lambda words: words
@@ -323,7 +329,7 @@ def normalisation(spec: RunSpec, model: Model) -> Callable[[Tensor], Tensor]:
     std = 255 * torch.tensor(info.std, device=device)[:, None, None]
 
     def normalise(images: Tensor) -> Tensor:
-        pixels = (images.float() - mean) / std
+        pixels = (centre_crop(images, size).float() - mean) / std
         if pixels.shape[-1] != size:
             pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
         return pixels.contiguous(memory_format=torch.channels_last)
@@ -358,7 +364,17 @@ def _provenance(spec: RunSpec, device: torch.device, splits: tuple[Split, Split]
         "compile": spec.compile,
         "threads": str(torch.get_num_threads()),
         "dataset_sha256": checksum.hexdigest(),
+        **_found(*splits),
     }
+
+
+def _found(train_split: Split, test_split: Split) -> dict[str, str]:
+    """What is known of an image folder only since it was read."""
+    if not train_split.class_names:
+        return {}
+    found = {"train_images": str(len(train_split.labels)), "test_images": str(len(test_split.labels))}
+    names = BETWEEN_CLASSES.join(train_split.class_names)
+    return found | ({"classes": names} if len(names) <= MAX_NAMES else {})
 
 
 def _sha256(path: Path) -> str:

@@ -40,24 +40,25 @@ def main(image_id: str) -> None:
         picture = read_image(content)
     except UnreadableImage as error:
         sys.exit(str(error))
-    pixels: dict[str, Tensor] = {}
+    shown: set[str] = set()
     for run_id in run_ids:
         try:
             run = store.run(run_id)
         except NotFound:
             continue  # deleted meanwhile
-        dataset = run.spec.dataset
-        if dataset not in pixels and DATASETS[dataset].image_size:
-            pixels[dataset] = as_dataset(picture, dataset)
-            own_images.show(image_id, dataset, url_of(pixels[dataset]))
-        own_images.answer(image_id, run_id, _said(settings, store, run, pixels.get(dataset)))
+        source = run.spec.source
+        pixels = None if DATASETS[run.spec.dataset].has_texts else as_dataset(picture, run.spec)
+        if pixels is not None and source not in shown:
+            own_images.show(image_id, source, url_of(pixels))
+            shown.add(source)
+        own_images.answer(image_id, run_id, _said(settings, store, run, pixels))
 
 
 def _said(settings: Settings, store: RunStore, run: Run, pixels: Tensor | None) -> dict[str, Any]:
     """The fields of `app.schemas.OwnImageRun` that are not known of the run."""
     if pixels is None:
         return {"error": "reads texts"}
-    companions = store.images(run.spec.dataset) if run.mixes_batch else []
+    companions = store.images(run.spec.source) if run.mixes_batch else []
     try:
         beside = tuple(pixels_of(image["url"]) for image in companions)
         looks = look_with_checkpoints(run.spec, settings.checkpoints(run.id), pixels, beside)

@@ -46,8 +46,8 @@ class Outbox:
     def confusion(self, epoch: int, counts: Sequence[Sequence[int]]) -> None:
         self._add(partial(self._lease.record_confusion, epoch, counts))
 
-    def show(self, dataset: str, images: Sequence[Image]) -> None:
-        self._add(partial(self._store.set_images, dataset, [asdict(image) for image in images]))
+    def show(self, source: str, images: Sequence[Image]) -> None:
+        self._add(partial(self._store.set_images, source, [asdict(image) for image in images]))
 
     def _add(self, delivery: Callable[[], object]) -> None:
         with self._changed:

@@ -47,7 +47,7 @@ def main(run_id: str, token: str, sign_of_life: str) -> int:
             mixes_batch=int(facts.mixes_batch),
             provenance=json.dumps(facts.provenance | {"cctboard": version("cctboard")}),
         )
-        outbox.show(run.spec.dataset, facts.images)
+        outbox.show(run.spec.source, facts.images)
 
     try:
         records = train(

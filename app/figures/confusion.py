@@ -1,6 +1,7 @@
 """What is mistaken for what: confusion matrices as heat maps, and the difference of two variants by class."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from heapq import nlargest
 from math import sqrt
 from typing import Literal
 
@@ -11,7 +12,6 @@ from app.errors import Conflict, Invalid
 from app.figures.style import Theme, ink, layout, uid
 from app.rows import Confusion, Run, State
 from app.statistics import ALPHA, Difference, differences
-from cct.config import DATASETS
 
 Epoch = Literal["last", "best"]
 Counts = Sequence[Sequence[float]]
@@ -30,12 +30,13 @@ _SIGNED = {
 _TICKS = (0, 5, 20, 50, 100)
 _MANY = 20
 """Classes above which cells hold no numbers and rows stand closer."""
+SHOWN = 120
+"""Classes that a picture has room for."""
 
 
-def class_names(dataset: str, classes: int) -> list[str]:
-    """Numbers where the dataset has no names."""
-    known = DATASETS[dataset].class_names if dataset in DATASETS else ()
-    return list(known) if len(known) == classes else [str(number) for number in range(classes)]
+def class_names(run: Run, classes: int) -> list[str]:
+    """Numbers where the run's dataset has no names."""
+    return run.class_names if len(run.class_names) == classes else [str(number) for number in range(classes)]
 
 
 def confusion(
@@ -49,6 +50,7 @@ def confusion(
     """For each true class the share of each prediction, summed over the variant's runs; `found` is by run id.
 
     With `baseline` the variant's shares minus the baseline's, in points, over the pairs of `class_differences`.
+    Of more than `SHOWN` classes those of the largest cells beside the diagonal are shown, and the label says so.
     Raises `Invalid` for an unknown group or variant and for several datasets, `Conflict` before the first epoch.
     """
     grouped = group_runs(runs, group)
@@ -56,17 +58,17 @@ def confusion(
         variant, baseline = _chosen_two(grouped, variant, baseline)
         pairs = _pairs(grouped, variant, baseline, found)
         mine, theirs = (_shares(_sum(side)) for side in zip(*pairs.values(), strict=True))
-        names = class_names(_dataset([*grouped[variant], *grouped[baseline]]), len(mine))
+        names = _names([*grouped[variant], *grouped[baseline]], found)
         return _difference_map(names, mine, theirs, f"{variant} minus {baseline}, {_seeds(len(pairs))}", theme)
     variant = _chosen(list(grouped), variant)
     unfinished = [run for run in grouped[variant] if run.state not in (State.failed, State.cancelled)]
     members = [run for run in unfinished or grouped[variant] if run.id in found]
     if not members:
         raise Conflict(f"{variant} has no confusion matrix yet; it comes with the next epoch that is finished")
+    names = _names(members, found)
     counts = _sum(found[run.id].counts for run in members)
     epochs = sorted({found[run.id].epoch for run in members})
     span = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
-    names = class_names(_dataset(members), len(counts))
     return _share_map(names, counts, f"{variant}, {_seeds(len(members))}, {span}", theme)
 
 
@@ -81,22 +83,26 @@ def class_differences(
     """Recall of each class minus the baseline's: a point per shared seed, mean and 95 % interval, sorted by size.
 
     Runs of a seed are paired if both are completed or both have finished as many epochs. A mean is filled where the
-    p value of the paired t-test, corrected after Holm for the number of classes, is below 0.05. Raises as `confusion`.
+    p value of the paired t-test, corrected after Holm for the number of classes, is below 0.05. Of more than `SHOWN`
+    classes those that differ most are shown. Raises as `confusion`.
     """
     grouped = group_runs(runs, group)
     variant, baseline = _chosen_two(grouped, variant, baseline)
     pairs = _pairs(grouped, variant, baseline, found)
-    names = class_names(_dataset([*grouped[variant], *grouped[baseline]]), len(next(iter(pairs.values()))[0]))
+    names = _names([*grouped[variant], *grouped[baseline]], found)
     recalls = {seed: (_recalls(mine), _recalls(theirs)) for seed, (mine, theirs) in pairs.items()}
     tested = [label for label in range(len(names)) if all(label in mine for mine, _ in recalls.values())]
     results = {names[c]: {seed: mine[c] - theirs[c] for seed, (mine, theirs) in recalls.items()} for c in tested}
     zero = {"": dict.fromkeys(recalls, 0.0)}
     stats = {name: stat for name, stat in differences(results | zero, "").items() if stat}
-    order = sorted(stats, key=lambda name: -stats[name].mean)
+    most = nlargest(SHOWN, stats, key=lambda name: abs(stats[name].mean))
+    order = sorted(most, key=lambda name: -stats[name].mean)
     title = (
         f"Recall of {variant}<br>minus that of {baseline}, points<br>"
-        f"({_seeds(len(pairs))}; filled: clear among {len(order)} classes)"
+        f"({_seeds(len(pairs))}; filled: clear among {len(stats):,} classes)"
     )
+    if len(order) < len(stats):
+        title += f"<br>the {SHOWN} classes that differ most"
     figure = go.Figure(layout=layout(theme, title, "", f"classes/{group}/{variant}/{baseline}"))
     many = len(order) > _MANY
     figure.update_layout(height=160 + (17 if many else 34) * max(len(order), 3), showlegend=False)
@@ -161,18 +167,23 @@ def _chosen_two(grouped: Mapping[str, Sequence[Run]], variant: str | None, basel
     return _chosen(others, variant), baseline
 
 
-def _dataset(runs: Iterable[Run]) -> str:
-    names = sorted({run.spec.dataset for run in runs})
-    if len(names) > 1:
-        raise Invalid("run", f"the runs have different classes, those of {' and '.join(names)}; choose one dataset")
-    return names[0]
+def _names(runs: Sequence[Run], found: Mapping[str, Confusion]) -> list[str]:
+    """Of the classes, which all runs must share; empty before the first epoch of all."""
+    sources = sorted({run.spec.source for run in runs})
+    if len(sources) > 1:
+        raise Invalid("run", f"the runs have different classes, those of {' and '.join(sources)}; choose one dataset")
+    sizes = {len(found[run.id].counts): run for run in runs if run.id in found}
+    if len(sizes) > 1:
+        numbers = " and ".join(map(str, sorted(sizes)))
+        raise Invalid("run", f"classes were added to {sources[0]} between the runs, which have {numbers}; choose fewer")
+    return next((class_names(run, size) for size, run in sizes.items()), [])
 
 
 def _pairs(
     grouped: Mapping[str, Sequence[Run]], variant: str, baseline: str, found: Mapping[str, Confusion]
 ) -> dict[int, tuple[Counts, Counts]]:
     """The matrices of variant and baseline by seed, over runs that are completed or have finished as many epochs."""
-    _dataset([*grouped[variant], *grouped[baseline]])
+    _names([*grouped[variant], *grouped[baseline]], found)
 
     def by_progress(name: str) -> dict[tuple[int, int], Counts]:
         matrices: dict[tuple[int, int], list[Counts]] = {}
@@ -195,7 +206,8 @@ def _sum(matrices: Iterable[Counts]) -> list[list[float]]:
 
 def _shares(counts: Counts) -> list[list[float]]:
     """In percent of the true class; 0 for a class without images."""
-    return [[100 * count / (sum(row) or 1) for count in row] for row in counts]
+    totals = [sum(row) or 1 for row in counts]
+    return [[100 * count / total for count in row] for row, total in zip(counts, totals, strict=True)]
 
 
 def _recalls(counts: Counts) -> dict[int, float]:
@@ -226,9 +238,30 @@ def _seeds(number: int) -> str:
     return "1 seed" if number == 1 else f"{number} seeds"
 
 
+def _most(cells: Counts) -> list[int]:
+    """The classes to be shown: all, or those of the largest cells beside the diagonal, as many as there is room for."""
+    if len(cells) <= SHOWN:
+        return list(range(len(cells)))
+    beside = (
+        (abs(cell), row, column) for row, line in enumerate(cells) for column, cell in enumerate(line) if row != column
+    )
+    found: set[int] = set()
+    for _, row, column in nlargest(SHOWN**2, beside):
+        found |= {row, column}
+        if len(found) >= SHOWN - 1:
+            break
+    return sorted(found)
+
+
+def _part(cells: Counts, labels: Sequence[int]) -> list[list[float]]:
+    return [[cells[row][column] for column in labels] for row in labels]
+
+
 def _share_map(names: Sequence[str], counts: Counts, title: str, theme: Theme) -> go.Figure:
     shares = _shares(counts)
-    figure = _map(names, f"Predicted class, % of the true class<br>({title})", theme)
+    shown = _most(shares)
+    figure = _map(names, shown, "Predicted class, % of the true class", title, theme)
+    names, counts, shares = [names[label] for label in shown], _part(counts, shown), _part(shares, shown)
     few = len(names) <= _MANY
     figure.add_heatmap(
         uid="confusion",
@@ -255,8 +288,11 @@ def _share_map(names: Sequence[str], counts: Counts, title: str, theme: Theme) -
 
 def _difference_map(names: Sequence[str], mine: Counts, theirs: Counts, title: str, theme: Theme) -> go.Figure:
     points = [[round(a - b, 2) for a, b in zip(*rows, strict=True)] for rows in zip(mine, theirs, strict=True)]
+    shown = _most(points)
+    figure = _map(names, shown, "Predicted class, difference in points", title, theme)
+    names = [names[label] for label in shown]
+    points, mine, theirs = (_part(cells, shown) for cells in (points, mine, theirs))
     most = max(abs(value) for row in points for value in row) or 1
-    figure = _map(names, f"Predicted class, difference in points<br>({title})", theme)
     few = len(names) <= _MANY
     figure.add_heatmap(
         uid="confusion",
@@ -287,10 +323,13 @@ def _signed(points: float) -> str:
     return f"{points:+.1f}" if abs(points) < 9.95 else f"{points:+.0f}"
 
 
-def _map(names: Sequence[str], title: str, theme: Theme) -> go.Figure:
-    figure = go.Figure(layout=layout(theme, title, "True class", "confusion"))
-    many = len(names) > _MANY
-    figure.update_layout(height=190 + (11 if many else 36) * len(names))
+def _map(names: Sequence[str], shown: Sequence[int], label: str, title: str, theme: Theme) -> go.Figure:
+    label += f"<br>({title})"
+    if len(shown) < len(names):
+        label += f"<br>the {len(shown)} most confused of {len(names):,} classes"
+    figure = go.Figure(layout=layout(theme, label, "True class", "confusion"))
+    many = len(shown) > _MANY
+    figure.update_layout(height=190 + (11 if many else 36) * len(shown))
     axis = {"type": "category", "showgrid": False, "zeroline": False, "tickfont": {"size": 9 if many else 12}}
     figure.update_xaxes(axis)
     figure.update_yaxes(axis | {"autorange": "reversed", "dtick": 1})

@@ -5,10 +5,8 @@ from fastapi import APIRouter, Query, Response
 from app import figures
 from app.comparison import group_runs
 from app.dependencies import SelectedRuns, Store
-from app.routes.figures import Baseline, Figure, Group, sent
-from app.rows import Confusion, Run
+from app.routes.figures import Baseline, Figure, Group, confusions, sent
 from app.schemas import ConfusionOfRun, Confusions
-from app.store import RunStore
 
 router = APIRouter(tags=["figures"])
 
@@ -19,13 +17,13 @@ Variant = Annotated[str | None, Query(description="A value of the spec field; th
 @router.get("/confusion", summary="See what is mistaken for what")
 def read_confusions(store: Store, runs: SelectedRuns, group: Group = "pooling", epoch: Epoch = "last") -> Confusions:
     """The confusion matrix of each run over the whole test split."""
-    found = _found(store, runs, epoch)
+    found = confusions(store, runs, epoch)
     seen = [
         ConfusionOfRun(
             run_id=run.id,
             variant=variant,
             seed=run.spec.seed,
-            dataset=run.spec.dataset,
+            dataset=run.spec.source,
             epoch=found[run.id].epoch,
             counts=found[run.id].counts,
         )
@@ -33,8 +31,7 @@ def read_confusions(store: Store, runs: SelectedRuns, group: Group = "pooling", 
         for run in members
         if run.id in found
     ]
-    sizes = {one.dataset: len(one.counts) for one in seen}
-    names = {dataset: figures.class_names(dataset, size) for dataset, size in sizes.items()}
+    names = {run.spec.source: figures.class_names(run, len(found[run.id].counts)) for run in runs if run.id in found}
     return Confusions(class_names=names, runs=seen)
 
 
@@ -49,7 +46,7 @@ def draw_confusion(
     theme: figures.Theme = "light",
 ) -> Response:
     """A Plotly figure: a heat map of the predictions for each class, in percent, or of their difference in points."""
-    found = _found(store, runs, epoch)
+    found = confusions(store, runs, epoch)
     return sent(figures.confusion(runs, found, group, variant, baseline, theme))
 
 
@@ -64,10 +61,5 @@ def draw_class_differences(
     theme: figures.Theme = "light",
 ) -> Response:
     """A Plotly figure: per class the recall minus the baseline's, a point per seed, mean and 95 % interval."""
-    found = _found(store, runs, epoch)
+    found = confusions(store, runs, epoch)
     return sent(figures.class_differences(runs, found, group, variant, baseline, theme))
-
-
-def _found(store: RunStore, runs: list[Run], epoch: figures.Epoch) -> dict[str, Confusion]:
-    ids = [run.id for run in runs]
-    return {run_id: found for run_id, found in zip(ids, store.confusions(ids, epoch), strict=True) if found}

@@ -7,7 +7,6 @@ from app.dependencies import SelectedRuns, Store
 from app.errors import Invalid
 from app.own_images import OwnImages
 from app.schemas import Lens, LensImage, LensRun, Look, OwnImage, OwnImageRun
-from cct.config import DATASETS
 
 router = APIRouter(tags=["lens"])
 
@@ -38,14 +37,13 @@ def read_lens(store: Store, runs: SelectedRuns) -> Lens:
             run_id=run.id,
             pooling=run.spec.pooling,
             seed=run.spec.seed,
-            dataset=run.spec.dataset,
+            dataset=run.spec.source,
             looks=[Look.model_validate(look) for look in of_run],
         )
         for run, of_run in zip(runs, looks, strict=True)
     ]
-    datasets = dict.fromkeys(run.spec.dataset for run in runs)
-    images = {name: [LensImage.model_validate(image) for image in store.images(name)] for name in datasets}
-    class_names = {name: list(DATASETS[name].class_names) for name in datasets if name in DATASETS}
+    class_names = {run.spec.source: run.class_names for run in runs}
+    images = {source: [LensImage.model_validate(image) for image in store.images(source)] for source in class_names}
     return Lens(images=images, class_names=class_names, runs=seen)
 
 

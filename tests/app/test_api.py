@@ -261,3 +261,31 @@ def test_epochs_are_saved_as_csv(client: TestClient, store: RunStore, claim: Cal
     assert len(set(head.split(","))) == len(head.split(",")), "no column has the name of another"
     assert [line.split(",")[0] for line in lines] == [run_id, run_id]
     assert all("50.5" in line for line in lines)
+
+
+def test_runs_of_what_was_removed_since_are_still_shown(
+    client: TestClient, store: RunStore, claim: Callable[[], Lease]
+) -> None:
+    gone = {"dataset": "gone", "model": "gone", "pooling": "gone", "epochs": 2}
+    specs = [RunSpec.stored(gone | {"seed": seed}) for seed in (0, 1)]
+    of_today = [RunSpec(dataset="digits", pooling="mean", epochs=2, seed=seed) for seed in (0, 1)]
+    experiment = store.create_experiment("Old", gone, {}, [*specs, *of_today]).id
+    for _ in range(4):
+        lease = claim()
+        lease.record_confusion(1, [[3, 1], [0, 4]])
+        lease.record_epoch(replace(RECORD, seconds=3))
+        lease.record_epoch(replace(RECORD, epoch=2))
+        lease.release(State.completed)
+    figures = ("curves?", "curves?x=seconds&", "finals?", "differences?", "cost?", "confusion?variant=gone&")
+    pages = [f"figures/{figure}" for figure in figures]
+    for page in (*pages, "comparison?", "comparison?group=dataset&", "report?", "epochs.csv?", "confusion?", "lens?"):
+        answer = client.get(f"/{page}experiment={experiment}")
+        assert answer.status_code == 200, f"{page}: {answer.text}"
+    colors = [row["color"] for row in client.get(f"/comparison?experiment={experiment}").json()["variants"]]
+    assert len(set(colors)) == 2
+    unknown = client.get(f"/figures/curves?x=images&experiment={experiment}")
+    assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (422, "x")
+    assert client.get("/runs/groups?by=dataset").status_code == 200
+    preview = client.post("/experiments/preview", json={"spec": {"dataset": "cifar10", "epochs": 1}})
+    assert preview.status_code == 200
+    assert preview.json()["seconds"] > 0, "what is known of today's models counts"

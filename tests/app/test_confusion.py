@@ -12,7 +12,7 @@ from app.errors import Conflict, Invalid, LeaseLost
 from app.rows import Confusion, Run, State
 from app.store import Lease, RunStore
 from cct.config import DATASETS
-from tests.app.test_comparison import run
+from tests.app.test_comparison import PROVENANCE, run
 from tests.app.test_store import RECORD, SPEC
 
 Matrix = list[list[int]]
@@ -140,7 +140,62 @@ def test_many_classes_stay_readable() -> None:
     assert heat.data[0].text is None
     assert heat.layout.height / 100 > 10
     assert len(figures.class_differences(runs, found).layout.yaxis.ticktext) == 100
-    assert figures.class_names("cifar100", 7) == list("0123456"), "names that do not fit are numbers"
+    assert figures.class_names(runs[0], 7) == list("0123456"), "names that do not fit are numbers"
+
+
+def test_of_very_many_classes_the_most_confused_are_shown() -> None:
+    classes = 400
+    runs = [run(pooling, 0, 50.0, spec={"dataset": "cifar100"}) for pooling in ("seqpool", "mean")]
+    right = [[50 * (column == row) for column in range(classes)] for row in range(classes)]
+    mistaken = [row[:] for row in right]
+    for label in range(7, classes, 8):
+        mistaken[label][label] -= 20
+        mistaken[label][label - 4] += 20
+    found = {one.id: Confusion(epoch=1, counts=counts) for one, counts in zip(runs, (right, mistaken), strict=True)}
+    confused = {str(label - beside) for label in range(7, classes, 8) for beside in (0, 4)}
+    for baseline in (None, "seqpool"):
+        figure = figures.confusion(runs, found, variant="mean", baseline=baseline)
+        [heat] = figure.data
+        assert confused <= set(heat.x), "both classes of each mistake"
+        assert [len(cells) for cells in heat.z] == [len(heat.x)] * len(heat.y)
+        assert len(heat.x) == len(heat.y) == len(heat.customdata) <= figures.SHOWN
+        assert f"the {len(heat.x)} most confused of 400 classes" in figure.layout.xaxis.title.text
+    row, column = heat.y.index("15"), heat.x.index("11")
+    assert heat.z[row][column] == pytest.approx(40)
+    by_class = figures.class_differences(runs, found)
+    assert len(by_class.layout.yaxis.ticktext) == figures.SHOWN
+    assert f"among 400 classes)<br>the {figures.SHOWN} classes that differ most" in by_class.layout.xaxis.title.text
+    assert by_class.layout.yaxis.ticktext[-1] in {str(label) for label in range(7, classes, 8)}
+
+
+def test_of_a_matrix_only_what_is_not_zero_is_stored(store: RunStore, claim: Callable[[], Lease]) -> None:
+    [run] = store.create_runs([SPEC])
+    counts = [[7 * (column == row) for column in range(1000)] for row in range(1000)]
+    claim().record_confusion(1, counts)
+    [found] = store.confusions([run.id], "last")
+    assert found is not None
+    assert found.counts == counts
+    assert store.redis.memory_usage(store.key("run", run.id, "confusion")) < 20_000
+
+
+def test_the_report_shows_matrices_and_differences_by_class(
+    client: TestClient, store: RunStore, claim: Callable[[], Lease]
+) -> None:
+    specs = [replace(SPEC, pooling=pooling, epochs=1) for pooling in ("seqpool", "mean", "max")]
+    experiment = store.create_experiment("Which?", {}, {}, specs)
+
+    def charts() -> int:
+        page = client.get(f"/report?experiment={experiment.id}")
+        assert page.status_code == 200
+        return page.text.count("Plotly.newPlot(")
+
+    without = charts()
+    for hits in (10, 15):
+        lease = claim()
+        lease.record_confusion(1, matrix(hits))
+        lease.record_epoch(RECORD)
+        lease.release(State.completed)
+    assert charts() == without + 3, "two matrices and a difference; the third pooling has none yet"
 
 
 def test_different_datasets_have_no_common_classes() -> None:
@@ -151,6 +206,20 @@ def test_different_datasets_have_no_common_classes() -> None:
         figures.class_differences([runs[0], other], found)
     with pytest.raises(Invalid, match="choose one dataset"):
         figures.confusion([runs[1], other], found)
+
+
+def test_folders_of_images_are_told_apart_and_have_the_classes_of_their_runs() -> None:
+    pets = {"dataset": "image_folder", "image_folder": "pets"}
+    names = PROVENANCE | {"classes": "a cat / a dog"}
+    runs = [run(pooling, 0, 50.0, spec=pets, provenance=names) for pooling in ("seqpool", "mean")]
+    found = {one.id: Confusion.model_validate({"epoch": 1, "counts": [[3, 1], [0, 4]]}) for one in runs}
+    assert figures.confusion(runs, found, variant="mean").data[0].x == ("a cat", "a dog")
+    birds = run("mean", 1, 50.0, spec=pets | {"image_folder": "birds"}, provenance=names)
+    with pytest.raises(Invalid, match="image_folder/birds and image_folder/pets"):
+        figures.confusion([*runs, birds], found | {birds.id: found[runs[0].id]}, variant="mean")
+    more = Confusion.model_validate({"epoch": 1, "counts": [[3, 1, 0], [0, 4, 0], [1, 1, 1]]})
+    with pytest.raises(Invalid, match=r"classes were added to image_folder/pets .* 2 and 3"):
+        figures.class_differences(runs, found | {runs[1].id: more})
 
 
 def test_matrices_are_served(client: TestClient, store: RunStore, claim: Callable[[], Lease]) -> None:

@@ -81,3 +81,10 @@ def test_time_is_expected_by_runs_of_the_same_kind_or_else_by_the_work() -> None
     ratio = cost_of_run(larger).macs / cost_of_run(SPEC).macs
     assert ratio > 5
     assert expected_seconds([larger], known) == pytest.approx(10 * 3.0 * ratio)
+
+
+def test_how_long_a_folder_of_images_takes_is_known_when_it_was_trained_on() -> None:
+    birds, pets = (RunSpec(dataset="image_folder", image_folder=name, epochs=10) for name in ("birds", "pets"))
+    known = [measured(2.0), measured(5.0, birds)]
+    assert expected_seconds([birds], known) == 10 * 5.0
+    assert expected_seconds([birds, pets], known) is None

@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -31,18 +32,28 @@ def record_epoch(store: RunStore, lease: Lease, epoch: int, classes: int = 10) -
     lease.record_epoch(replace(RECORD, epoch=epoch))
 
 
-@pytest.fixture
-def study(store: RunStore, claim: Callable[[], Lease]) -> tuple[Experiment, Lease]:
-    """Two poolings, four seeds, all completed but the last run, which has finished one epoch."""
+def queue_study(store: RunStore, name: str, seeds: int) -> Experiment:
+    """Two poolings; the baseline's run of each seed comes first."""
     base = replace(SPEC, dataset="fashion_mnist", epochs=EPOCHS)
-    specs = [replace(base, pooling=pooling, seed=seed) for seed in range(4) for pooling in ("seqpool", "mean")]
-    axes = {"pooling": ["seqpool", "mean"], "seed": [0, 1, 2, 3]}
-    experiment = store.create_experiment("What is mistaken for what?", {"dataset": "fashion_mnist"}, axes, specs)
-    for _ in specs[:-1]:
+    axes: dict[str, list[Any]] = {"pooling": ["seqpool", "mean"], "seed": list(range(seeds))}
+    specs = [replace(base, pooling=pooling, seed=seed) for seed in axes["seed"] for pooling in axes["pooling"]]
+    return store.create_experiment(name, {"dataset": "fashion_mnist"}, axes, specs)
+
+
+def complete(store: RunStore, claim: Callable[[], Lease], runs: int) -> None:
+    """The next runs of the queue."""
+    for _ in range(runs):
         lease = claim()
         for epoch in range(1, EPOCHS + 1):
             record_epoch(store, lease, epoch)
         lease.release(State.completed)
+
+
+@pytest.fixture
+def study(store: RunStore, claim: Callable[[], Lease]) -> tuple[Experiment, Lease]:
+    """Two poolings, four seeds, all completed but the last run, which has finished one epoch."""
+    experiment = queue_study(store, "What is mistaken for what?", 4)
+    complete(store, claim, experiment.runs - 1)
     last = claim()
     record_epoch(store, last, 1)
     return experiment, last

@@ -70,7 +70,7 @@ def test_each_image_draws_its_own_sub_policy(images: Tensor) -> None:
 
 def test_crops_shift_by_up_to_the_padding() -> None:
     index = torch.arange(1, 32 * 32 + 1).reshape(1, 1, 32, 32).expand(3_000, 3, 32, 32)
-    cropped = random_crop(index, 4, torch.Generator().manual_seed(0))
+    cropped = random_crop(index, 32, 4, torch.Generator().manual_seed(0))
     centre = cropped[:, 0, 16, 16] - 1
     rows, columns = centre // 32 - 16, centre % 32 - 16
     assert [x.item() for x in (rows.min(), rows.max(), columns.min(), columns.max())] == [-4, 4, -4, 4]

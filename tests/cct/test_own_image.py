@@ -29,14 +29,17 @@ def file(image: PIL.Image.Image, kind: str, **options: object) -> bytes:
 def test_the_middle_of_a_picture_is_brought_to_the_datasets_size(kind: str) -> None:
     picture = PIL.Image.new("RGB", (300, 100), "black")
     picture.paste("red", (100, 0, 200, 100))
-    seen = as_dataset(read_image(file(picture, kind)), "cifar10")
+    seen = as_dataset(read_image(file(picture, kind)), RunSpec(dataset="cifar10"))
     assert (seen.shape, seen.dtype) == ((3, 32, 32), torch.uint8)
     middle = seen[:, 16, 16].tolist()
     assert middle[0] > 240
     assert max(middle[1:]) < 15
-    grey = as_dataset(read_image(file(picture, kind)), "mnist")
+    grey = as_dataset(read_image(file(picture, kind)), RunSpec(dataset="mnist"))
     assert torch.equal(grey[0], grey[1])
     assert torch.equal(pixels_of(url_of(seen)), seen)
+    flower = as_dataset(read_image(file(picture, kind)), RunSpec(dataset="flowers102", model="cct_7_7x2_224"))
+    assert flower.shape == (3, 224, 224), "as large as the model's images"
+    assert pixels_of(url_of(flower)).shape == (3, 128, 128), "browsers get a smaller one"
 
 
 def test_a_picture_is_upright_and_white_where_it_is_transparent() -> None:

@@ -9,8 +9,10 @@ import psutil
 import pytest
 
 from app.store import MAX_LOSSES
+from tests.cct.test_image_files import write_folder
 from tests.conftest import DIGITS, wait_for
 
+PETS = {"dataset": "image_folder", "image_folder": "pets", "epochs": 1, "batch_size": 6}
 TOPICS = {
     "ABBR": "the word",
     "DESC": "the way",
@@ -160,6 +162,23 @@ def _trainer(run_id: str) -> psutil.Process:
         if run_id in (process.info["cmdline"] or ()):
             return process
     raise AssertionError("no trainer")
+
+
+def test_a_folder_of_images_is_trained_on_and_shown_with_its_classes(board: httpx.Client, board_data: Path) -> None:
+    write_folder(board_data / "datasets" / "image_folder" / "pets")
+    preview = board.post("/experiments/preview", json={"name": "Pets", "spec": PETS}).json()
+    assert [(cost["dataset"], cost["parameters"]) for cost in preview["costs"]] == [("image_folder/pets", None)]
+    run_id = queue(board, **PETS)
+    wait_for(lambda: ended(board, run_id), 120)
+    done = run(board, run_id)
+    assert (done["state"], done["parameters"], done["error"]) == ("completed", 282_820, None)
+    lens = board.get(f"/lens?run={run_id}").json()
+    assert lens["runs"][0]["dataset"] == "image_folder/pets"
+    assert lens["class_names"] == {"image_folder/pets": ["ant", "bee", "cat"]}
+    assert len(lens["images"]["image_folder/pets"]) == 6
+    assert board.get(f"/confusion?run={run_id}").json()["class_names"] == lens["class_names"]
+    curve = board.get(f"/figures/curves?run={run_id}&x=images").json()["data"][0]
+    assert curve["x"] == [18]
 
 
 def test_a_text_model_is_trained(board: httpx.Client, board_data: Path) -> None:

@@ -866,17 +866,25 @@ export interface components {
             name: string;
             /** Title */
             title: string;
-            /** Num Classes */
-            num_classes: number;
+            /**
+             * Num Classes
+             * @description Null, as the other sizes, if known only when the files are read
+             */
+            num_classes: number | null;
             /** Train Size */
-            train_size: number;
+            train_size: number | null;
             /** Test Size */
-            test_size: number;
+            test_size: number | null;
             /**
              * Image Size
-             * @description Side in pixels; null for texts
+             * @description Side in pixels; null for texts and for images as large as the model's
              */
             image_size: number | null;
+            /**
+             * Has Texts
+             * @description Texts instead of images
+             */
+            has_texts: boolean;
             /** Bundled */
             bundled: boolean;
         };
@@ -1242,8 +1250,11 @@ export interface components {
             pooling: string;
             /** Dataset */
             dataset: string;
-            /** Parameters */
-            parameters: number;
+            /**
+             * Parameters
+             * @description Null if the number of classes is known only when the files are read
+             */
+            parameters: number | null;
             /**
              * Macs
              * @description Multiply-accumulates of one image's forward pass
@@ -1653,7 +1664,13 @@ export interface components {
              * @default cifar10
              * @enum {string}
              */
-            dataset: "ag_news" | "cifar10" | "cifar100" | "digits" | "fashion_mnist" | "mnist" | "trec";
+            dataset: "ag_news" | "cifar10" | "cifar100" | "digits" | "fashion_mnist" | "flowers102" | "image_folder" | "mnist" | "trec";
+            /**
+             * Image Folder
+             * @description Dataset image_folder: a folder below image_folder/ of the datasets
+             * @default
+             */
+            image_folder: string;
             /**
              * Epochs
              * @description Passes over the training images or texts
@@ -1779,6 +1796,12 @@ export interface components {
              * @default cifar10
              */
             dataset: string;
+            /**
+             * Image Folder
+             * @description Dataset image_folder: a folder below image_folder/ of the datasets
+             * @default
+             */
+            image_folder: string;
             /**
              * Epochs
              * @description Passes over the training images or texts

@@ -61,7 +61,9 @@ function Costs({ preview: { runs, epochs, seconds, costs } }: { preview: Preview
                 {fields.map((name) => (
                   <Table.Td key={name}>{cost[name]}</Table.Td>
                 ))}
-                <Table.Td className="right">{integer(cost.parameters)}</Table.Td>
+                <Table.Td className="right">
+                  {cost.parameters === null ? "depends on the classes" : integer(cost.parameters)}
+                </Table.Td>
                 <Table.Td className="right" title={integer(cost.macs)}>
                   {short.format(cost.macs)}
                 </Table.Td>

@@ -80,7 +80,10 @@ const columns = column.columns([
     header: "Pooling",
     cell: ({ row }) => <PoolingWithBadge run={row.original} />,
   }),
-  column.accessor((run) => run.spec.dataset, { id: "dataset", header: "Dataset" }),
+  column.accessor(({ spec }) => [spec.dataset, spec.image_folder].filter(Boolean).join("/"), {
+    id: "dataset",
+    header: "Dataset",
+  }),
   column.accessor((run) => run.spec.seed, { id: "seed", header: "Seed" }),
   column.display({ id: "lr", header: "Learning rate", cell: ({ row }) => row.original.spec.lr }),
   column.display({

@@ -35,7 +35,7 @@ export function RunPage() {
 
 function RunView({ run }: { run: Run }) {
   const { data: catalog } = useQuery(catalogQuery);
-  const { model, pooling, seed, dataset } = run.spec;
+  const { model, pooling, seed, dataset, image_folder: folder } = run.spec;
   const labelOf = (name: string) => catalog?.metrics.find((entry) => entry.name === name)?.label ?? name;
   return (
     <>
@@ -52,7 +52,7 @@ function RunView({ run }: { run: Run }) {
             </Group>
           </Title>
           <Text size="sm" c="dimmed">
-            {model} on {dataset} · run {run.id}
+            {model} on {folder ? `${dataset}/${folder}` : dataset} · run {run.id}
             {run.experiment_id && " · "}
             {run.experiment_id && <ExperimentName id={run.experiment_id} />}
           </Text>

@@ -1,0 +1,268 @@
+"""Datasets of image files of any size: decoded once, to squares in one file that is mapped into memory.
+
+So a dataset may be larger than the memory: the system reads what a step needs, and keeps what fits.
+"""
+
+import fcntl
+import hashlib
+import math
+import os
+import sys
+import tarfile
+import time
+import warnings
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import torch
+from torch import Tensor
+from torchvision.datasets import Flowers102
+
+from cct.download import PROGRESS_SECONDS, DatasetUnavailable, download, downloading
+
+CACHE = "decoded_images"
+"""Folder of the squares, in the folder of the datasets."""
+
+MARGIN = 256 / 224
+"""Side of the squares by that of what models see of them, which leaves room for random crops."""
+
+_FORMAT = 1
+"""Of the squares; those of another number are decoded anew."""
+
+_BLOCK = 256
+"""Images that are decoded before they are written: bounds the memory."""
+
+_LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini")
+
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, PIL.Image.DecompressionBombError)
+"""What Pillow raises for a file that is damaged or no image."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """A training or a test split: its files and the number of each one's class."""
+
+    paths: list[Path]
+    labels: list[int]
+
+
+def find_image_folder(folder: Path) -> tuple[ImageFiles, ImageFiles, tuple[str, ...]]:
+    """Training and test split of `folder/train/CLASS/...` and `folder/val` or `folder/test`, and the classes' names.
+
+    Names are sorted; classes may have folders in them. Raises `DatasetUnavailable` if something is not as it should be.
+    """
+    train_folder = folder / "train"
+    test_folder = next((folder / name for name in ("val", "test") if (folder / name).is_dir()), folder / "val")
+    for part in (train_folder, test_folder):
+        if not part.is_dir():
+            raise DatasetUnavailable(
+                f"there is no folder {part}; make it, with one folder of images for each class, or name the folder of "
+                "the datasets that has it with --data or CCTBOARD_DATASETS"
+            )
+    classes, others = _class_names(train_folder), _class_names(test_folder)
+    if odd := sorted({*classes} ^ {*others}):
+        only, lacking = (train_folder, test_folder) if odd[0] in classes else (test_folder, train_folder)
+        raise DatasetUnavailable(f"{only} has a class {odd[0]!r}, which {lacking} lacks; both need the same classes")
+    if len(classes) < 2:
+        raise DatasetUnavailable(f"{train_folder} has {len(classes)} classes; at least two folders are needed")
+    if unprintable := [name for name in classes if not name.isprintable()]:
+        raise DatasetUnavailable(f"the folder {unprintable[0]!a} in {train_folder} has no readable name; rename it")
+    train, test = (_of_classes(part, classes) for part in (train_folder, test_folder))
+    return train, test, tuple(classes)
+
+
+def _class_names(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise DatasetUnavailable(f"{folder} cannot be read ({error.strerror}); let this user read it") from error
+
+
+def _of_classes(folder: Path, classes: list[str]) -> ImageFiles:
+    files = ImageFiles([], [])
+    for label, name in enumerate(classes):
+        paths = sorted(_files_below(folder / name))
+        if not paths:
+            raise DatasetUnavailable(f"{folder / name} has no images; put some there, or remove the class everywhere")
+        files.paths.extend(paths)
+        files.labels.extend([label] * len(paths))
+    return files
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for inside, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(inside, name) for name in names if name[0] != "." and name not in _LEFT_BY_SYSTEMS)
+
+
+def find_flowers(folder: Path) -> tuple[ImageFiles, ImageFiles]:
+    """Oxford 102 Flower: its training and validation images together, as is usual, and its test images.
+
+    Looks in `folder/flowers102` and `folder`; downloads to the former. Raises `DatasetUnavailable`.
+    """
+    published = {part: name for part, (name, _) in Flowers102._file_dict.items()}
+    needed = ("jpg", published["label"], published["setid"])
+    places = (folder / "flowers102", folder / "flowers102" / "flowers-102", folder / "flowers-102", folder)
+    root = next((place for place in places if all((place / name).exists() for name in needed)), None)
+    if root is None:
+        with downloading("flowers102", folder / "flowers102", ", ".join(published.values())) as root:
+            for name, md5 in Flowers102._file_dict.values():
+                download([Flowers102._download_url_prefix + name], root / name, md5)
+            _unpack(root / published["image"], root / "jpg")
+    from scipy.io import loadmat, matlab  # takes long to import
+
+    try:
+        labels = loadmat(root / published["label"])["labels"].ravel()
+        ids = loadmat(root / published["setid"])
+        splits = [np.concatenate([ids[name].ravel() for name in names]) for names in (("trnid", "valid"), ("tstid",))]
+        train, test = (
+            ImageFiles(
+                [root / "jpg" / f"image_{number:05}.jpg" for number in numbers],
+                [int(labels[number - 1]) - 1 for number in numbers],
+            )
+            for numbers in splits
+        )
+    except (OSError, ValueError, LookupError, TypeError, zlib.error, matlab.MatReadError) as error:
+        names = " and ".join(needed[1:])
+        raise DatasetUnavailable(
+            f"{names} in {root} cannot be read ({error}); put the published files there"
+        ) from error
+    return train, test
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """The folder of the same name in the archive appears whole or not at all."""
+    if folder.exists():
+        return
+    part = folder.with_name(f"{folder.name}.part")
+    with tarfile.open(archive) as tar:
+        tar.extractall(part, filter="data")
+    (part / folder.name).rename(folder)
+    part.rmdir()
+
+
+def decoded(files: ImageFiles, side: int, name: str, folder: Path) -> Tensor:
+    """The images as squares `(count, 3, side, side)`, uint8, mapped from a file in `folder`; at first they are decoded.
+
+    One process decodes, others wait. The file has a `name`, and is replaced when an image was changed. Raises
+    `DatasetUnavailable`, which names images that cannot be read or tells why the file cannot be written.
+    """
+    shape = (len(files.paths), 3, side, side)
+    name = f"{quote(name, safe='')[-80:]}-{side}"
+    path = folder / f"{name}-{_fingerprint(files.paths, folder)}.uint8"
+    try:
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(folder / ".lock"):
+                if not path.exists():
+                    _decode(files.paths, side, path)
+                    _forget_others(name, path)
+    except OSError as error:
+        raise DatasetUnavailable(
+            f"the decoded images, {math.prod(shape) >> 20:,} MiB, cannot be written to {folder} "
+            f"({error.strerror or error}); make room there and let this user write, or name another folder of the "
+            "datasets with --data or CCTBOARD_DATASETS, where the images may be links"
+        ) from error
+    # For reading only: the system does not map more than the memory if a process may change its copy.
+    squares = np.memmap(path, np.uint8, "r", shape=shape)
+    with warnings.catch_warnings(action="ignore"):  # torch has no tensors that are for reading only
+        return torch.from_numpy(squares)
+
+
+def _fingerprint(paths: list[Path], folder: Path) -> str:
+    """Of what decides on the squares beside their size: which files, seen from `folder`, and when they were changed."""
+    digest = hashlib.sha256(str(_FORMAT).encode())
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise DatasetUnavailable(f"{path} cannot be read ({error.strerror}); put it there") from error
+        place = os.fsencode(os.path.relpath(path, folder))
+        digest.update(f"\n{status.st_size} {status.st_mtime_ns} {place!r}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _decode(paths: list[Path], side: int, target: Path) -> None:
+    """Writes the squares, completely or not at all."""
+    part = target.with_suffix(".part")
+    problems: list[str] = []
+    reported = time.monotonic()
+    try:
+        with part.open("wb") as file, ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for start in range(0, len(paths), _BLOCK):
+                for square in pool.map(partial(_square, side=side), paths[start : start + _BLOCK]):
+                    if isinstance(square, str):
+                        problems.append(square)
+                    elif not problems:
+                        file.write(square)
+                if time.monotonic() - reported > PROGRESS_SECONDS:
+                    reported = time.monotonic()
+                    print(f"decoding images: {start:,} of {len(paths):,}", file=sys.stderr, flush=True)
+            file.flush()
+            os.fsync(file.fileno())
+        if problems:
+            more = f" and {len(problems) - 3:,} more" if len(problems) > 3 else ""
+            raise DatasetUnavailable(
+                f"cannot be read as images: {'; '.join(problems[:3])}{more}; remove or replace them"
+            )
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _square(path: Path, side: int) -> bytes | str:
+    """The middle square of an image, `side` pixels wide, channel by channel; or why it cannot be read.
+
+    As if the shorter side were resized to `side` and the longer one cut.
+    """
+    try:
+        with PIL.Image.open(path) as image:
+            image.draft("RGB", (2 * side, 2 * side))  # a photo much larger than needed is unpacked at a fraction of it
+            fitted = PIL.ImageOps.fit(in_colour(image), (side, side), PIL.Image.Resampling.BICUBIC)
+    except UNREADABLE as error:
+        return f"{path} ({error})"
+    return np.asarray(fitted).transpose(2, 0, 1).tobytes()
+
+
+def in_colour(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Upright, in RGB, on white where it is transparent. Raises one of `UNREADABLE`."""
+    upright = PIL.ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):
+        upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))  # Pillow would cut at 255
+    if not upright.has_transparency_data:
+        return upright.convert("RGB")
+    white = PIL.Image.new("RGBA", upright.size, "white")
+    return PIL.Image.alpha_composite(white, upright.convert("RGBA")).convert("RGB")
+
+
+def _forget_others(name: str, path: Path) -> None:
+    """Removes squares of the dataset as it was before; who trains on them keeps them until it ends."""
+    for other in path.parent.glob("*.uint8"):
+        if other.stem.rpartition("-")[0] == name and other != path:
+            other.unlink()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Waits for other processes, and tells so now and then: who is silent for long is taken for dead."""
+    with path.open("w") as lock:
+        reported = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.2)
+            if time.monotonic() - reported > PROGRESS_SECONDS:
+                reported = time.monotonic()
+                print("waiting for another process that decodes images", file=sys.stderr, flush=True)
+        yield
