@@ -17,7 +17,6 @@ from app.errors import Conflict, Invalid
 from app.rows import State
 from app.settings import Settings
 from app.store import RunStore, new_id
-from cct.config import DATASETS
 
 FORMAT = 1
 _MEMBER = re.compile(r"(experiments|runs)/([0-9a-f]{12})\.json|checkpoints/([0-9a-f]{12})/([\w-]+\.(?:pt|safetensors))")
@@ -40,7 +39,7 @@ def backup(settings: Settings, store: RunStore, target: IO[bytes], version: str)
     """Writes everything to `target`, also while runs are trained."""
     summary = Summary()
     with tarfile.open(fileobj=target, mode="w|") as archive:
-        images = {name: store.images(name) for name in DATASETS}
+        images = {run.spec.source: store.images(run.spec.source) for run in store.runs()}
         _add(archive, "manifest.json", {"format": FORMAT, "version": version, "images": images})
         for experiment in store.experiments()[::-1]:
             _add(archive, f"experiments/{experiment.id}.json", store.dump("experiment", experiment.id))
@@ -50,7 +49,9 @@ def backup(settings: Settings, store: RunStore, target: IO[bytes], version: str)
             _add(archive, f"runs/{run.id}.json", store.dump("run", run.id))
             summary.runs += 1
         for run in runs:
-            for path in sorted(settings.checkpoints(run.id).glob("*.pt")):
+            for path in sorted(settings.checkpoints(run.id).glob("*")):
+                if path.suffix not in (".pt", ".safetensors"):
+                    continue  # a file that is being written
                 with path.open("rb") as file:
                     info = tarfile.TarInfo(f"checkpoints/{run.id}/{path.name}")
                     info.size = _size(file)

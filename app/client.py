@@ -1,6 +1,10 @@
 """The commands that talk to a board's API, and what they print."""
 
+import io
 import json
+import re
+import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,6 +87,43 @@ def report(
             raise UsageError(response.json()["detail"])
     out.write_bytes(response.content)
     console.print(f"{out} written")
+
+
+@commands.command()
+def tensorboard(
+    what: Annotated[str, typer.Argument(metavar="RUN|EXPERIMENT", help="Id of a run or of an experiment.")],
+    to: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("tensorboard"),
+    group: Annotated[str, typer.Option(help="Spec field whose values are the variants.")] = "pooling",
+) -> None:
+    """Write event files for `tensorboard --logdir`: a folder for each run, named by variant and seed."""
+    with api_client() as client:
+        found = _runs_of(client, what)
+        if group not in found[0]["spec"]:
+            raise UsageError(f"{group!r} is not a field of the spec; choose one of {', '.join(found[0]['spec'])}")
+        names = [re.sub(r"[^\w.-]", "_", f"{run['spec'][group]}-seed-{run['spec']['seed']}") for run in found]
+        count = Counter(names)
+        for run, name in zip(found, names, strict=True):
+            folder = to / (name if count[name] == 1 else f"{name}-{run['id']}")
+            response = client.get(f"/runs/{run['id']}/tensorboard")
+            if response.is_error:
+                raise UsageError(response.json()["detail"])
+            with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+                [file] = archive.namelist()
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / Path(file).name).write_bytes(archive.read(file))
+    console.print(f"{len(found)} {'run' if len(found) == 1 else 'runs'} written; tensorboard --logdir {to} shows them")
+
+
+def _runs_of(client: httpx.Client, what: str) -> list[dict[str, Any]]:
+    """The run of this id, or the runs of the experiment of this id."""
+    if (run := client.get(f"/runs/{what}")).is_success:
+        return [run.json()]
+    if client.get(f"/experiments/{what}").status_code == 404:
+        raise UsageError(f"there is no run or experiment {what!r}")
+    query = {"experiment": what, "archived": "shown", "limit": "1000"}
+    if not (found := ask(client, "GET", "/runs", params=query)["runs"]):
+        raise UsageError(f"experiment {what} has no runs")
+    return list(found)
 
 
 @commands.command()

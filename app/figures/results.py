@@ -54,7 +54,7 @@ def differences(
     comparison = compare(runs, group, baseline)
     finals = final_by_seed(group_runs(runs, group))
     others = [row for row in comparison.variants if row.outcome]
-    title = f"Final top-1 minus that of {comparison.baseline} (points; filled: better or worse)"
+    title = f"Final top-1 minus that of {comparison.baseline}<br>(points; filled: better or worse)"
     figure = _rows(theme, title, [row.variant for row in others], f"differences/{group}/{comparison.baseline}")
     figure.update_xaxes(rangemode="tozero", zeroline=True, zerolinecolor=ink(theme), zerolinewidth=1.5)
     zero = finals.get(comparison.baseline or "", {})

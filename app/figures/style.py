@@ -40,7 +40,18 @@ def layout(theme: Theme, x: str, y: str, revision: str) -> go.Layout:
         margin={"l": 64, "r": 16, "t": 16, "b": 48},
         hovermode="closest",
         hoverlabel={"align": "left"},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "font": {"size": 12}, "tracegroupgap": 0},
+        # On top of the container: beside the plot it would have to move with the margin that it makes itself, and
+        # does not always do so after a resize. With many variants on a phone it scrolls.
+        legend={
+            "orientation": "h",
+            "yref": "container",
+            "yanchor": "top",
+            "y": 1,
+            "maxheight": 0.35,
+            "x": 0,
+            "font": {"size": 12},
+            "tracegroupgap": 0,
+        },
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": faint, "activecolor": text},
         xaxis=axis | {"title": {"text": x, "font": {"size": 13}}},
         yaxis=axis | {"title": {"text": y, "font": {"size": 13}}},

@@ -36,6 +36,8 @@ def filled(store: RunStore, claim: Callable[[], Lease], settings: Settings) -> R
         folder = settings.checkpoints(lease.run_id)
         folder.mkdir(parents=True)
         (folder / "last.pt").write_bytes(lease.run_id.encode() * 1000)
+        (folder / "best.pt.1234.tmp").write_bytes(b"half")
+    (settings.checkpoints(done.run_id) / "best.safetensors").write_bytes(b"weights")
     [alone] = store.create_runs([replace(SPEC, seed=9)], priority=1)
     claim().release(State.failed, "out of memory")
     store.edit(alone.id, {"note": "<b>odd</b>", "tags": ["ä", "b"]})
@@ -73,8 +75,13 @@ def test_a_restored_board_has_everything(
         assert copy.epochs([run.id]) == filled.epochs([run.id])
         assert copy.log(run.id) == filled.log(run.id)
         assert copy.history(run.id) == filled.history(run.id)
-        files = [sorted(s.checkpoints(run.id).glob("*")) for s in (settings, elsewhere)]
-        assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]]
+        left, arrived = (
+            {f.name: f.read_bytes() for f in s.checkpoints(run.id).glob("*")} for s in (settings, elsewhere)
+        )
+        left.pop("best.pt.1234.tmp", None)
+        assert arrived == left
+    [done] = [run for run in before if run.state is State.completed]
+    assert (elsewhere.checkpoints(done.id) / "best.safetensors").read_bytes() == b"weights"
     [experiment] = copy.experiments()
     [origin] = filled.experiments()
     assert (experiment.queued, experiment.running, experiment.completed) == (2, 0, 1)

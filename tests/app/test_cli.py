@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.rows import State
 from app.store import Lease, RunStore
+from tests.app.test_files import events_of
 from tests.app.test_store import RECORD, SPEC
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -47,6 +49,7 @@ def test_one_value_per_field_is_a_run_and_several_are_an_experiment(cctboard: Co
         (["worker", "--slots", "0"], "greater than or equal to 1"),
         (["retry", "nope"], "there is no run 'nope'"),
         (["compare", "nope"], "there is no experiment 'nope'"),
+        (["tensorboard", "nope"], "there is no run or experiment 'nope'"),
     ],
 )
 def test_what_the_user_must_change_is_one_line_and_exit_code_2(
@@ -83,6 +86,34 @@ def test_the_queue_is_paused_and_resumed(cctboard: Command, store: RunStore) -> 
     assert store.paused()
     cctboard("resume")
     assert not store.paused()
+
+
+def test_event_files_are_written_for_a_run_or_an_experiment(
+    cctboard: Command, store: RunStore, claim: Callable[[], Lease], tmp_path: Path
+) -> None:
+    specs = [replace(SPEC, pooling=pooling, seed=seed) for seed in (0, 1) for pooling in ("seqpool", "mean")]
+    twice = [replace(SPEC, seed=2, lr=lr) for lr in (0.1, 0.2)]
+    experiment = store.create_experiment("Two", {}, {}, [*specs, *twice])
+    lease = claim()
+    lease.record_epoch(RECORD)
+
+    def written(what: str, *options: str) -> list[str]:
+        done = cctboard("tensorboard", what, "--to", str(tmp_path / "curves"), *options)
+        assert done.returncode == 0, done.stderr
+        files = sorted((tmp_path / "curves").glob("*/events.out.tfevents.*"))
+        return [file.parent.name for file in files if events_of(file.read_bytes())]
+
+    assert written(lease.run_id) == ["seqpool-seed-0"]
+    [curves] = (tmp_path / "curves" / "seqpool-seed-0").iterdir()
+    assert len(events_of(curves.read_bytes())) == 3
+    lease.record_epoch(replace(RECORD, epoch=2))
+    both = [f"seqpool-seed-2-{run.id}" for run in store.experiment_runs(experiment.id)[-2:]]
+    names = ["mean-seed-0", "mean-seed-1", "seqpool-seed-0", "seqpool-seed-1", *both]
+    assert written(experiment.id) == sorted(names)
+    assert len(events_of(curves.read_bytes())) == 4, "written anew"
+    assert {"0.1-seed-2", "0.2-seed-2"} < set(written(experiment.id, "--group", "lr"))
+    refused = cctboard("tensorboard", experiment.id, "--group", "nope")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
 
 
 def test_the_comparison_is_shown_and_saved(

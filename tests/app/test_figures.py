@@ -152,3 +152,11 @@ def test_charts_are_served(client: TestClient, path: str, wrong: str) -> None:
     assert all(trace["uid"] for trace in figure["data"])
     name = path.partition("?")[0]
     assert client.get(f"/figures/{name}?{wrong}&experiment={experiment}").status_code == 422
+
+
+def test_the_first_epochs_of_a_long_run_have_no_tick_for_each_epoch_to_come() -> None:
+    first = run("seqpool", 0, state=State.running, spec={"epochs": 200})
+    found = {first.id: records(40.0, 50.0, 55.0)}
+    long = figures.curves([first], found)["layout"]["xaxis"]
+    assert (long["range"], "dtick" in long) == ([1, 200], False), "references reach to the last epoch"
+    assert figures.curves([first], found, "val_loss")["layout"]["xaxis"]["dtick"] == 1

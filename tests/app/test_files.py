@@ -52,6 +52,19 @@ def test_checksums_are_those_of_the_standard() -> None:
     assert _masked_crc(b"123456789") == struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
+def events_of(data: bytes) -> list[bytes]:
+    """The messages of an event file, after a look at their lengths and checksums."""
+    events = []
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        event = data[12 : 12 + length]
+        assert data[8:12] == _masked_crc(data[:8])
+        assert data[12 + length : 16 + length] == _masked_crc(event)
+        events.append(event)
+        data = data[16 + length :]
+    return events
+
+
 def test_curves_are_an_event_file_with_an_event_per_epoch(
     client: TestClient, store: RunStore, claim: Callable[[], Lease]
 ) -> None:
@@ -63,15 +76,7 @@ def test_curves_are_an_event_file_with_an_event_per_epoch(
         [name] = archive.namelist()
         data = archive.read(name)
     assert name.startswith(f"run-{run.id}/events.out.tfevents.")
-    events = []
-    while data:
-        (length,) = struct.unpack("<Q", data[:8])
-        event = data[12 : 12 + length]
-        assert data[8:12] == _masked_crc(data[:8])
-        assert data[12 + length : 16 + length] == _masked_crc(event)
-        events.append(event)
-        data = data[16 + length :]
-    version, text, *epochs = events
+    version, text, *epochs = events_of(data)
     assert b"brain.Event:2" in version
     assert b"| dataset | digits |" in text
     assert [event[10] for event in epochs] == [1, 2], "the step"

@@ -13,8 +13,10 @@ from playwright.sync_api import Locator, Page, expect
 
 from app.rows import Experiment, State
 from app.store import Lease, RunStore
+from cct.catalog import poolings
 from cct.config import RunSpec
 from tests.app.test_store import RECORD
+from tests.conftest import wait_for
 
 Save = Callable[[str], None]
 
@@ -228,6 +230,31 @@ def test_a_shared_address_shows_the_same_figure(
     theirs.locator(".nsewdrag").first.dblclick()
     expect(other).not_to_have_url(re.compile("zoom="))
     other.close()
+
+
+def test_the_legend_leaves_room_for_the_curves_at_any_width(
+    site: str, store: RunStore, claim: Callable[[], Lease], page: Page
+) -> None:
+    specs = [replace(SPEC, pooling=pooling) for pooling in poolings()]
+    experiment = store.create_experiment("All", {}, {}, specs)
+    for _ in specs:
+        lease = claim()
+        for epoch in (1, 2):
+            assert lease.record_epoch(replace(RECORD, epoch=epoch))
+    page.goto(f"{site}/board/experiments/{experiment.id}")
+    chart = page.get_by_role("figure", name="Validation top-1")
+    expect(chart.locator(".trace")).to_have_count(len(specs))
+
+    def has_room() -> bool:
+        legend, plot = (chart.locator(part).bounding_box() for part in (".legend .bg", ".nsewdrag"))
+        assert legend is not None
+        assert plot is not None
+        below = plot["y"] >= legend["y"] + legend["height"]
+        return below and plot["height"] > 150 and 0.5 < plot["width"] / page.evaluate("innerWidth") < 1
+
+    for width in (900, 390, 900):
+        page.set_viewport_size({"width": width, "height": 844})
+        wait_for(has_room, 20)
 
 
 def ranges(chart: Locator) -> list[float]:

@@ -29,13 +29,14 @@ def test_workers_come_work_and_show_their_load(
     screenshot("workers-empty")
 
     [run] = store.create_runs([RunSpec(dataset="digits", pooling="mean", seed=4)])
-    store.claim("gpu-box")
+    store.claim("gpu-box.02")
+    store.heartbeat("gpu-box.01", device="NVIDIA H100 80GB HBM3", version="0.1.0", slot=1, slots=2)
     store.heartbeat(
-        "gpu-box",
+        "gpu-box.02",
         device="NVIDIA H100 80GB HBM3",
         version="0.1.0",
         slot=2,
-        slots=4,
+        slots=2,
         run_id=run.id,
         gpu_percent=97,
         gpu_memory_bytes=12 * 2**30,
@@ -44,11 +45,11 @@ def test_workers_come_work_and_show_their_load(
     )
     store.heartbeat("<b>laptop</b>", device="cpu", version="0.1.0")
     table = page.get_by_role("table", name="Workers")
-    row = table.get_by_role("row").filter(has_text="gpu-box")
-    for text in ("NVIDIA H100", "2 of 4", "97 %", "12.0 GiB", "31 %", "700 MiB", re.compile(r"\d+ s ago"), "0.1.0"):
+    row = table.get_by_role("row").filter(has_text="gpu-box.02")
+    for text in ("NVIDIA H100", "2 of 2", "97 %", "12.0 GiB", "31 %", "700 MiB", re.compile(r"\d+ s ago"), "0.1.0"):
         expect(row).to_contain_text(text)
     expect(table.get_by_role("row").filter(has_text="<b>laptop</b>")).to_contain_text("idle")
-    expect(page.get_by_role("link", name="2 workers")).to_be_visible()
+    expect(page.get_by_role("link", name="2 workers, 3 slots")).to_be_visible()
     check_accessibility()
     screenshot("workers")
     page.emulate_media(color_scheme="dark")

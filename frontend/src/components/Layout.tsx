@@ -108,11 +108,17 @@ function LiveBadge({ status }: { status: LiveStatus }) {
 
 function WorkersLink() {
   const { data } = useQuery(workersQuery);
+  const slots = data?.workers.length;
+  // Each worker has a first slot.
+  const workers = data?.workers.filter(({ slot }) => slot === 1).length;
   return (
     <NavLink to="/board/workers" className="nav-link">
       <IconCpu size={16} aria-hidden />
-      {data?.workers.length}
-      <span className="word">{data?.workers.length === 1 ? "worker" : "workers"}</span>
+      {workers}
+      <span className="word">
+        {workers === 1 ? "worker" : "workers"}
+        {workers !== slots && `, ${slots} slots`}
+      </span>
     </NavLink>
   );
 }
