@@ -45,8 +45,10 @@ compose-test: .venv/installed ## builds the images, starts the board of docker-c
 chaos: .venv/installed ## 100 random faults; the tests have a short form of it
 	CHAOS_FAULTS=100 $(BIN)/pytest -s tests/worker/test_chaos.py
 
-bench: .venv/installed frontend/dist/index.html ## speed of training, of the live view and of the page with the runs
+bench: .venv/installed frontend/dist/index.html ## speed of the board and of training; installs other boards to compare with
+	$(BIN)/python benchmarks/compare_chart.py
 	$(BIN)/python benchmarks/event_latency.py
+	$(BIN)/python benchmarks/event_latency.py --streams 1000 --runs 15
 	$(BIN)/python benchmarks/board_page.py
 	$(BIN)/python benchmarks/training_throughput.py
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from cct.config import EpochRecord
 
-RUNS_KEPT = 300
-"""The most recently used; 200 epochs of a run take about 80 KB."""
+RECORDS_KEPT = 60_000
+"""Of the most recently used runs, some 400 bytes each."""
 
 
 class EpochRecords:
@@ -18,7 +18,9 @@ class EpochRecords:
         self._redis = redis
         self._lock = threading.Lock()
         self._known: dict[str, tuple[str, list[EpochRecord]]] = {}
-        """By stream: the newest record as stored, and all records."""
+        """By stream: the newest record as stored, and all records. The least recently used stream is first."""
+        self._kept = 0
+        """Records in `_known`."""
 
     def read(self, streams: Sequence[str]) -> list[list[EpochRecord]]:
         """The records of each stream, by epoch."""
@@ -43,12 +45,17 @@ class EpochRecords:
         ]
         with self._lock:
             for stream, (newest, records) in zip(streams, current, strict=True):
-                self._known.pop(stream, None)
+                self._forget(stream)
                 if records:
                     self._known[stream] = (newest, records)
-            while len(self._known) > RUNS_KEPT:
-                del self._known[next(iter(self._known))]
+                    self._kept += len(records)
+            while self._kept > RECORDS_KEPT:
+                self._forget(next(iter(self._known)))
         return [list(records) for _, records in current]
+
+    def _forget(self, stream: str) -> None:
+        _, records = self._known.pop(stream, ("", []))
+        self._kept -= len(records)
 
     def _entries(self, streams: Sequence[str], starts: Sequence[str]) -> list[list[str]]:
         if not streams:

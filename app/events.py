@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import json
 import logging
+import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +24,9 @@ from app.settings import Settings
 from app.store import RunStore
 
 WORKERS_EVERY_SECONDS = 2.0
-BACKLOG = 500
-"""Batches of events a subscriber may lag behind before it is told to start over."""
+BACKLOG_BYTES = 4_000_000
+"""Of events, that a subscriber may lag behind before it is told to start over."""
+OPEN_FILES = 10_240
 PING_SECONDS = 15.0
 """Proxies close connections on which nothing is sent."""
 
@@ -56,21 +59,19 @@ class Batch:
 
     def after(self, order: tuple[int, int]) -> bytes:
         """Without events that were sent before."""
-        first = self.events[0].id
+        first = self.events[0].id if self.events else None
         if first is None or _order(first) > order:
             return self.encoded
         return Batch.of(*(event for event in self.events if event.id is None or _order(event.id) > order)).encoded
 
 
 RESET = Batch.of(Event(None, "reset", "{}"))
-END = Batch.of()
-"""Ends a subscription."""
-PING = b": still here\n\n"
+PING = Batch([], b": still here\n\n")
 HELLO = b"retry: 1000\n: connected\n\n"
 
 
 class EventHub:
-    """Reads the event stream once and hands each event to every subscriber."""
+    """Reads the event stream once; every subscriber follows what was read at its own pace."""
 
     def __init__(self, settings: Settings, store: RunStore) -> None:
         self._url = str(settings.redis_url)
@@ -79,12 +80,21 @@ class EventHub:
         self._open = False
         self._reachable = True
         self._stream = store.key("events")
-        self._subscribers: set[asyncio.Queue[Batch]] = set()
+        self._batches: deque[Batch] = deque()
+        """The newest, for all subscribers: of each of them only the number of batches it has seen is kept."""
+        self._backlog = 0
+        """Bytes in them."""
+        self._published = 0
+        """Batches so far."""
+        self._news = asyncio.Event()
+        """Set for a moment when there is something to send."""
+        self._quiet_since = time.monotonic()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Reads while the context is open."""
         self._open = True
+        _allow_many_streams()
         self._redis = redis.asyncio.Redis.from_url(
             self._url, decode_responses=True, socket_connect_timeout=3, socket_timeout=10, retry=Retry(NoBackoff(), 1)
         )
@@ -101,36 +111,33 @@ class EventHub:
 
     async def subscribe(self, last_id: str | None) -> AsyncIterator[bytes]:
         """Events from now on; after `last_id`, if given: what was missed comes first, or `reset` if it is gone."""
-        queue: asyncio.Queue[Batch] = asyncio.Queue(BACKLOG)
-        self._subscribers.add(queue)
-        try:
-            yield HELLO
-            sent = (0, 0)
-            if not self._reachable:
-                # Nothing can be replayed now; the page reads everything again when it learns that the database is back.
-                yield _database_is(reachable=False).encoded
-            elif last_id is not None:
-                missed = await self._missed(last_id)
-                yield missed.encoded
-                newest = missed.events[-1].id if missed.events else None
-                sent = _order(newest) if newest else sent
-            while True:
-                try:
-                    async with asyncio.timeout(PING_SECONDS):
-                        batch = await queue.get()
-                except TimeoutError:
-                    yield PING
-                    continue
-                if batch is END:
-                    return
+        seen = self._published
+        yield HELLO
+        sent = (0, 0)
+        if not self._reachable:
+            # Nothing can be replayed now; the page reads everything again when it learns that the database is back.
+            yield _database_is(reachable=False).encoded
+        elif last_id is not None:
+            missed = await self._missed(last_id)
+            yield missed.encoded
+            newest = missed.events[-1].id if missed.events else None
+            sent = _order(newest) if newest else sent
+        while self._open:
+            behind = self._published - seen
+            if behind > len(self._batches):
+                seen = self._published
+                yield RESET.encoded
+            elif behind:
+                seen += 1
                 # An event that arrived between subscribing and reading what was missed is in both.
-                yield batch.after(sent)
-        finally:
-            self._subscribers.discard(queue)
+                yield self._batches[-behind].after(sent)
+            else:
+                await self._news.wait()
 
     def end_streams(self) -> None:
         """Ends all subscriptions, so that the server can stop; pages connect again."""
-        self._publish(END)
+        self._open = False
+        self._wake()
 
     async def _missed(self, last_id: str) -> Batch:
         try:
@@ -145,6 +152,7 @@ class EventHub:
     async def _read_events(self) -> None:
         position = "$"
         while self._open:
+            self._ping_if_quiet()
             try:
                 if position == "$":
                     newest = await self._redis.xrevrange(self._stream, count=1)
@@ -180,12 +188,32 @@ class EventHub:
             self._publish(_database_is(reachable))
 
     def _publish(self, batch: Batch) -> None:
-        for queue in self._subscribers:
-            if queue.full():
-                while not queue.empty():
-                    queue.get_nowait()
-                queue.put_nowait(RESET)
-            queue.put_nowait(batch)
+        self._batches.append(batch)
+        self._published += 1
+        self._backlog += len(batch.encoded)
+        while self._backlog > BACKLOG_BYTES:
+            self._backlog -= len(self._batches.popleft().encoded)
+        self._quiet_since = time.monotonic()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news.clear()
+
+    def _ping_if_quiet(self) -> None:
+        if time.monotonic() > self._quiet_since + PING_SECONDS:
+            self._publish(PING)
+
+
+def _allow_many_streams() -> None:
+    """Each stream is an open file of this process, of which systems often allow 1,024 unless asked for more."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _database_is(reachable: bool) -> Batch:

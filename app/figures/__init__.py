@@ -1,12 +1,13 @@
 """Stored rows to Plotly figures. Pure functions; every chart of the product is one of them."""
 
-from app.figures.confusion import Epoch, class_differences, class_names, confusion
+from app.figures.confusion import SHOWN, Epoch, class_differences, class_names, confusion
 from app.figures.curves import METRICS, Axis, Band, Metric, curves
 from app.figures.results import Cost, cost, differences, final_results
 from app.figures.style import Theme
 
 __all__ = [
     "METRICS",
+    "SHOWN",
     "Axis",
     "Band",
     "Cost",

@@ -4,17 +4,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
-from math import sqrt
-from statistics import fmean
-from typing import Any, Literal
+from itertools import accumulate, compress
+from math import ceil, inf, log10
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from app.comparison import colors, group_runs, matching_references
 from app.errors import Invalid
 from app.figures.style import Theme, faint_ink, layout, transparent, uid
 from app.rows import Run
-from app.statistics import stat
+from app.statistics import ALPHA
 from cct.config import DATASETS, EpochRecord
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,13 @@ _BANDS: dict[Band, str] = {"sd": "± SD", "ci": "95 % CI", "minmax": "lowest to 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One run's metric by epoch, and where on the x axis its epochs ended."""
+    """One run's metric at the epochs that measured it, and where on the x axis these epochs ended."""
 
     run: Run
-    x: dict[int, float]
-    y: dict[int, float]
-    smooth: dict[int, float]
+    epochs: list[int]
+    x: list[float]
+    y: list[float]
+    smooth: list[float]
 
 
 def curves(
@@ -96,16 +99,18 @@ def curves(
         if several:
             _add_mean(traces, variant, lines, color[variant], shown, band, log_y)
         drawn += lines
-    if x == "epoch":
-        axes["xaxis"]["tickformat"] = "d"
-        if all(len(records.get(run.id, ())) <= 10 for run in runs):
-            axes["xaxis"]["dtick"] = 1
     if log_y:
         axes["yaxis"]["type"] = "log"
+    last = max((line.x[-1] for line in drawn), default=0)
     if metric == "val_top1" and grouped:
         span = _span(runs, drawn, x)
         if _add_references(traces, runs, group, color, faint_ink(theme), span) and span[1] > span[0]:
             axes["xaxis"]["range"] = list(span)
+            last = span[1]
+    if x == "epoch":
+        axes["xaxis"]["tickformat"] = "d"
+        if last <= 10:
+            axes["xaxis"]["dtick"] = 1
     return {"data": traces, "layout": axes}
 
 
@@ -120,23 +125,36 @@ def _add(traces: list[dict[str, Any]], **trace: Any) -> None:
 
 
 def _line(run: Run, records: Sequence[EpochRecord], metric: str, x: Axis, smoothing: float) -> _Line:
-    ends: dict[int, float] = {record.epoch: record.epoch for record in records}
+    epochs = [record.epoch for record in records]
+    ends: list[float] = [*epochs]
     if x == "seconds":
-        ends = dict(zip(ends, accumulate(record.seconds for record in records), strict=True))
+        ends = list(accumulate(record.seconds for record in records))
     elif x == "images":
-        ends = {epoch: epoch * DATASETS[run.spec.dataset].train_size for epoch in ends}
-    values = {record.epoch: getattr(record, metric) for record in records}
-    measured = {epoch: value for epoch, value in values.items() if value is not None}
-    return _Line(run, {epoch: ends[epoch] for epoch in measured}, measured, _smooth(measured, smoothing))
+        per_epoch = _train_size(run)
+        ends = [epoch * per_epoch for epoch in epochs]
+    values = [getattr(record, metric) for record in records]
+    measured = [value is not None for value in values]
+    y = list(compress(values, measured))
+    smooth = _smooth(y, smoothing) if smoothing else y
+    return _Line(run, list(compress(epochs, measured)), list(compress(ends, measured)), y, smooth)
 
 
-def _smooth(values: dict[int, float], weight: float) -> dict[int, float]:
+def _train_size(run: Run) -> int:
+    """Raises `Invalid` for a dataset that this version does not have."""
+    known = DATASETS[run.spec.dataset].train_size if run.spec.dataset in DATASETS else None
+    found = known or (run.provenance or {}).get("train_images")
+    if found is None:
+        raise Invalid("x", f"the size of {run.spec.source} is not known here; choose another axis than images")
+    return int(found)
+
+
+def _smooth(values: list[float], weight: float) -> list[float]:
     """Exponential mean; divided by the sum of its weights, so that it does not start at zero."""
-    smooth, total, weights = {}, 0.0, 0.0
-    for epoch, value in values.items():
+    smooth, total, weights = [], 0.0, 0.0
+    for value in values:
         total = weight * total + (1 - weight) * value
         weights = weight * weights + (1 - weight)
-        smooth[epoch] = total / weights
+        smooth.append(total / weights)
     return smooth
 
 
@@ -157,8 +175,8 @@ def _add_run(
         name=variant,
         legendgroup=variant,
         showlegend=not several and not smoothed,
-        x=list(line.x.values()),
-        y=list(line.y.values()),
+        x=line.x,
+        y=line.y,
         mode="lines" if len(line.y) > 1 else "markers",
         line={"color": color, "width": 1 if several or smoothed else 2},
         opacity=min(measured_opacity, 0.25) if smoothed else measured_opacity,
@@ -171,8 +189,8 @@ def _add_run(
             uid=uid(f"smooth/{line.run.id}"),
             name=variant,
             legendgroup=variant,
-            x=list(line.x.values()),
-            y=list(line.smooth.values()),
+            x=line.x,
+            y=line.smooth,
             mode="lines" if len(line.y) > 1 else "markers",
             line={"color": color, "width": 2},
             hovertemplate=f"seed {line.run.spec.seed}: %{{y:.4~g}}{metric.unit}<extra>{variant} (smoothed)</extra>",
@@ -182,13 +200,10 @@ def _add_run(
 def _add_mean(
     traces: list[dict[str, Any]], variant: str, lines: list[_Line], color: str, metric: Metric, band: Band, log_y: bool
 ) -> None:
-    epochs = sorted({epoch for line in lines for epoch in line.y})
-    reached = [[line for line in lines if epoch in line.y] for epoch in epochs]
-    x = [fmean(line.x[epoch] for line in at) for epoch, at in zip(epochs, reached, strict=True)]
-    values = [[line.smooth[epoch] for line in at] for epoch, at in zip(epochs, reached, strict=True)]
-    means = [fmean(v) for v in values]
-    edges = [_edges(v, band, log_y) for v in values]
+    seeds = _Seeds.at_each_epoch(lines)
+    x, means = _short(seeds.x), _short(seeds.mean)
     if band != "none":
+        low, high = (_short(edge) for edge in seeds.edges(band, log_y))
         _add(
             traces,
             uid=uid(f"band/{variant}"),
@@ -196,7 +211,7 @@ def _add_mean(
             legendgroup=variant,
             showlegend=False,
             x=x + x[::-1],
-            y=[high for _, high in edges] + [low for low, _ in edges[::-1]],
+            y=high + low[::-1],
             fill="toself",
             fillcolor=transparent(color, 0.15),
             mode="lines",
@@ -205,10 +220,11 @@ def _add_mean(
         )
     if band in ("ci", "minmax"):
         spread = f", {_BANDS[band]} %{{customdata[0]:.4~g}} to %{{customdata[1]:.4~g}}"
-        customdata = [[low, high, len(v)] for (low, high), v in zip(edges, values, strict=True)]
+        shown = [low, high]
     else:
         spread = " ± %{customdata[0]:.2~g}"
-        customdata = [[_sd(v), len(v)] for v in values]
+        shown = [_short(seeds.sd)]
+    customdata = [list(values) for values in zip(*shown, seeds.n.tolist(), strict=True)]
     _add(
         traces,
         uid=uid(f"mean/{variant}"),
@@ -216,7 +232,7 @@ def _add_mean(
         legendgroup=variant,
         x=x,
         y=means,
-        mode="lines+markers" if len(epochs) < 3 else "lines",
+        mode="lines+markers" if len(x) < 3 else "lines",
         line={"color": color, "width": 2.5},
         customdata=customdata,
         hovertemplate=f"%{{y:.4~g}}{spread}{metric.unit}, %{{customdata[{len(customdata[0]) - 1}]}} seeds"
@@ -224,34 +240,71 @@ def _add_mean(
     )
 
 
-def _sd(values: list[float]) -> float:
-    """Of a sample, 0 of one value; the standard library's is exact to the last digit and many times slower."""
-    mean = fmean(values)
-    return sqrt(sum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1))
+@dataclass(frozen=True, slots=True)
+class _Seeds:
+    """Statistics over the seeds that have reached an epoch: arrays with a value per epoch."""
 
+    x: "NDArray[Any]"
+    """Where the epoch ended, on average."""
+    n: "NDArray[Any]"
+    mean: "NDArray[Any]"
+    sd: "NDArray[Any]"
+    """Of a sample; 0 of one value."""
+    lowest: "NDArray[Any]"
+    highest: "NDArray[Any]"
 
-def _edges(values: list[float], band: Band, log_y: bool) -> tuple[float, float]:
-    """Lower and upper end of the band over seeds at one epoch."""
-    mean = fmean(values)
-    if band == "minmax":
-        return min(values), max(values)
-    if band == "ci":
-        found = stat(values)
-        low, high = (
-            (mean, mean) if found is None or found.low is None or found.high is None else (found.low, found.high)
+    @classmethod
+    def at_each_epoch(cls, lines: Sequence[_Line]) -> "_Seeds":
+        import numpy as np
+
+        epochs = sorted({epoch for line in lines for epoch in line.epochs})
+        place = {epoch: column for column, epoch in enumerate(epochs)}
+        reached = np.zeros((len(lines), len(epochs)), bool)
+        x, y = np.zeros((2, *reached.shape))
+        for row, line in enumerate(lines):
+            columns = slice(None) if line.epochs == epochs else [place[epoch] for epoch in line.epochs]
+            reached[row, columns], x[row, columns], y[row, columns] = True, line.x, line.smooth
+        n = reached.sum(axis=0)
+        mean = y.sum(axis=0) / n
+        squares = np.where(reached, y - mean, 0) ** 2
+        return cls(
+            x.sum(axis=0) / n,
+            n,
+            mean,
+            np.sqrt(squares.sum(axis=0) / np.maximum(n - 1, 1)),
+            np.where(reached, y, np.inf).min(axis=0),
+            np.where(reached, y, -np.inf).max(axis=0),
         )
-    else:
-        sd = _sd(values)
-        low, high = mean - sd, mean + sd
-    # A logarithmic axis has no place for zero: the band ends at the lowest seed.
-    return (min(values) if log_y and low <= 0 else low), high
+
+    def edges(self, band: Band, log_y: bool) -> tuple["NDArray[Any]", "NDArray[Any]"]:
+        """Lower and upper ends of the band."""
+        import numpy as np
+
+        if band == "minmax":
+            return self.lowest, self.highest
+        half = self.sd
+        if band == "ci":
+            from scipy.special import stdtrit
+
+            half = stdtrit(np.maximum(self.n - 1, 1), 1 - ALPHA / 2) * self.sd / np.sqrt(self.n)
+        low, high = self.mean - half, self.mean + half
+        # A logarithmic axis has no place for zero: the band ends at the lowest seed.
+        return np.where(low <= 0, self.lowest, low) if log_y else low, high
+
+
+def _short(values: "NDArray[Any]") -> list[float]:
+    """Rounded to eight digits of the largest. Charts show four, and what nobody sees would be half of what is sent."""
+    largest = float(abs(values).max(initial=0))
+    if 0 < largest < inf:
+        values = values.round(8 - ceil(log10(largest)))
+    return cast(list[float], values.tolist())
 
 
 def _span(runs: Sequence[Run], drawn: Sequence[_Line], x: Axis) -> tuple[float, float]:
     """Ends of the x axis: of all epochs of the runs or, since their time is unknown, of the seconds trained so far."""
     if x == "seconds":
-        return 0, max((end for line in drawn for end in line.x.values()), default=0)
-    per_epoch = [1 if x == "epoch" else DATASETS[run.spec.dataset].train_size for run in runs]
+        return 0, max((end for line in drawn for end in line.x), default=0)
+    per_epoch = [1 if x == "epoch" else _train_size(run) for run in runs]
     return min(per_epoch), max(one * run.spec.epochs for one, run in zip(per_epoch, runs, strict=True))
 
 

@@ -7,7 +7,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from app import comparison, figures, report
 from app.dependencies import SelectedRuns, Store
-from app.rows import Run
+from app.rows import Confusion, Run
 from app.store import RunStore
 from cct.config import EpochRecord
 
@@ -81,7 +81,7 @@ def save_report(
     baseline: Baseline = None,
 ) -> HTMLResponse:
     """Answer, table, figures (interactive, plotly.js inside), methods and runs; nothing is loaded when it is read."""
-    page = report.html(title, runs, _records(store, runs), group, baseline)
+    page = report.html(title, runs, _records(store, runs), confusions(store, runs, "last"), group, baseline)
     return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="cctboard-report.html"'})
 
 
@@ -95,6 +95,12 @@ def save_epochs(store: Store, runs: SelectedRuns) -> PlainTextResponse:
 def _records(store: RunStore, runs: Sequence[Run]) -> dict[str, list[EpochRecord]]:
     ids = [run.id for run in runs]
     return dict(zip(ids, store.epochs(ids), strict=True))
+
+
+def confusions(store: RunStore, runs: Sequence[Run], epoch: figures.Epoch) -> dict[str, Confusion]:
+    """By run id, of the runs that have finished an epoch."""
+    ids = [run.id for run in runs]
+    return {run_id: found for run_id, found in zip(ids, store.confusions(ids, epoch), strict=True) if found}
 
 
 def sent(figure: Any) -> Response:
