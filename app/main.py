@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from http import HTTPStatus
 from importlib import import_module
 from importlib.metadata import version
@@ -50,6 +50,7 @@ from app.security import (
 )
 from app.settings import Settings
 from app.store import RunStore
+from app.webhook import Webhook
 
 DASHBOARD = Path(__file__).parent.parent / "frontend" / "dist"
 
@@ -58,12 +59,14 @@ def create_app(settings: Settings, store: RunStore, queue: Celery, dashboard: Pa
     """The service over the given store and queue; `dashboard` is the built frontend's folder, None for no pages."""
     hub = EventHub(settings, store)
     access = Access(settings.token)
+    webhook = Webhook(settings, store, settings.webhook.get_secret_value()) if settings.webhook else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         import_module("scipy.special")  # whole before the first request: Plotly trips over a NumPy half imported
-        async with hub.running():
-            yield
+        with webhook.running() if webhook else nullcontext():
+            async with hub.running():
+                yield
 
     app = FastAPI(
         title="CCT Board",

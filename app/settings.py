@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import DirectoryPath, Field, RedisDsn, SecretStr, UrlConstraints, ValidationInfo, field_validator
+from pydantic import (
+    DirectoryPath,
+    Field,
+    HttpUrl,
+    RedisDsn,
+    Secret,
+    SecretStr,
+    UrlConstraints,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 BrokerUrl = Annotated[RedisDsn, UrlConstraints(allowed_schemes=["redis", "rediss"])]
@@ -35,7 +45,9 @@ class Settings(BaseSettings):
     data: Path = Path("data")
     """Folder of everything that is kept: the database, datasets and checkpoints. Workers must share it."""
     url: str = "http://127.0.0.1:8000"
-    """Where the command line finds the API."""
+    """Where the command line finds the API, and where the webhook's links lead."""
+    webhook: Secret[HttpUrl] | None = None
+    """Where the API posts when an experiment has ended or runs have failed; who knows the address may post there."""
     allowed_hosts: list[str] = ["localhost", "127.0.0.1", "[::1]"]
     """Host names the API answers to; any other is refused, so that a foreign page cannot rebind its name to us."""
     lease_seconds: Annotated[float, Field(ge=3, le=600)] = 15

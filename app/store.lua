@@ -49,6 +49,14 @@ local function emit_queue()
   emit("queue", string.format('{"paused":%s}', redis.call("EXISTS", key("paused")) == 1 and "true" or "false"))
 end
 
+-- What users want to be told even if they do not look: to pages at once, and kept for the webhook.
+local function news(what, experiment, about)
+  about.what, about.experiment_id = what, experiment or cjson.null
+  local data = cjson.encode(about)
+  emit("news", data)
+  redis.call("XADD", key("news"), "MAXLEN", "~", 1000, "*", "what", what, "experiment_id", experiment or "", "data", data)
+end
+
 -- The run's time line: what happened, and why or by which worker.
 local function remember(id, what, detail)
   redis.call("XADD", key("run", id, "history"), "MAXLEN", "~", 1000, "*", "what", what, "detail", detail or "")
@@ -143,6 +151,17 @@ local function move(id, to, what, detail)
   end
   emit_run(id)
   emit_experiment(experiment)
+  local name = experiment and redis.call("HGET", ekey, "name")
+  if to == "failed" then
+    news("run_failed", experiment, { run_id = id, name = name or cjson.null, error = run_field(id, "error") })
+  end
+  if experiment and to ~= "queued" and to ~= "running" then
+    local counts = redis.call("HMGET", ekey, "queued", "running", "completed", "failed", "cancelled")
+    if tonumber(counts[1] or "0") + tonumber(counts[2] or "0") == 0 then
+      news("experiment_ended", experiment,
+        { name = name, completed = counts[3] or "0", failed = counts[4] or "0", cancelled = counts[5] or "0" })
+    end
+  end
 end
 
 -- A run whose worker or trainer vanished: back to the queue, or failed after too many losses without a finished epoch.
