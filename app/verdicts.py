@@ -47,7 +47,7 @@ def answer(
         named[outcome].append(variant + by)
     sentences = [f"{heads[outcome]}: {', '.join(variants)}." for outcome, variants in named.items() if variants]
     if provisional:
-        sentences.append("So far: some runs are unfinished.")
+        sentences.append("Some runs are unfinished, so this may change.")
     if unequal:
         sentences.append(f"The runs differ in {', '.join(unequal)} too, which may be the cause.")
     return " ".join(sentences)

@@ -1,8 +1,8 @@
 """Tells another service when an experiment has ended or runs have failed, by HTTP POST of one JSON document each.
 
-The store writes such news into a stream, together with what they are of. One API process at a time, that which has the
-lock, sends what comes after the position kept beside the stream. So each is told once, also if the API restarts or has
-several processes; twice only if a process ends between the receiver's answer and the database's.
+The store writes such news into a stream. One API process at a time, that which has the lock, sends what is in it, and
+then deletes it there. So each is told once, also if the API restarts or has several processes; twice only if a process
+ends between the receiver's answer and the deletion.
 """
 
 import json
@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 import httpx2 as httpx
@@ -44,7 +43,7 @@ class Webhook:
 
     def __init__(self, settings: Settings, store: RunStore, address: HttpUrl) -> None:
         self._address, self._store, self._board = str(address), store, settings.url.rstrip("/")
-        self._stream, self._position = store.key("news"), store.key("news", "told")
+        self._stream, self._begun = store.key("news"), store.key("news", "begun")
         self._lock = store.redis.lock(
             store.key("news", "lock"), timeout=LOCK_SECONDS, blocking=False, thread_local=False
         )
@@ -76,21 +75,20 @@ class Webhook:
 
     def _tell_all(self) -> None:
         redis: Any = self._store.redis
-        position = redis.get(self._position)
-        if position is None:  # what ended before there was a webhook is no news
-            newest = redis.xrevrange(self._stream, count=1)
-            position = newest[0][0] if newest else "0-0"
-            redis.set(self._position, position)
+        if not redis.exists(self._begun):
+            redis.xtrim(self._stream, maxlen=0)  # what ended before there was a webhook is no news
+            redis.set(self._begun, 1)
         while not self._stopping.is_set():
             self._lock.reacquire()
-            for _, entries in redis.xread({self._stream: position}, block=LOOK_SECONDS * 1_000, count=500):
-                # Runs of an experiment that failed one after the other are told together.
-                for _, group in groupby(entries, key=lambda entry: (entry[1]["what"], entry[1]["experiment_id"])):
-                    together = list(group)
-                    if not self._tell([fields for _, fields in together], _seconds(together[-1][0])):
+            for _, entries in redis.xread({self._stream: "0"}, block=LOOK_SECONDS * 1_000, count=500):
+                # Runs of an experiment that have failed since the last look are told together.
+                groups: dict[tuple[str, str], list[tuple[str, dict[str, str]]]] = {}
+                for entry_id, fields in entries:
+                    groups.setdefault((fields["what"], fields["experiment_id"]), []).append((entry_id, fields))
+                for group in groups.values():
+                    if not self._tell([fields for _, fields in group], _seconds(group[-1][0])):
                         return
-                    position = together[-1][0]
-                    redis.set(self._position, position)
+                    redis.xdel(self._stream, *(entry_id for entry_id, _ in group))
 
     def _tell(self, news: list[dict[str, str]], at: float) -> bool:
         """Whether it is settled: told, refused, or too old; false if the API stops."""
@@ -143,7 +141,7 @@ class Webhook:
         states = {state: getattr(experiment, state) for state in ("completed", "failed", "cancelled")}
         ended = ", ".join(f"{count} {state}" for state, count in states.items() if count)
         return (
-            f"{experiment.name} has ended: {ended}. {found.answer} {page}",
+            " ".join(filter(None, (f"{experiment.name} has ended: {ended}.", found.answer, page))),
             {
                 "page": page,
                 "experiment": experiment.model_dump(mode="json"),

@@ -359,7 +359,6 @@ class RunSpec:
     model: str = _choice("cct_2_3x2_32", "Named model variant", tuple(MODELS))
     pooling: str = _choice("auto", "Pooling step before the classifier; auto: the model's own", ("auto", *poolings()))
     dataset: str = _choice("cifar10", "Dataset to train and validate on", tuple(DATASETS))
-    image_folder: str = _text("", "Dataset image_folder: a folder below image_folder/ of the datasets")
     epochs: int = _parameter(200, "Passes over the training images or texts", ge=1, le=10_000)
     seed: int = _parameter(0, "Fixes initial weights, data order, augmentation and dropout", ge=0, le=2**31 - 1)
     batch_size: int = _parameter(128, "Images or texts per step", ge=1, le=65_536)
@@ -373,6 +372,7 @@ class RunSpec:
     precision: str = _choice("auto", "Arithmetic of the model; auto: bf16 where the hardware has it", PRECISIONS)
     compile: str = _choice("auto", "Whether torch.compile makes the training step; auto: where it pays", COMPILE)
     augmentation: str = _choice("autoaugment", "What is done to training images, not to texts", tuple(AUGMENTATIONS))
+    image_folder: str = _text("", "Dataset image_folder: a folder below image_folder/ of the datasets")
     pretrained: str = _text("", "Initial weights: a file's path below pretrained/ of the datasets, or an https address")
     word_vectors: str = _text("", "Text models: a GloVe file below word_vectors/ of the datasets; empty: learned")
 

@@ -145,7 +145,9 @@ def _unpack(archive: Path, folder: Path) -> None:
         return
     part = folder.with_name(f"{folder.name}.part")
     with tarfile.open(archive) as tar:
-        tar.extractall(part, filter="data")
+        # Without it (before Python 3.11.4) the archive is unpacked as it is: its checksum was compared.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(part)
     (part / folder.name).rename(folder)
     part.rmdir()
 

@@ -18,7 +18,7 @@ async def follow_events(
 ) -> EventStream:
     """Server-sent events: `run` and `experiment` (the row after a change), `epoch` (run_id, experiment_id, record),
     `queue` (paused or not), `deleted` (run_id or experiment_id), `worker` (the list), `own_image` (id: runs have
-    said more of it), `database` (reachable or not; once it is again, read everything again), `reset` (too much was
-    missed: read everything again)."""
+    said more of it), `news` (what: `experiment_ended` or `run_failed`, and of what), `database` (reachable or not; once
+    it is again, read everything again), `reset` (too much was missed: read everything again)."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return EventStream(hub.subscribe(last_event_id), headers=headers)

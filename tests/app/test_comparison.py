@@ -102,7 +102,7 @@ def test_a_look_before_the_end_is_provisional(pooling: str, concerned: list[str]
     comparison = compare([*runs(seqpool=BASELINE, mean=WORSE, max=WORSE), waiting])
     assert [found.variant for found in comparison.variants if found.provisional] == concerned
     assert row(comparison, "mean").verdict.startswith("so far, mean is worse than seqpool by 1.4 points")
-    assert comparison.answer.endswith("So far: some runs are unfinished.")
+    assert comparison.answer.endswith("Some runs are unfinished, so this may change.")
     failed = waiting.model_copy(update={"state": State.failed})
     assert not any(found.provisional for found in compare([*runs(seqpool=BASELINE, mean=WORSE), failed]).variants)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -27,7 +28,8 @@ def with_hub(settings: Settings, store: RunStore, check: Callable[[EventHub], Aw
             await read(stream, 0)
             await check(hub)
 
-    asyncio.run(run())
+    with ThreadPoolExecutor(1) as thread:  # Playwright leaves a loop in that of the tests
+        thread.submit(asyncio.run, run()).result()
 
 
 async def read(stream: AsyncIterator[bytes], until: int) -> list[int]:

@@ -79,14 +79,14 @@ def told(receiver: Receiver, count: int) -> list[dict[str, Any]]:
 
 def begin(settings: Settings, store: RunStore) -> None:
     """As the first start of a board with a webhook: from now on there are news."""
-    store.redis.set(store.key("news", "told"), "0-0")
+    store.redis.set(store.key("news", "begun"), 1)
 
 
 def train_all(store: RunStore, top1: dict[str, float]) -> None:
-    """Trains what is queued, to these results by pooling."""
+    """Trains what is queued, to about these results by pooling."""
     while lease := store.claim("w"):
         spec = store.run(lease.run_id).spec
-        lease.record_epoch(replace(RECORD, epoch=1, val_top1=top1[spec.pooling] + spec.seed))
+        lease.record_epoch(replace(RECORD, epoch=1, val_top1=top1[spec.pooling] * (1 + spec.seed / 100)))
         lease.release(State.completed)
 
 
@@ -103,11 +103,11 @@ def test_the_end_of_an_experiment_is_told_with_its_answer(
     assert document["event"] == "experiment_ended"
     assert document["text"] == document["content"]
     page = f"http://127.0.0.1:8000/board/experiments/{experiment.id}"
-    assert document["text"].startswith("Poolings has ended: 6 completed. Worse than seqpool: mean by 10.00 points.")
+    assert document["text"].startswith("Poolings has ended: 6 completed. Worse than seqpool: mean by 10.1 points.")
     assert document["text"].endswith(page)
     assert document["page"] == page
     assert document["experiment"]["completed"] == 6
-    assert document["verdicts"]["mean"].startswith("mean is worse than seqpool by 10.00 points")
+    assert document["verdicts"]["mean"].startswith("mean is worse than seqpool by 10.1 points")
 
 
 def fail_all(store: RunStore, error: str) -> None:
@@ -177,7 +177,7 @@ def test_the_api_tells_what_happens_from_its_first_start_on(
     fail_all(store, "long ago")
     with_webhook = settings.model_copy(update={"webhook": Secret(receiver.address)})
     with serving(create_app(with_webhook, store, create_queue(with_webhook), dashboard=None), free_port()):
-        wait_for(lambda: store.redis.exists(store.key("news", "told")), 20)
+        wait_for(lambda: store.redis.exists(store.key("news", "begun")), 20)
         store.create_runs([SPEC])
         fail_all(store, "now")
         [document] = told(receiver, 1)

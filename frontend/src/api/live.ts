@@ -1,6 +1,7 @@
 import { useQueryClient, type Query, type QueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
+import { notice, type News } from "../notices";
 import type { EpochEvent, Experiment, QueueState, Run, RunList, Sparkline, WorkerList } from "./client";
 import { queueQuery, sessionQuery, type Selection } from "./queries";
 
@@ -51,6 +52,7 @@ export function useLiveUpdates(): LiveStatus {
       source.addEventListener("queue", (event) => cache.queue(JSON.parse(event.data) as Pick<QueueState, "paused">));
       source.addEventListener("deleted", (event) => cache.deleted(JSON.parse(event.data) as DeletedEvent));
       source.addEventListener("own_image", (event) => cache.ownImage(JSON.parse(event.data) as { id: string }));
+      source.addEventListener("news", (event) => void notice(JSON.parse(event.data) as News, queries));
       source.addEventListener("database", (event) => {
         const { reachable } = JSON.parse(event.data) as { reachable: boolean };
         setStatus(reachable ? { state: "live" } : { state: "reconnecting", why: "database unreachable" });

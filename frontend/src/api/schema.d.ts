@@ -675,8 +675,8 @@ export interface paths {
          * Follow all changes
          * @description Server-sent events: `run` and `experiment` (the row after a change), `epoch` (run_id, experiment_id, record),
          *     `queue` (paused or not), `deleted` (run_id or experiment_id), `worker` (the list), `own_image` (id: runs have
-         *     said more of it), `database` (reachable or not; once it is again, read everything again), `reset` (too much was
-         *     missed: read everything again).
+         *     said more of it), `news` (what: `experiment_ended` or `run_failed`, and of what), `database` (reachable or not; once
+         *     it is again, read everything again), `reset` (too much was missed: read everything again).
          */
         get: operations["follow_events_events_get"];
         put?: never;
@@ -1666,12 +1666,6 @@ export interface components {
              */
             dataset: "ag_news" | "cifar10" | "cifar100" | "digits" | "fashion_mnist" | "flowers102" | "image_folder" | "mnist" | "trec";
             /**
-             * Image Folder
-             * @description Dataset image_folder: a folder below image_folder/ of the datasets
-             * @default
-             */
-            image_folder: string;
-            /**
              * Epochs
              * @description Passes over the training images or texts
              * @default 200
@@ -1753,6 +1747,12 @@ export interface components {
              */
             augmentation: "autoaugment" | "crop_flip" | "crop" | "none";
             /**
+             * Image Folder
+             * @description Dataset image_folder: a folder below image_folder/ of the datasets
+             * @default
+             */
+            image_folder: string;
+            /**
              * Pretrained
              * @description Initial weights: a file's path below pretrained/ of the datasets, or an https address
              * @default
@@ -1796,12 +1796,6 @@ export interface components {
              * @default cifar10
              */
             dataset: string;
-            /**
-             * Image Folder
-             * @description Dataset image_folder: a folder below image_folder/ of the datasets
-             * @default
-             */
-            image_folder: string;
             /**
              * Epochs
              * @description Passes over the training images or texts
@@ -1880,6 +1874,12 @@ export interface components {
              * @default autoaugment
              */
             augmentation: string;
+            /**
+             * Image Folder
+             * @description Dataset image_folder: a folder below image_folder/ of the datasets
+             * @default
+             */
+            image_folder: string;
             /**
              * Pretrained
              * @description Initial weights: a file's path below pretrained/ of the datasets, or an https address

@@ -72,10 +72,7 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
                     )}
                   </Table.Th>
                   <Table.Td className="right nowrap">
-                    {row.seeds}
-                    <Text span inherit c="dimmed" title={`${row.finished} of ${row.runs} runs are completed`}>
-                      {row.finished < row.runs && ` (${row.finished}/${row.runs} done)`}
-                    </Text>
+                    {row.finished < row.runs ? `${row.finished} of ${row.runs} done` : row.seeds}
                   </Table.Td>
                   <StatCell stat={row.final} interval />
                   <StatCell stat={row.best} />

@@ -12,8 +12,11 @@ import {
   useComputedColorScheme,
   useMantineColorScheme,
 } from "@mantine/core";
+import { notifications } from "@mantine/notifications";
 import {
   IconApi,
+  IconBell,
+  IconBellOff,
   IconCpu,
   IconDotsVertical,
   IconKeyboard,
@@ -30,6 +33,7 @@ import { api, body } from "../api/client";
 import { useLiveUpdates, type LiveStatus } from "../api/live";
 import { runsQuery, sessionQuery, workersQuery } from "../api/queries";
 import { plural, timeOfDay } from "../format";
+import { noticesAreOn, turnNoticesOff, turnNoticesOn } from "../notices";
 import { LoginPage } from "../pages/LoginPage";
 import { useShortcuts } from "./Shortcuts";
 
@@ -147,7 +151,7 @@ function HeaderMenu({ canLogOut, onShortcuts }: { canLogOut: boolean; onShortcut
     queries.removeQueries({ predicate: ({ queryKey: [kind] }) => kind !== "session" });
   };
   return (
-    <Menu position="bottom-end" withArrow>
+    <Menu position="bottom-end" withArrow withInitialFocusPlaceholder={false}>
       <Menu.Target>
         <ActionIcon variant="subtle" color="gray" aria-label="Menu">
           <IconDotsVertical size={18} />
@@ -173,6 +177,7 @@ function HeaderMenu({ canLogOut, onShortcuts }: { canLogOut: boolean; onShortcut
         >
           Switch to {other} colours
         </Menu.Item>
+        <NoticesItem />
         {canLogOut && (
           <Menu.Item onClick={() => void logOut()} leftSection={<IconLogout size={16} />}>
             Log out
@@ -180,5 +185,21 @@ function HeaderMenu({ canLogOut, onShortcuts }: { canLogOut: boolean; onShortcut
         )}
       </Menu.Dropdown>
     </Menu>
+  );
+}
+
+function NoticesItem() {
+  const explain = (error: Error) => notifications.show({ color: "red", title: "No notifications", message: error.message });
+  if (noticesAreOn()) {
+    return (
+      <Menu.Item onClick={turnNoticesOff} leftSection={<IconBellOff size={16} />}>
+        Stop notifying me
+      </Menu.Item>
+    );
+  }
+  return (
+    <Menu.Item onClick={() => void turnNoticesOn().catch(explain)} leftSection={<IconBell size={16} />}>
+      Notify me
+    </Menu.Item>
   );
 }

@@ -27,6 +27,7 @@ export function RunLog({ run: { id, state } }: { run: Run }) {
 
   if (error) return <ErrorAlert title="No log" message={error.message} />;
   const lines = log?.lines ?? [];
+  const ended = state !== "queued" && state !== "running";
   const wanted = text?.toLowerCase() ?? "";
   const shown = lines.filter((line) => line.text.toLowerCase().includes(wanted));
   return (
@@ -56,7 +57,7 @@ export function RunLog({ run: { id, state } }: { run: Run }) {
           atEnd.current = scrollHeight - scrollTop - clientHeight < 24;
         }}
       >
-        {lines.length === 0 && <Text c="dimmed">Nothing was printed yet.</Text>}
+        {log && lines.length === 0 && <Text c="dimmed">{ended ? "Nothing was printed." : "Nothing was printed yet."}</Text>}
         {shown.map((line, index) => (
           <div key={index}>
             <time dateTime={line.at}>{new Date(line.at).toLocaleTimeString([], { hourCycle: "h23" })}</time>{" "}

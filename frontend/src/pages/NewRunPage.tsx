@@ -75,6 +75,7 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
     <form
       onSubmit={(event) => {
         event.preventDefault();
+        saveInAddress.flush(); // later, it would lead back here from the page of what is queued
         submit.mutate();
       }}
     >

@@ -1,0 +1,51 @@
+import type { QueryClient } from "@tanstack/react-query";
+
+import { comparisonQuery } from "./api/queries";
+
+/** What the server calls news: also what its webhook tells. */
+export type News =
+  | { what: "run_failed"; experiment_id: string | null; name: string | null; run_id: string; error: string }
+  | { what: "experiment_ended"; experiment_id: string; name: string; completed: string; failed: string; cancelled: string };
+
+const CHOICE = "notices";
+
+/** Whether the user wants notifications of the system, and the browser still allows them. */
+export const noticesAreOn = () =>
+  localStorage.getItem(CHOICE) === "on" && "Notification" in window && Notification.permission === "granted";
+
+export const turnNoticesOff = () => localStorage.removeItem(CHOICE);
+
+/** Asks the browser for permission and shows a first notification. Throws what the user has to do if that fails. */
+export async function turnNoticesOn() {
+  if (!window.isSecureContext || !("Notification" in window)) {
+    throw new Error("Browsers allow it only over HTTPS or on localhost; CCTBOARD_WEBHOOK tells a chat service instead");
+  }
+  if ((await Notification.requestPermission()) !== "granted") {
+    throw new Error("The browser does not allow it; change the permission beside the address of this page");
+  }
+  localStorage.setItem(CHOICE, "on");
+  show("CCT Board", "You will be told here when an experiment has ended or a run has failed", "/");
+}
+
+/** Shows the news if the user wants them. Of several open pages the newest replaces what the others showed. */
+export async function notice(news: News, queries: QueryClient) {
+  if (!noticesAreOn()) return;
+  const experiment = news.experiment_id && `/board/experiments/${news.experiment_id}`;
+  if (news.what === "run_failed") {
+    show(`A run${news.name ? ` of ${news.name}` : ""} has failed`, news.error, `/board/runs/${news.run_id}`, experiment);
+    return;
+  }
+  const counts = `${news.completed} completed, ${news.failed} failed`;
+  const comparison = comparisonQuery({ experiment: news.experiment_id, group: "pooling" });
+  const found = await queries.fetchQuery(comparison).catch(() => ({ answer: counts }));
+  show(`${news.name} has ended`, found.answer, `/board/experiments/${news.experiment_id}`);
+}
+
+/** One at a time about the same thing; a click leads to its page. */
+function show(title: string, body: string, path: string, about: string | null = path) {
+  const shown = new Notification(title, { body, tag: about ?? path, icon: "/icon.svg" });
+  shown.addEventListener("click", () => {
+    window.focus();
+    location.assign(path);
+  });
+}
