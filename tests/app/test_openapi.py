@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 import schemathesis
-import schemathesis.specs.openapi.adapter.v2  # not only when servers run: parsing in threads may fail before Python 3.11.5
+import schemathesis.specs.openapi.adapter.v2  # early: parsing in one of several threads may fail before Python 3.11.5
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
