@@ -1,5 +1,6 @@
 """The FastAPI application: routes, errors as problem details, and the built dashboard."""
 
+import gc
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
@@ -106,7 +107,15 @@ def serve(app: FastAPI, host: str, port: int) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Ends the event streams before it waits for all answers to be complete."""
+    """Keeps event streams from waiting for the garbage collector, and ends them before it waits for their end."""
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        # Looking for garbage in all that is loaded, or in 1,000 streams, stops everything for 0.1 to 0.2 s. What is
+        # loaded stays; and streams that wait, each with new objects for each event, only look like growth.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self.config.app.state.hub.end_streams()  # type: ignore[union-attr]

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import transforms
+from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
 from cct.config import DATASETS, RunSpec
