@@ -139,9 +139,6 @@ def photograph_results(page: Page, board: httpx.Client, experiment: str) -> None
     page.goto(f"/board/runs/{run['id']}")
     drawn(page)
     save(page, "run")
-    page.goto("/")
-    expect(page.get_by_role("table", name="Runs")).to_be_visible()
-    save(page, "board")
 
 
 def save_top(what: Locator, name: str, height: int) -> None:
