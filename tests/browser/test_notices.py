@@ -13,6 +13,7 @@ from tests.app.test_store import RECORD
 from tests.conftest import wait_for
 
 Check = Callable[[], None]
+Save = Callable[[str], None]
 KEEP = """
     window.shown = [];
     window.Notification = class extends window.Notification {
@@ -26,7 +27,7 @@ KEEP = """
 
 
 def test_a_user_is_told_what_ended_and_what_failed(
-    site: str, page: Page, store: RunStore, check_accessibility: Check, check_width: Check
+    site: str, page: Page, store: RunStore, screenshot: Save, check_accessibility: Check, check_width: Check
 ) -> None:
     page.context.grant_permissions(["notifications"])
     page.add_init_script(KEEP)
@@ -36,6 +37,7 @@ def test_a_user_is_told_what_ended_and_what_failed(
     _experiment(store, "Unseen", fails=True)
     page.get_by_role("button", name="Menu").click()
     check_accessibility()
+    screenshot("menu")
     page.get_by_role("menuitem", name="Notify me").click()
     wait_for(lambda: [title for title, _ in _shown(page)] == ["CCT Board"], 10)  # what ended before is not told
 
