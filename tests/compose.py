@@ -135,7 +135,11 @@ def check_images() -> None:
 
 
 def check_checkpoints(run_id: str) -> None:
-    assert compose("exec", "worker", "ls", f"/data/checkpoints/{run_id}").split() == ["best.pt", "last.pt"]
+    assert compose("exec", "worker", "ls", f"/data/checkpoints/{run_id}").split() == [
+        "best.pt",
+        "best.safetensors",
+        "last.pt",
+    ]
 
 
 def check_epochs(board: Board, run_id: str, epochs: int) -> None:
