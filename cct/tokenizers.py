@@ -12,7 +12,8 @@ from cct.config import ModelConfig, TextConfig
 class Tokenizer(nn.Module):
     """Convolutions, flattened: of CCT (overlapping, with ReLU and max-pooling) or of ViT and CVT (patches).
 
-    Hassani et al. 2021, section 3.2 and equation 8: x0 = MaxPool(ReLU(Conv2d(x))).
+    Hassani et al. 2021, section 3.2 and equation 8: x0 = MaxPool(ReLU(Conv2d(x))). Before CCT's convolutions, images on
+    a CPU may be in oneDNN's own layout (`to_mkldnn`).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -21,8 +22,21 @@ class Tokenizer(nn.Module):
         self.conv_layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        tokens: Tensor = self.conv_layers(images).flatten(2).transpose(1, 2)
-        return tokens
+        features: Tensor = self.conv_layers(images)
+        if features.is_mkldnn:
+            features = features.to_dense().contiguous(memory_format=torch.channels_last)
+        return features.flatten(2).transpose(1, 2)
+
+
+class _Convolution(nn.Conv2d):
+    """One without bias that takes images in oneDNN's own layout too, of any precision."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not images.is_mkldnn:
+            return super().forward(images)
+        assert not isinstance(self.padding, str)
+        weight = self.weight.to(images.dtype)
+        return torch.mkldnn_convolution(images, weight, None, self.padding, self.stride, self.dilation, self.groups)
 
 
 def _patches(config: ModelConfig) -> nn.Sequential:
@@ -32,7 +46,7 @@ def _patches(config: ModelConfig) -> nn.Sequential:
 def _convolutions(config: ModelConfig) -> list[nn.Sequential]:
     return [
         nn.Sequential(
-            nn.Conv2d(before, after, config.kernel_size, config.stride, config.padding, bias=False),
+            _Convolution(before, after, config.kernel_size, config.stride, config.padding, bias=False),
             # The reference's order is ReLU, then pooling: the same values and gradients, on four times as many pixels.
             nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
             nn.ReLU(),

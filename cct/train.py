@@ -209,7 +209,7 @@ def train_epoch(
     steps = math.ceil(len(order) / spec.batch_size)
     # Sums stay on the device: reading them would make the host wait for every step.
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    precision, normalise = _autocast(spec, device), normalisation(spec, model)
+    precision, prepare = _autocast(spec, device), _preparation(spec, model, device)
     forward = torch.compile(model, disable=spec.compile == "off")  # what it compiled, it finds again in later epochs
     step, began = 0, time.perf_counter()
     reported = began
@@ -222,7 +222,7 @@ def train_epoch(
             if should_stop():
                 raise Stopped
             with precision:
-                logits = forward(normalise(batch)).float()
+                logits = forward(prepare(batch)).float()
             loss = F.cross_entropy(logits, target, label_smoothing=spec.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
@@ -247,7 +247,7 @@ def _validate(
     """
     model.eval()
     device, count = split.labels.device, len(split.labels)
-    precision, normalise = _autocast(spec, device), normalisation(spec, model)
+    precision, prepare = _autocast(spec, device), _preparation(spec, model, device)
     sums = torch.zeros(3, device=device)
     classes, predictions = model.config.num_classes, list[Tensor]()
     with _pooling_entropies(model) as entropies:
@@ -255,7 +255,7 @@ def _validate(
             if should_stop():
                 raise Stopped
             with precision:
-                logits = model(normalise(batch.to(device))).float()
+                logits = model(prepare(batch.to(device))).float()
             loss = F.cross_entropy(logits, target, label_smoothing=spec.label_smoothing)
             guesses = logits.topk(min(5, classes)).indices
             predictions.append(guesses[:, 0])
@@ -314,6 +314,17 @@ def _autocast(spec: RunSpec, device: torch.device) -> torch.autocast:
 
 def _batches(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(torch.split(images, size), torch.split(labels, size), strict=True)
+
+
+def _preparation(spec: RunSpec, model: Model, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """`normalisation`, and on a CPU into oneDNN's own layout, for its max-pooling is the faster one."""
+    normalise = normalisation(spec, model)
+    is_pooled = isinstance(model.config, ModelConfig) and model.config.tokenizer == "conv"
+    has_onednn = device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    if not is_pooled or not has_onednn or spec.compile == "on":
+        return normalise
+    dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
+    return lambda images: normalise(images).to_mkldnn(dtype)
 
 
 def normalisation(spec: RunSpec, model: Model) -> Callable[[Tensor], Tensor]:

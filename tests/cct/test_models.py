@@ -131,3 +131,22 @@ def test_stochastic_depth_drops_images_and_keeps_the_mean() -> None:
     assert dropped.unique().tolist() == [0.0, pytest.approx(4 / 3)]
     assert dropped.mean().item() == pytest.approx(1, abs=0.02)
     assert torch.equal(StochasticDepth(0.25).eval()(branch), branch)
+
+
+AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16] if AVX512 else [torch.float32])
+def test_images_in_the_layout_of_onednn_give_the_same_logits_and_gradients(dtype: torch.dtype) -> None:
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    logits, gradients = [], []
+    for given in (images, images.to_mkldnn(dtype)):
+        model = create_model("cct_2_3x2_32", seed=0).eval()
+        with torch.autocast("cpu", dtype, enabled=dtype is torch.bfloat16):
+            logits.append(model(given).float())
+        torch.nn.functional.cross_entropy(logits[-1], torch.arange(4)).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    tolerance = 0.02 if dtype is torch.bfloat16 else 1e-5
+    assert (logits[0] - logits[1]).norm() <= tolerance * logits[0].norm()
+    assert (gradients[0] - gradients[1]).norm() <= tolerance * gradients[0].norm()
+    assert (gradients[0] != 0).sum() > 200_000
