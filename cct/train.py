@@ -1,5 +1,6 @@
 """The training loop: the reference's bare-minimum recipe, one record per epoch."""
 
+import ctypes
 import hashlib
 import math
 import platform
@@ -202,6 +203,8 @@ def train_epoch(
     """One pass over the training images by a settled spec; returns the mean loss in nats and the top-1 in percent."""
     model.train()
     device = split.labels.device
+    if device.type == "cpu":
+        _keep_large_blocks()
     # Order and augmentation do not depend on how many numbers dropout and stochastic depth draw.
     random = torch.Generator().manual_seed(seed_of(spec.seed, "images", epoch))
     torch.manual_seed(seed_of(spec.seed, "model", epoch))
@@ -306,6 +309,15 @@ def settle(spec: RunSpec, device: torch.device) -> RunSpec:
     if spec.compile == "auto":
         values["compile"] = "off"
     return RunSpec.stored(values)
+
+
+def _keep_large_blocks() -> None:
+    """Has glibc keep freed blocks of tens of megabytes, whose pages the kernel would else map and zero in each step."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other systems have none
+    if mallopt:
+        m_trim_threshold, m_mmap_max = -1, -4  # mallopt(3)
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, -1)
 
 
 def _autocast(spec: RunSpec, device: torch.device) -> torch.autocast:

@@ -1,7 +1,9 @@
 import hashlib
 import math
 import platform
+import resource
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import islice
@@ -257,3 +259,15 @@ def test_bf16_is_close_to_fp32(tmp_path: Path) -> None:
     [exact], [fast] = (list(train(replace(spec, precision=p), data_dir=tmp_path)) for p in ("fp32", "bf16"))
     assert fast.train_loss == pytest.approx(exact.train_loss, rel=0.02)
     assert fast.train_loss != exact.train_loss
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is meant")
+def test_training_reuses_large_blocks_instead_of_mapping_them_anew(tmp_path: Path) -> None:
+    list(train(replace(SPEC, epochs=1), data_dir=tmp_path))
+    mebibytes = 48  # more than glibc ever keeps by itself
+    faults = []
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(mebibytes * 2**20, dtype=torch.uint8)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert faults[1] < mebibytes * 2**20 / resource.getpagesize() / 10
