@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cct.config import EncoderConfig
+from cct.linear import Linear
 
 
 class Attention(nn.Module):
@@ -17,8 +18,8 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = config.num_heads
         self.attention_dropout = config.attention_dropout
-        self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim, bias=False)
-        self.proj = nn.Linear(config.embed_dim, config.embed_dim)
+        self.qkv = Linear(config.embed_dim, 3 * config.embed_dim, bias=False)
+        self.proj = Linear(config.embed_dim, config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -73,9 +74,9 @@ class Block(nn.Module):
         hidden = config.mlp_ratio * config.embed_dim
         self.pre_norm = nn.LayerNorm(config.embed_dim)
         self.self_attn = Attention(config)
-        self.linear1 = nn.Linear(config.embed_dim, hidden)
+        self.linear1 = Linear(config.embed_dim, hidden)
         self.norm1 = nn.LayerNorm(config.embed_dim)
-        self.linear2 = nn.Linear(hidden, config.embed_dim)
+        self.linear2 = Linear(hidden, config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.stochastic_depth = StochasticDepth(stochastic_depth)
 
