@@ -1,12 +1,12 @@
 """The reference's augmentation, executed on whole chunks of the epoch: AutoAugment, random crop, horizontal flip.
 
 AutoAugment draws one of 25 sub-policies per image (Cubuk et al. 2019, "AutoAugment", table 7); images that drew the
-same operation and magnitude are transformed together. The distribution is that of torchvision's per-image transform,
-with grey where a geometric operation uncovers the border, as in the reference.
+same operation and magnitude are transformed together. The distribution is that of the reference's per-image transform.
+torchvision's differs from it: it cuts translations to whole pixels instead of rounding them, rotates either way,
+shears without interpolation, solarises from 255 instead of 256, and leaves black where the border is uncovered.
 """
 
 from collections.abc import Callable
-from math import atan, degrees
 
 import torch
 from torch import Tensor
@@ -93,15 +93,15 @@ def draw_operations(count: int, image_size: int, random: torch.Generator) -> lis
 def magnitude(name: str, level: int | None, image_size: int) -> float:
     """The strength of an operation at a level from 0 to 9, without its sign.
 
-    Shear as a slope, translation in pixels, rotation in degrees, the four adjustments as a change of a factor of 1,
-    posterisation as the bits that are kept, solarisation as a threshold; the others have none.
+    Shear as a slope, translation in whole pixels, rotation in degrees, the four adjustments as a change of a
+    factor of 1, posterisation as the bits that are kept, solarisation as a threshold; the others have none.
     """
     share = (level or 0) / 9
     match name:
         case "ShearX" | "ShearY":
             return 0.3 * share
         case "TranslateX" | "TranslateY":
-            return 150 / 331 * image_size * share
+            return round(150 / 331 * image_size * share)
         case "Rotate":
             return 30 * share
         case "Brightness" | "Color" | "Contrast" | "Sharpness":
@@ -109,12 +109,12 @@ def magnitude(name: str, level: int | None, image_size: int) -> float:
         case "Posterize":
             return 8 - round(4 * share)
         case "Solarize":
-            return 255 * (1 - share)
+            return min(255, 256 * (1 - share))
         case _:
             return 0
 
 
-SIGNED = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast", "Sharpness"}
+SIGNED = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Brightness", "Color", "Contrast", "Sharpness"}
 """Operations whose magnitude has either sign with equal probability."""
 
 
@@ -123,15 +123,24 @@ def _translate(images: Tensor, x: float = 0, y: float = 0) -> Tensor:
     return moved
 
 
-def _shear(images: Tensor, x: float = 0, y: float = 0) -> Tensor:
-    angles = [degrees(atan(x)), degrees(atan(y))]
-    sheared: Tensor = F.affine(images, 0.0, [0, 0], 1.0, angles, fill=GREY, center=[0.0, 0.0])
-    return sheared
+def _shear(images: Tensor, slope: float) -> Tensor:
+    """Shifts row i by (i + 1/2) slope pixels, by cubic convolution (Keys 1981) with a = -1, as Pillow does."""
+    pixels = torch.arange(images.shape[-1], device=images.device) + 0.5
+    source = pixels + slope * pixels[:, None]
+    first = (source - 0.5).floor()
+    d = source - 0.5 - first
+    weights = (d * (d * (2 - d) - 1), d * d * (d - 2) + 1, d * (d * (1 - d) + 1), d * d * (d - 1))
+    values = torch.zeros(images.shape, device=images.device)
+    for offset, weight in enumerate(weights, start=-1):
+        column = (first.long() + offset).clamp(0, len(pixels) - 1)
+        values += weight * images.gather(-1, column.expand(images.shape))
+    values = values.clamp(0, 255)  # whose fraction is then cut off
+    return torch.where((source >= 0) & (source < len(pixels)), values, GREY[0]).to(torch.uint8)
 
 
 OPERATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "ShearX": lambda images, slope: _shear(images, x=slope),
-    "ShearY": lambda images, slope: _shear(images, y=slope),
+    "ShearX": _shear,
+    "ShearY": lambda images, slope: _shear(images.mT, slope).mT,
     "TranslateX": lambda images, pixels: _translate(images, x=pixels),
     "TranslateY": lambda images, pixels: _translate(images, y=pixels),
     "Rotate": lambda images, angle: F.rotate(images, angle, InterpolationMode.NEAREST, fill=GREY),

@@ -1,8 +1,12 @@
+import itertools
+
 import pytest
 import torch
+from PIL.Image import Transform
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
 from torchvision.transforms.autoaugment import _apply_op
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from cct.augment import OPERATIONS, POLICIES, SIGNED, augment, autoaugment, draw_operations, magnitude, random_crop
 from cct.data import load
@@ -20,17 +24,56 @@ def images() -> Tensor:
 @pytest.mark.parametrize("level", [0, 4, 9])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_on_a_batch_equals_torchvisions_on_each_image(images: Tensor, name: str, level: int) -> None:
-    space = AutoAugment()._augmentation_space(10, (32, 32))
-    magnitudes, signed = space[name]
-    expected_size = float(magnitudes[level]) if magnitudes.ndim else 0.0
     size = magnitude(name, level, 32)
-    assert size == pytest.approx(expected_size, abs=1e-4)
-    assert signed == (name in SIGNED)
-    for sign in (1, -1) if signed else (1,):
+    # It shears with interpolation only in Pillow, as the reference does.
+    is_shear, shearing = name.startswith("Shear"), InterpolationMode.BICUBIC
+    for sign in (1, -1) if name in SIGNED else (1,):
         ours = OPERATIONS[name](images, sign * size)
         for image, transformed in zip(images, ours, strict=True):
-            theirs = _apply_op(image, name, sign * expected_size, InterpolationMode.NEAREST, [128.0] * 3)
+            if is_shear:
+                sheared = _apply_op(to_pil_image(image), name, sign * size, shearing, [128.0] * 3)
+                theirs = pil_to_tensor(sheared)
+            else:
+                theirs = _apply_op(image, name, sign * size, InterpolationMode.NEAREST, [128.0] * 3)
             assert (transformed.int() - theirs.int()).abs().max() <= 1
+
+
+def test_magnitudes_are_the_references() -> None:
+    """At level 9 of `examples/utils/autoaug.py`; Pillow rounds translations when it takes the nearest pixel."""
+    strongest = {
+        name: magnitude(name, 9, 32) for name in OPERATIONS if name not in ("AutoContrast", "Equalize", "Invert")
+    }
+    assert strongest == pytest.approx(
+        {
+            "ShearX": 0.3,
+            "ShearY": 0.3,
+            "TranslateX": 15,  # 150 / 331 of 32 pixels are 14.5015
+            "TranslateY": 15,
+            "Rotate": 30,
+            "Brightness": 0.9,
+            "Color": 0.9,
+            "Contrast": 0.9,
+            "Sharpness": 0.9,
+            "Posterize": 4,
+            "Solarize": 0,
+        }
+    )
+    assert [magnitude("TranslateY", level, 32) for level in (3, 8)] == [5, 13]
+    assert magnitude("Solarize", 5, 32) == pytest.approx(256 * 4 / 9)
+    assert "Rotate" not in SIGNED
+
+
+@pytest.mark.parametrize(("name", "axis"), [("TranslateX", 0), ("TranslateY", 1)])
+def test_a_translation_moves_as_pillow_does_with_fractions_of_pixels(images: Tensor, name: str, axis: int) -> None:
+    shares = torch.arange(10) / 9
+    for level, sign in itertools.product(range(10), (1, -1)):
+        moved = [0.0, 0.0]
+        moved[axis] = -sign * 150 / 331 * 32 * shares[level].item()
+        matrix = (1, 0, moved[0], 0, 1, moved[1])
+        picture = to_pil_image(images[0])
+        theirs = picture.transform(picture.size, Transform.AFFINE, matrix, fillcolor=(128, 128, 128))
+        ours = OPERATIONS[name](images[:1], sign * magnitude(name, level, 32))[0]
+        assert torch.equal(ours, pil_to_tensor(theirs))
 
 
 def test_the_policies_are_the_25_of_cifar10() -> None:
