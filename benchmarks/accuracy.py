@@ -25,7 +25,8 @@ from training_throughput import DEBIAN, Reference, reference
 from cct.config import PRECISIONS, RunSpec
 from cct.data import DatasetUnavailable, Split, load
 from cct.models import create_model
-from cct.train import _validate, default_device, device_name, learning_rate, settle, train_epoch
+from cct.step import learning_rate, training_step
+from cct.train import _validate, default_device, device_name, train_epoch
 
 
 def main() -> None:
@@ -49,7 +50,6 @@ def main() -> None:
     results: dict[str, list[float]] = {"plain": [], "fast": []}
     for seed in range(options.seeds):
         spec = RunSpec(dataset="fashion_mnist", epochs=options.epochs, precision=options.precision, seed=seed)
-        spec = settle(spec, device)
         torch.manual_seed(seed)
         trainer = reference(train_split, spec, device, options.reference, options.workers)
         initial = copy.deepcopy(trainer.model.state_dict())
@@ -66,16 +66,13 @@ def main() -> None:
 def fast(initial: dict[str, Any], spec: RunSpec, train_split: Split, test_split: Split, device: torch.device) -> float:
     model = create_model(spec.model, num_classes=10)
     model.load_state_dict(initial)
-    model.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
     train_split, test_split = train_split.to(device), test_split.to(device)
+    step = training_step(model, spec, train_split, device)
     began = time.perf_counter()
     for epoch in range(spec.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(spec, epoch)
-        train_epoch(model, optimizer, train_split, spec, epoch, lambda: False, lambda progress: None)
+        train_epoch(step, train_split, epoch)
     seconds = time.perf_counter() - began
-    top1 = _validate(model, test_split, spec, lambda: False)[1]
+    top1 = _validate(model, test_split, step.spec, lambda: False)[1]
     print(f"seed {spec.seed}, fast: {top1:.2f} % after {seconds:.0f} s", flush=True)
     return top1
 

@@ -33,7 +33,8 @@ from torchvision.transforms.functional import to_pil_image
 from cct.config import DATASETS, RunSpec
 from cct.data import DatasetUnavailable, Split, load
 from cct.models import create_model
-from cct.train import default_device, device_name, settle, train_epoch
+from cct.step import training_step
+from cct.train import default_device, device_name, train_epoch
 
 DEBIAN = Path("/usr/share/datasets")
 
@@ -66,10 +67,9 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 
 def our_epoch(split: Split, spec: RunSpec, device: torch.device) -> Epoch:
     model = create_model(spec.model, num_classes=DATASETS[spec.dataset].num_classes, seed=0)
-    model.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
-    split, spec = split.to(device), settle(spec, device)
-    return lambda: _discard(train_epoch(model, optimizer, split, spec, 0, lambda: False, lambda progress: None))
+    split = split.to(device)
+    step = training_step(model, spec, split, device)
+    return lambda: _discard(train_epoch(step, split, 0))
 
 
 class Reference(NamedTuple):

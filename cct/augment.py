@@ -6,12 +6,15 @@ torchvision's differs from it: it cuts translations to whole pixels instead of r
 shears without interpolation, solarises from 255 instead of 256, and leaves black where the border is uncovered.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from torchvision.transforms.v2 import functional as F
+
+from cct.data import to_device
 
 POLICIES: list[list[tuple[str, float, int | None]]] = AutoAugment(AutoAugmentPolicy.CIFAR10).policies
 """25 sub-policies of two operations (name, probability, magnitude level 0 to 9)."""
@@ -19,7 +22,7 @@ POLICIES: list[list[tuple[str, float, int | None]]] = AutoAugment(AutoAugmentPol
 CROP_PADDING = 4
 """Pixels on each side for images of 32 pixels; other sizes in proportion."""
 
-GREY = [128.0]
+GREY = 128
 
 
 def augment(images: Tensor, kind: str, random: torch.Generator, wanted: int | None = None) -> Tensor:
@@ -43,7 +46,7 @@ def random_crop(images: Tensor, size: int, padding: int, random: torch.Generator
     """A window of `size` pixels on each side, anywhere in each image after `padding` pixels of black on each side."""
     count, places = len(images), images.shape[-1] + 2 * padding - size + 1
     windows = torch.nn.functional.pad(images, [padding] * 4).unfold(2, size, 1).unfold(3, size, 1)
-    top, left = torch.randint(places, (2, count), generator=random).to(images.device)
+    top, left = to_device(torch.randint(places, (2, count), generator=random), images.device)
     return windows[torch.arange(count, device=images.device), :, top, left]
 
 
@@ -55,16 +58,15 @@ def centre_crop(images: Tensor, size: int) -> Tensor:
 
 def random_flip(images: Tensor, random: torch.Generator) -> Tensor:
     """Mirrors each image left to right with probability 1/2."""
-    flipped = torch.rand(len(images), generator=random) < 0.5
-    return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(-1), images)
+    flipped = to_device(torch.rand(len(images), generator=random) < 0.5, images.device)
+    return torch.where(flipped[:, None, None, None], images.flip(-1), images)
 
 
 def autoaugment(images: Tensor, random: torch.Generator) -> Tensor:
     """Applies to each image a sub-policy drawn for it; returns a new tensor."""
     images = images.clone()
     for groups in draw_operations(len(images), images.shape[-1], random):
-        # One transfer for all groups: each would make the host wait for the GPU.
-        index = torch.cat(list(groups.values())).to(images.device)
+        index = to_device(torch.cat(list(groups.values())), images.device)
         counts = [len(members) for members in groups.values()]
         for (name, size), members in zip(groups, torch.split(index, counts), strict=True):
             images[members] = OPERATIONS[name](images[members], size)
@@ -118,9 +120,39 @@ SIGNED = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Brightness", "Color",
 """Operations whose magnitude has either sign with equal probability."""
 
 
-def _translate(images: Tensor, x: float = 0, y: float = 0) -> Tensor:
-    moved: Tensor = F.affine(images, 0.0, [int(x), int(y)], 1.0, [0.0, 0.0], fill=GREY)
+# Where torchvision's operation copies constants from the host in each call, for which a GPU's queue must run empty, or
+# does not compute what the reference does, it is written out here.
+
+
+def _translate(images: Tensor, x: int = 0, y: int = 0) -> Tensor:
+    """Shifts to the right and down by whole pixels."""
+    height, width = images.shape[-2:]
+    moved = torch.full_like(images, GREY)
+    kept = images[..., max(0, -y) : height - y, max(0, -x) : width - x]
+    moved[..., max(0, y) : height + y, max(0, x) : width + x] = kept
     return moved
+
+
+def _rotate(images: Tensor, degrees: float) -> Tensor:
+    """Counter-clockwise around the middle; each pixel is the one that its centre comes from."""
+    size, angle = images.shape[-1], math.radians(degrees)
+    centre = torch.arange(size, device=images.device, dtype=torch.float64) + 0.5 - size / 2
+    x, y = centre, centre[:, None]
+    column = (math.cos(angle) * x - math.sin(angle) * y + size / 2).floor().long()
+    row = (math.sin(angle) * x + math.cos(angle) * y + size / 2).floor().long()
+    is_inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
+    source = row.clamp(0, size - 1) * size + column.clamp(0, size - 1)
+    turned = images.flatten(2).index_select(-1, source.flatten()).view_as(images)
+    return torch.where(is_inside, turned, GREY)
+
+
+def _sharpen(images: Tensor, change: float) -> Tensor:
+    """Away from smoothed images, or towards them, where a pixel counts 5 and its neighbours 1; borders stay."""
+    pixels = images.float()
+    inner = pixels[..., 1:-1, 1:-1]
+    smooth = ((torch.nn.functional.avg_pool2d(pixels, 3, 1, divisor_override=1) + 4 * inner) / 13).round()
+    inner.add_(smooth - inner, alpha=-change)
+    return pixels.clamp(0, 255).to(torch.uint8)
 
 
 def _shear(images: Tensor, slope: float) -> Tensor:
@@ -135,19 +167,19 @@ def _shear(images: Tensor, slope: float) -> Tensor:
         column = (first.long() + offset).clamp(0, len(pixels) - 1)
         values += weight * images.gather(-1, column.expand(images.shape))
     values = values.clamp(0, 255)  # whose fraction is then cut off
-    return torch.where((source >= 0) & (source < len(pixels)), values, GREY[0]).to(torch.uint8)
+    return torch.where((source >= 0) & (source < len(pixels)), values, GREY).to(torch.uint8)
 
 
 OPERATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "ShearX": _shear,
     "ShearY": lambda images, slope: _shear(images.mT, slope).mT,
-    "TranslateX": lambda images, pixels: _translate(images, x=pixels),
-    "TranslateY": lambda images, pixels: _translate(images, y=pixels),
-    "Rotate": lambda images, angle: F.rotate(images, angle, InterpolationMode.NEAREST, fill=GREY),
+    "TranslateX": lambda images, pixels: _translate(images, x=int(pixels)),
+    "TranslateY": lambda images, pixels: _translate(images, y=int(pixels)),
+    "Rotate": _rotate,
     "Brightness": lambda images, change: F.adjust_brightness(images, 1 + change),
     "Color": lambda images, change: F.adjust_saturation(images, 1 + change),
     "Contrast": lambda images, change: F.adjust_contrast(images, 1 + change),
-    "Sharpness": lambda images, change: F.adjust_sharpness(images, 1 + change),
+    "Sharpness": _sharpen,
     "Posterize": lambda images, bits: F.posterize(images, int(bits)),
     "Solarize": lambda images, threshold: F.solarize(images, threshold),
     "AutoContrast": lambda images, _: F.autocontrast(images),

@@ -332,7 +332,7 @@ AUGMENTATIONS: dict[str, str] = {
 
 
 PRECISIONS = ("auto", "fp32", "bf16")
-COMPILE = ("auto", "on", "off")
+COMPILE = ("auto", "off", "graph", "on")
 
 
 def _parameter(
@@ -370,7 +370,11 @@ class RunSpec:
     attention_dropout: float = _parameter(0.1, "Dropout of attention weights", ge=0, le=0.99)
     stochastic_depth: float = _parameter(0.1, "Skip probability of the last block, linear from 0", ge=0, le=0.99)
     precision: str = _choice("auto", "Arithmetic of the model; auto: bf16 where the hardware has it", PRECISIONS)
-    compile: str = _choice("auto", "Whether torch.compile makes the training step; auto: where it pays", COMPILE)
+    compile: str = _choice(
+        "auto",
+        "How steps are executed; graph: recorded once and replayed (GPU); on: torch.compile; auto: the fastest",
+        COMPILE,
+    )
     augmentation: str = _choice("autoaugment", "What is done to training images, not to texts", tuple(AUGMENTATIONS))
     image_folder: str = _text("", "Dataset image_folder: a folder below image_folder/ of the datasets")
     pretrained: str = _text("", "Initial weights: a file's path below pretrained/ of the datasets, or an https address")

@@ -50,6 +50,13 @@ class Split:
         return replace(self, images=self.images.to(device) if fits else self.images, labels=self.labels.to(device))
 
 
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Moved without making the host wait until a GPU has done what it was told before."""
+    if values.device.type == "cpu" and device.type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
 def load(name: str, folder: Path, image_size: int = 32, image_folder: str = "") -> tuple[Split, Split]:
     """The training and the test split of a dataset of `DATASETS`.
 

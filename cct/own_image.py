@@ -15,7 +15,7 @@ from cct.config import DATASETS, IMAGE_MODELS, RunSpec
 from cct.image_files import UNREADABLE, in_colour
 from cct.lens import Look, look
 from cct.models import create_model
-from cct.train import normalisation
+from cct.step import normalisation
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MAX_PIXELS = 50_000_000

@@ -1,6 +1,5 @@
 """The training loop: the reference's bare-minimum recipe, one record per epoch."""
 
-import ctypes
 import hashlib
 import math
 import platform
@@ -20,17 +19,21 @@ from torch import Tensor, nn
 from cct import checkpoint
 from cct.augment import augment, centre_crop
 from cct.config import BETWEEN_CLASSES, DATASETS, IMAGE_MODELS, EpochRecord, ModelConfig, RunSpec
-from cct.data import Split, load
+from cct.data import Split, load, to_device
 from cct.lens import Image, Look, chosen_epochs, chosen_images, look, pictures
 from cct.models import Model, TextTransformer, create_model, mixes_batch, parameter_count
 from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, locate
 from cct.seeds import seed_of
+from cct.step import TrainingStep, autocast, learning_rate, normalisation, preparation, training_step
 
 PROGRESS_SECONDS = 0.5
 MAX_NAMES = 8_000
 """Characters of the classes' names that are kept with a run; classes of longer ones are known by their numbers."""
-CHUNK = 4096
-"""Images of 32 pixels on each side that are augmented at once; of larger ones as many as take the same memory."""
+CHUNK, CHUNK_ON_GPU = 4096, 65_536
+"""Images of 32 pixels on each side that are augmented at once; of larger ones as many as take the same memory. A GPU
+takes about as long for one chunk as for another: what counts is how many operations are launched."""
+VALIDATED_ON_GPU = 2048
+"""The same for validation on a GPU, but at least a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +95,8 @@ def train(
     device = device or default_device()
     info = DATASETS[spec.dataset]
     saved = checkpoint.load_last(checkpoint_dir, spec) if checkpoint_dir else None
-    # A run keeps its arithmetic when it goes on elsewhere.
-    settled = settle(RunSpec.stored(asdict(spec) | (saved.get("settled", {}) if saved else {})), device)
     image_size = IMAGE_MODELS[spec.model].image_size if spec.model in IMAGE_MODELS else 0
     splits = load(spec.dataset, data_dir, image_size, spec.image_folder)
-    provenance = _provenance(settled, device, splits)
     train_split, test_split = (split.to(device) for split in splits)
     torch.manual_seed(seed_of(spec.seed, "model"))  # for poolings that draw weights of their own
     model = create_model(
@@ -109,6 +109,7 @@ def train(
         vocabulary_size=info.vocabulary_size or None,
         seed=spec.seed,
     )
+    provenance: dict[str, str] = {}
     if spec.pretrained:
         weights_path = locate(spec.pretrained, data_dir)
         provenance["pretrained_not_used_for"] = ", ".join(load_pretrained(model, weights_path))
@@ -117,8 +118,11 @@ def train(
         vectors_path = data_dir / VECTORS_FOLDER / spec.word_vectors
         load_word_vectors(model, train_split.vocabulary, vectors_path)
         provenance["word_vectors_sha256"] = _sha256(vectors_path)
-    model.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
+    # A run keeps its arithmetic when it goes on elsewhere.
+    wanted = RunSpec.stored(asdict(spec) | (saved.get("settled", {}) if saved else {}))
+    step = training_step(model, wanted, train_split, device)
+    settled, optimizer = step.spec, step.optimizer
+    provenance = _provenance(settled, device, splits) | provenance
     device_shown = f"{device_name(device)}, {provenance['precision']}"
     is_text = isinstance(model, TextTransformer)
     looked_at = chosen_images(test_split)
@@ -142,14 +146,12 @@ def train(
     yield from records
 
     for epoch in range(len(records), spec.epochs):
-        lr = learning_rate(spec, epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
         began = time.perf_counter()
-        train_loss, train_top1 = train_epoch(model, optimizer, train_split, settled, epoch, should_stop, on_progress)
+        train_loss, train_top1 = train_epoch(step, train_split, epoch, should_stop, on_progress)
         trained = time.perf_counter()
         val_loss, val_top1, val_top5, pooling_entropy, confusion = _validate(model, test_split, settled, should_stop)
         if not math.isfinite(train_loss) or not math.isfinite(val_loss):
+            lr = learning_rate(spec, epoch)
             raise NonFiniteLoss(
                 f"the loss is not finite in epoch {epoch + 1}; try a lower lr (it was {lr:g}) or a warm-up"
             )
@@ -160,7 +162,7 @@ def train(
             val_loss=val_loss,
             val_top1=val_top1,
             val_top5=val_top5,
-            lr=lr,
+            lr=learning_rate(spec, epoch),
             seconds=time.perf_counter() - began,
             images_per_second=len(train_split.labels) / (trained - began),
             peak_memory_bytes=_peak_memory(device),
@@ -183,61 +185,40 @@ def train(
         yield record
 
 
-def learning_rate(spec: RunSpec, epoch: int) -> float:
-    """Of an epoch counted from 0: lr / (warmup - epoch) while warming up, then half a cosine from lr to 0."""
-    if epoch < spec.warmup_epochs:
-        return spec.lr / (spec.warmup_epochs - epoch)
-    share = (epoch - spec.warmup_epochs) / (spec.epochs - spec.warmup_epochs)
-    return spec.lr * 0.5 * (1 + math.cos(math.pi * share))
-
-
 def train_epoch(
-    model: Model,
-    optimizer: torch.optim.Optimizer,
+    step: TrainingStep,
     split: Split,
-    spec: RunSpec,
     epoch: int,
-    should_stop: Callable[[], bool],
-    on_progress: Callable[[Progress], None],
+    should_stop: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[float, float]:
-    """One pass over the training images by a settled spec; returns the mean loss in nats and the top-1 in percent."""
-    model.train()
-    device = split.labels.device
-    if device.type == "cpu":
-        _keep_large_blocks()
+    """One pass over the training images, epochs counted from 0; returns the mean loss in nats and the top-1 in percent.
+
+    Raises `Stopped`.
+    """
+    spec, device = step.spec, step.device
+    step.begin_epoch(epoch)
     # Order and augmentation do not depend on how many numbers dropout and stochastic depth draw.
     random = torch.Generator().manual_seed(seed_of(spec.seed, "images", epoch))
-    torch.manual_seed(seed_of(spec.seed, "model", epoch))
     order = torch.randperm(len(split.labels), generator=random)
-    steps = math.ceil(len(order) / spec.batch_size)
-    # Sums stay on the device: reading them would make the host wait for every step.
-    loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    precision, prepare = _autocast(spec, device), _preparation(spec, model, device)
-    forward = torch.compile(model, disable=spec.compile == "off")  # what it compiled, it finds again in later epochs
-    step, began = 0, time.perf_counter()
-    reported = began
-    chunk_size = CHUNK * 3 * 32 * 32 // split.images[0].nbytes
-    image_size = model.config.image_size if isinstance(model.config, ModelConfig) else None
+    done, steps = 0, math.ceil(len(order) / spec.batch_size)
+    reported = began = time.perf_counter()
+    image_size = step.model.config.image_size if isinstance(step.model.config, ModelConfig) else None
+    chunk_size = _equally_large(CHUNK_ON_GPU if device.type == "cuda" else CHUNK, split)
     for chunk in torch.split(order, spec.batch_size * max(1, chunk_size // spec.batch_size)):
-        images = split.images[chunk.to(split.images.device)].to(device)  # which may be on the host
-        images, labels = augment(images, spec.augmentation, random, image_size), split.labels[chunk.to(device)]
-        for batch, target in _batches(images, labels, spec.batch_size):
+        images = to_device(split.images[to_device(chunk, split.images.device)], device)  # which may be on the host
+        images = augment(images, spec.augmentation, random, image_size)
+        for batch, target in _batches(images, split.labels[to_device(chunk, device)], spec.batch_size):
             if should_stop():
                 raise Stopped
-            with precision:
-                logits = forward(prepare(batch)).float()
-            loss = F.cross_entropy(logits, target, label_smoothing=spec.label_smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            loss_sum += loss.detach() * len(target)
-            correct += (logits.detach().argmax(dim=1) == target).sum()
-            step += 1
+            step(batch, target)
+            done += 1
             now = time.perf_counter()
             if now - reported >= PROGRESS_SECONDS:
-                on_progress(Progress(epoch + 1, step, steps, now - began))
+                on_progress(Progress(epoch + 1, done, steps, now - began))
                 reported = now
-    return loss_sum.item() / len(order), 100 * correct.item() / len(order)
+    loss_sum, correct = step.sums()
+    return loss_sum / len(order), 100 * correct / len(order)
 
 
 @torch.no_grad()
@@ -250,15 +231,18 @@ def _validate(
     """
     model.eval()
     device, count = split.labels.device, len(split.labels)
-    precision, prepare = _autocast(spec, device), _preparation(spec, model, device)
+    precision, prepare = autocast(spec, device), preparation(spec, model, device)
+    size = spec.batch_size
+    if device.type == "cuda":
+        size = max(size, min(VALIDATED_ON_GPU, _equally_large(VALIDATED_ON_GPU, split)))
     sums = torch.zeros(3, device=device)
     classes, predictions = model.config.num_classes, list[Tensor]()
     with _pooling_entropies(model) as entropies:
-        for batch, target in _batches(split.images, split.labels, spec.batch_size):
+        for batch, target in _batches(split.images, split.labels, size):
             if should_stop():
                 raise Stopped
             with precision:
-                logits = model(prepare(batch.to(device))).float()
+                logits = model(prepare(to_device(batch, device))).float()
             loss = F.cross_entropy(logits, target, label_smoothing=spec.label_smoothing)
             guesses = logits.topk(min(5, classes)).indices
             predictions.append(guesses[:, 0])
@@ -293,71 +277,13 @@ def _pooling_entropies(model: Model) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def settle(spec: RunSpec, device: torch.device) -> RunSpec:
-    """The spec with what `auto` stands for on a device, by measurement (docs/performance.md).
-
-    bf16 where the hardware multiplies it natively. Nothing is compiled: on a CPU that is slower, on a GPU not measured.
-    """
-    has_bf16 = (
-        torch.cuda.is_bf16_supported(including_emulation=False)
-        if device.type == "cuda"
-        else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
-    values = asdict(spec)
-    if spec.precision == "auto":
-        values["precision"] = "bf16" if has_bf16 else "fp32"
-    if spec.compile == "auto":
-        values["compile"] = "off"
-    return RunSpec.stored(values)
-
-
-def _keep_large_blocks() -> None:
-    """Has glibc keep freed blocks of tens of megabytes, whose pages the kernel would else map and zero in each step."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other systems have none
-    if mallopt:
-        m_trim_threshold, m_mmap_max = -1, -4  # mallopt(3)
-        mallopt(m_mmap_max, 0)
-        mallopt(m_trim_threshold, -1)
-
-
-def _autocast(spec: RunSpec, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16")
+def _equally_large(count: int, split: Split) -> int:
+    """How many of the split's images take the memory of `count` images of 32 pixels."""
+    return count * 3 * 32 * 32 // split.images[0].nbytes
 
 
 def _batches(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(torch.split(images, size), torch.split(labels, size), strict=True)
-
-
-def _preparation(spec: RunSpec, model: Model, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """`normalisation`, and on a CPU into oneDNN's own layout, for its max-pooling is the faster one."""
-    normalise = normalisation(spec, model)
-    is_pooled = isinstance(model.config, ModelConfig) and model.config.tokenizer == "conv"
-    has_onednn = device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    if not is_pooled or not has_onednn or spec.compile == "on":
-        return normalise
-    dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
-    return lambda images: normalise(images).to_mkldnn(dtype)
-
-
-def normalisation(spec: RunSpec, model: Model) -> Callable[[Tensor], Tensor]:
-    """From uint8 images to what the model takes: its size, zero mean and unit variance per channel, channels last.
-
-    Larger images are cut to their middle, smaller ones are enlarged. Texts are taken as they are.
-    """
-    if isinstance(model, TextTransformer):
-        return lambda words: words
-    info, size = DATASETS[spec.dataset], model.config.image_size
-    device = next(model.parameters()).device
-    mean = 255 * torch.tensor(info.mean, device=device)[:, None, None]
-    std = 255 * torch.tensor(info.std, device=device)[:, None, None]
-
-    def normalise(images: Tensor) -> Tensor:
-        pixels = (centre_crop(images, size).float() - mean) / std
-        if pixels.shape[-1] != size:
-            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-        return pixels.contiguous(memory_format=torch.channels_last)
-
-    return normalise
 
 
 def default_device() -> torch.device:

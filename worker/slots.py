@@ -15,7 +15,8 @@ import torch
 from cct.config import DATASETS, RunSpec
 from cct.data import Split
 from cct.models import create_model
-from cct.train import CHUNK, default_device, device_name, settle, train_epoch
+from cct.step import training_step
+from cct.train import CHUNK, default_device, device_name, train_epoch
 from worker.supervisor import cores
 
 CANDIDATES = (1, 2, 4, 8, 16)
@@ -79,18 +80,17 @@ def train() -> None:
     It trains CCT-2/3x2 by the reference recipe on random 32x32 images.
     """
     device = default_device()
-    spec = settle(RunSpec(dataset="cifar10"), device)
-    model = create_model(spec.model, num_classes=DATASETS[spec.dataset].num_classes, seed=spec.seed)
-    model.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
+    # As long a run as can be: then no way to execute its steps is left out because its warm-up would not pay.
+    spec = RunSpec(dataset="cifar10", epochs=10_000)
     count = CHUNK if device.type == "cuda" else 4 * spec.batch_size
-    images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8)
-    split = Split(images, torch.arange(count) % 10).to(device)
+    split = Split(torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8), torch.arange(count) % 10).to(device)
+    model = create_model(spec.model, num_classes=DATASETS[spec.dataset].num_classes, seed=spec.seed)
+    step = training_step(model, spec, split, device)
 
     def images_per_second(seconds: float) -> float:
         trained, began = 0, time.monotonic()
         while time.monotonic() - began < seconds:
-            train_epoch(model, optimizer, split, spec, 0, lambda: False, lambda progress: None)
+            train_epoch(step, split, 0)
             trained += count
         return trained / (time.monotonic() - began)
 

@@ -1,9 +1,7 @@
 import hashlib
 import math
 import platform
-import resource
 import struct
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import islice
@@ -19,7 +17,8 @@ from cct.config import DATASETS, EpochRecord, RunSpec
 from cct.data import load
 from cct.models import create_model
 from cct.pooling import POOLINGS
-from cct.train import Facts, NonFiniteLoss, Progress, Stopped, learning_rate, settle, train
+from cct.step import settle
+from cct.train import Facts, NonFiniteLoss, Progress, Stopped, train
 
 SPEC = RunSpec(dataset="digits", epochs=2, batch_size=128, seed=1)
 """Trains with all that is random: AutoAugment, crop, flip, attention dropout, stochastic depth."""
@@ -224,14 +223,6 @@ def test_a_checkpoint_of_another_spec_is_refused(tmp_path: Path) -> None:
         list(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
 
 
-def test_the_schedule_is_the_references() -> None:
-    spec = RunSpec(epochs=200)
-    assert [learning_rate(spec, epoch) for epoch in range(5)] == [5e-4 / 5, 5e-4 / 4, 5e-4 / 3, 5e-4 / 2, 5e-4]
-    assert learning_rate(spec, 5) == 5e-4
-    assert learning_rate(spec, 102) == pytest.approx(5e-4 * 0.5 * (1 + math.cos(math.pi * 97 / 195)))
-    assert 0 < learning_rate(spec, 199) < 1e-7
-
-
 def test_a_resumed_run_keeps_its_arithmetic(tmp_path: Path) -> None:
     short = replace(SPEC, epochs=1)
     list(train(short, data_dir=tmp_path, checkpoint_dir=tmp_path))
@@ -245,29 +236,8 @@ def test_a_resumed_run_keeps_its_arithmetic(tmp_path: Path) -> None:
     assert facts[0].provenance["precision"] == other
 
 
-def test_a_compiled_step_computes_the_same(tmp_path: Path) -> None:
-    # Without random numbers, which compiled code draws otherwise; one epoch of one shape, as compiling takes long.
-    spec = RunSpec(model="vit_2_4_32", dataset="digits", epochs=1, batch_size=479, warmup_epochs=0)
-    spec = replace(spec, attention_dropout=0.0, stochastic_depth=0.0, augmentation="none", precision="fp32")
-    [plain], [compiled] = (list(train(replace(spec, compile=c), data_dir=tmp_path)) for c in ("off", "on"))
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
-    assert compiled.val_loss == pytest.approx(plain.val_loss, rel=1e-3)
-
-
 def test_bf16_is_close_to_fp32(tmp_path: Path) -> None:
     spec = replace(SPEC, epochs=1, augmentation="none")
     [exact], [fast] = (list(train(replace(spec, precision=p), data_dir=tmp_path)) for p in ("fp32", "bf16"))
     assert fast.train_loss == pytest.approx(exact.train_loss, rel=0.02)
     assert fast.train_loss != exact.train_loss
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is meant")
-def test_training_reuses_large_blocks_instead_of_mapping_them_anew(tmp_path: Path) -> None:
-    list(train(replace(SPEC, epochs=1), data_dir=tmp_path))
-    mebibytes = 48  # more than glibc ever keeps by itself
-    faults = []
-    for _ in range(2):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.ones(mebibytes * 2**20, dtype=torch.uint8)
-        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    assert faults[1] < mebibytes * 2**20 / resource.getpagesize() / 10

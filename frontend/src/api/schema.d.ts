@@ -1734,11 +1734,11 @@ export interface components {
             precision: "auto" | "fp32" | "bf16";
             /**
              * Compile
-             * @description Whether torch.compile makes the training step; auto: where it pays
+             * @description How steps are executed; graph: recorded once and replayed (GPU); on: torch.compile; auto: the fastest
              * @default auto
              * @enum {string}
              */
-            compile: "auto" | "on" | "off";
+            compile: "auto" | "off" | "graph" | "on";
             /**
              * Augmentation
              * @description What is done to training images, not to texts
@@ -1864,7 +1864,7 @@ export interface components {
             precision: string;
             /**
              * Compile
-             * @description Whether torch.compile makes the training step; auto: where it pays
+             * @description How steps are executed; graph: recorded once and replayed (GPU); on: torch.compile; auto: the fastest
              * @default auto
              */
             compile: string;

@@ -1,0 +1,276 @@
+"""One training step, and how it is executed: arithmetic, memory layout, and whether it is compiled or replayed."""
+
+import copy
+import ctypes
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from itertools import cycle
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cct.augment import centre_crop
+from cct.config import DATASETS, ModelConfig, RunSpec
+from cct.data import Split
+from cct.models import Model, TextTransformer
+from cct.seeds import seed_of
+
+WARM_UP_STEPS = 3
+"""Before a step is recorded: libraries choose their algorithms, and the optimizer makes its state."""
+TRIAL_STEPS = 20
+TRIAL_BATCHES = 8
+TRIAL_SHARE = 0.05
+"""Of the time that a run is expected to take: the most that may be spent on trying to shorten it."""
+WARM_UP_SECONDS = {"graph": 2.0, "on": 60.0}
+"""Roughly what it takes until a step is recorded (`graph`) or compiled (`on`)."""
+SAME_LOSS = 0.02
+"""Relative difference of the mean loss over a trial, up to which two ways to execute a step compute the same."""
+
+Batch = tuple[Tensor, Tensor]
+"""uint8 images `(batch, 3, size, size)`, or texts, and their labels `(batch,)`."""
+
+
+class TrainingStep:
+    """Forward, backward and AdamW on a batch, as a settled spec says; moves the model to the device.
+
+    Losses and hits are summed on the device until `sums` reads them, so that the host never waits for a step. With
+    `compile: graph`, steps on whole batches are recorded once as a CUDA graph and replayed from then on: one launch
+    instead of hundreds, with the same operations and the same random numbers.
+    """
+
+    def __init__(self, model: Model, spec: RunSpec, device: torch.device) -> None:
+        if device.type == "cpu":
+            _keep_large_blocks()
+        self.model: Model = model.to(device).to(memory_format=torch.channels_last)
+        self.spec = spec
+        self.device = device
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
+        self._forward: Callable[[Tensor], Tensor] = torch.compile(model, disable=spec.compile != "on")
+        self._precision, self._prepare = autocast(spec, device), preparation(spec, model, device)
+        self._loss_sum, self._correct, self._lr = (torch.zeros((), device=device) for _ in range(3))
+        self._whole_batches = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        if spec.compile == "graph":
+            self._stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Sets the mode, the learning rate and the random numbers of an epoch (counted from 0), and the sums to 0."""
+        self.model.train()
+        torch.manual_seed(seed_of(self.spec.seed, "model", epoch))
+        lr = learning_rate(self.spec, epoch)
+        self._lr.fill_(lr)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr if self.device.type == "cpu" else self._lr  # what was recorded reads it from the device
+        self._loss_sum.zero_()
+        self._correct.zero_()
+
+    def __call__(self, images: Tensor, labels: Tensor) -> None:
+        """One step on a batch that lies on the device."""
+        if self.spec.compile != "graph" or len(labels) < self.spec.batch_size:
+            self._run(images, labels)
+            return
+        self._whole_batches += 1
+        if self._whole_batches <= WARM_UP_STEPS:
+            self._warm_up(images, labels)
+            return
+        if self._graph is None:
+            self._record(images, labels)
+        assert self._graph is not None
+        self._images.copy_(images)
+        self._labels.copy_(labels)
+        self._graph.replay()
+
+    def sums(self) -> tuple[float, float]:
+        """The sum of the losses (nats) of the epoch's images so far, and how many were classified correctly."""
+        return self._loss_sum.item(), self._correct.item()
+
+    def _run(self, images: Tensor, labels: Tensor) -> None:
+        with self._precision:
+            logits = self._forward(self._prepare(images)).float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.spec.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        self._loss_sum += loss.detach() * len(labels)
+        self._correct += (logits.detach().argmax(dim=1) == labels).sum()
+
+    def _warm_up(self, images: Tensor, labels: Tensor) -> None:
+        """A step on the stream that will record. The last one must not make the host wait, which cannot be recorded:
+        it raises a `RuntimeError` that says so, while a recording that fails leaves PyTorch unusable."""
+        caller = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(caller)
+        before = torch.cuda.get_sync_debug_mode()
+        try:
+            if self._whole_batches == WARM_UP_STEPS:
+                torch.cuda.set_sync_debug_mode("error")
+            with torch.cuda.stream(self._stream):
+                self._run(images, labels)
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+        caller.wait_stream(self._stream)
+
+    def _record(self, images: Tensor, labels: Tensor) -> None:
+        self._images, self._labels = images.clone(), labels.clone()
+        self._graph = torch.cuda.CUDAGraph()
+        # AdamW wants to be told, though its fused form needs no change for it; unrecorded steps would warn of it.
+        for group in self.optimizer.param_groups:
+            group["capturable"] = True
+        with torch.cuda.graph(self._graph, stream=self._stream):
+            self._run(self._images, self._labels)
+        for group in self.optimizer.param_groups:
+            group["capturable"] = False
+
+
+def training_step(model: Model, spec: RunSpec, split: Split, device: torch.device) -> TrainingStep:
+    """The step of a run on a device, with a settled spec: what `auto` stands for is known or, on a GPU, measured.
+
+    bf16 where the hardware multiplies it natively. On a CPU nothing is compiled: that was slower wherever it was
+    measured (docs/performance.md), and a choice by time would not be the same twice.
+    """
+    spec = settle(spec, device)
+    if spec.compile != "auto":
+        return TrainingStep(model, spec, device)
+    modes = (
+        ["off", "on"] if isinstance(model, TextTransformer) else ["off", "graph", "on"]
+    )  # embeddings make hosts wait
+    steps = spec.epochs * math.ceil(len(split.labels) / spec.batch_size)
+
+    def arm(mode: str) -> Callable[[], TrainingStep]:
+        return lambda: TrainingStep(copy.deepcopy(model), _changed(spec, compile=mode), device)
+
+    mode = quickest({mode: arm(mode) for mode in modes}, trial_batches(split, spec, device), steps)
+    return TrainingStep(model, _changed(spec, compile=mode), device)
+
+
+def settle(spec: RunSpec, device: torch.device) -> RunSpec:
+    """The spec with what is known of `auto` before anything is measured; `compile: auto` remains so on a GPU."""
+    has_bf16 = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if device.type == "cuda"
+        else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+    if spec.precision == "auto":
+        spec = _changed(spec, precision="bf16" if has_bf16 else "fp32")
+    if spec.compile in ("auto", "graph") and device.type != "cuda":
+        spec = _changed(spec, compile="off")
+    return spec
+
+
+def _changed(spec: RunSpec, **values: str) -> RunSpec:
+    return RunSpec.stored(asdict(spec) | values)
+
+
+def quickest(arms: Mapping[str, Callable[[], TrainingStep]], batches: Iterator[Batch], steps: int) -> str:
+    """Which way to execute a run's steps takes the least time, by trial; the first of the arms is the plain one.
+
+    Another is tried if its warm-up is a small part (`TRIAL_SHARE`) of the time that the run would take by the best one
+    so far, and is taken if it is faster and its loss is the plain one's. What raises a `RuntimeError`, for example for
+    want of a compiler, is not taken; the reason is printed.
+    """
+    plain, *others = arms
+    best, best_seconds, plain_loss = plain, *_trial(arms[plain](), batches)
+    for mode in others:
+        if WARM_UP_SECONDS[mode] > TRIAL_SHARE * steps * best_seconds:
+            continue
+        try:
+            seconds, loss = _trial(arms[mode](), batches)
+        except RuntimeError as error:
+            reason = str(error).strip().split("\n")[0]
+            _tell(f"{mode} is not used, as it failed: {reason}")
+            continue
+        _tell(f"{mode} takes {1e3 * seconds:.2f} ms per step, {best} {1e3 * best_seconds:.2f} ms")
+        if not math.isclose(loss, plain_loss, rel_tol=SAME_LOSS):
+            _tell(f"{mode} is not used, as its loss is {loss:.4f} instead of {plain_loss:.4f}")
+        elif seconds < best_seconds:
+            best, best_seconds = mode, seconds
+    return best
+
+
+def _tell(message: str) -> None:
+    print(f"compile: {message}", file=sys.stderr, flush=True)
+
+
+def _trial(step: TrainingStep, batches: Iterator[Batch]) -> tuple[float, float]:
+    """Seconds per step, and the mean loss over the trial."""
+    step.begin_epoch(min(step.spec.warmup_epochs, step.spec.epochs - 1))  # the highest learning rate tells most
+    images = 0
+    for number in range(WARM_UP_STEPS + 1 + TRIAL_STEPS):  # in the one between, the step is recorded
+        if number == WARM_UP_STEPS + 1:
+            step.sums()  # waits for the device
+            began = time.perf_counter()
+        batch, labels = next(batches)
+        step(batch, labels)
+        images += len(labels)
+    loss_sum, _ = step.sums()
+    return (time.perf_counter() - began) / TRIAL_STEPS, loss_sum / images
+
+
+def trial_batches(split: Split, spec: RunSpec, device: torch.device) -> Iterator[Batch]:
+    """A few batches over and over, from all parts of the split, without augmentation.
+
+    Sorted by class, so that a step that did not read its batch would have another loss.
+    """
+    size = min(spec.batch_size, len(split.labels))
+    count = min(TRIAL_BATCHES, len(split.labels) // size) * size
+    chosen = torch.arange(count, device=split.labels.device) * (len(split.labels) // count)
+    chosen = chosen[split.labels[chosen].argsort(stable=True)]
+    images, labels = split.images[chosen.to(split.images.device)].to(device), split.labels[chosen]
+    return cycle(list(zip(torch.split(images, size), torch.split(labels, size), strict=True)))
+
+
+def learning_rate(spec: RunSpec, epoch: int) -> float:
+    """Of an epoch counted from 0: lr / (warmup - epoch) while warming up, then half a cosine from lr to 0."""
+    if epoch < spec.warmup_epochs:
+        return spec.lr / (spec.warmup_epochs - epoch)
+    share = (epoch - spec.warmup_epochs) / (spec.epochs - spec.warmup_epochs)
+    return spec.lr * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def autocast(spec: RunSpec, device: torch.device) -> torch.autocast:
+    """The arithmetic of a settled spec."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16")
+
+
+def preparation(spec: RunSpec, model: Model, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """`normalisation`, and on a CPU into oneDNN's own layout, for its max-pooling is the faster one."""
+    normalise = normalisation(spec, model)
+    is_pooled = isinstance(model.config, ModelConfig) and model.config.tokenizer == "conv"
+    has_onednn = device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    if not is_pooled or not has_onednn or spec.compile == "on":
+        return normalise
+    dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
+    return lambda images: normalise(images).to_mkldnn(dtype)
+
+
+def normalisation(spec: RunSpec, model: Model) -> Callable[[Tensor], Tensor]:
+    """From uint8 images to what the model takes: its size, zero mean and unit variance per channel, channels last.
+
+    Larger images are cut to their middle, smaller ones are enlarged. Texts are taken as they are.
+    """
+    if isinstance(model, TextTransformer):
+        return lambda words: words
+    info, size = DATASETS[spec.dataset], model.config.image_size
+    device = next(model.parameters()).device
+    mean = 255 * torch.tensor(info.mean, device=device)[:, None, None]
+    std = 255 * torch.tensor(info.std, device=device)[:, None, None]
+
+    def normalise(images: Tensor) -> Tensor:
+        pixels = (centre_crop(images, size).float() - mean) / std
+        if pixels.shape[-1] != size:
+            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    return normalise
+
+
+def _keep_large_blocks() -> None:
+    """Has glibc keep freed blocks of tens of megabytes, whose pages the kernel would else map and zero in each step."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other systems have none
+    if mallopt:
+        m_trim_threshold, m_mmap_max = -1, -4  # mallopt(3)
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, -1)

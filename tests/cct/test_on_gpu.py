@@ -1,0 +1,161 @@
+"""Training on a GPU: what can be known without one, on tensors that have a device and no values, and what needs one."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.nn.utils import parameters_to_vector
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cct.augment import OPERATIONS, augment, draw_operations, magnitude
+from cct.config import RunSpec
+from cct.data import Split, to_device
+from cct.models import create_model
+from cct.pooling import POOLINGS
+from cct.step import WARM_UP_STEPS, TrainingStep, preparation
+from cct.train import train, train_epoch
+
+CUDA = torch.device("cuda")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph can be recorded on a GPU only")
+
+
+class HostWaits(Exception):
+    """The host would have to wait until the GPU has done all that it was told before."""
+
+
+class NothingWaits(TorchDispatchMode):
+    """Refuses copies between host and GPU that are not asynchronous. (Values of tensors cannot be read anyway.)"""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
+            target, source = (result, args[0]) if func is torch.ops.aten._to_copy.default else args[:2]
+            is_asynchronous = (kwargs or {}).get("non_blocking", False) or args[2:] == (True,)
+            if source.device != target.device and not is_asynchronous:
+                raise HostWaits(f"{tuple(source.shape)} is copied from {source.device} to {target.device}")
+        return result
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
+    monkeypatch.setattr(Tensor, "pin_memory", lambda values: values)  # a tensor without values has no memory
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        yield mode
+
+
+@pytest.fixture
+def images(gpu: FakeTensorMode) -> Tensor:
+    return torch.empty(64, 3, 32, 32, dtype=torch.uint8, device=CUDA)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_waiting_is_noticed() -> None:
+    with NothingWaits(), pytest.raises(HostWaits):
+        torch.tensor([1.0, 2.0], device=CUDA)
+    with NothingWaits(), pytest.raises(HostWaits):
+        torch.empty(5).to(CUDA)
+    with NothingWaits(), pytest.raises(DataDependentOutputException):
+        torch.ones(5, device=CUDA).sum().item()
+    with NothingWaits():
+        assert to_device(torch.empty(5), CUDA).is_cuda
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_operation_of_the_augmentation_waits_for_a_gpu(name: str, images: Tensor) -> None:
+    with NothingWaits():
+        changed = OPERATIONS[name](images, magnitude(name, 5, 32))
+    assert (changed.is_cuda, changed.shape, changed.dtype) == (True, images.shape, torch.uint8)
+
+
+@pytest.mark.parametrize("kind", ["autoaugment", "crop_flip"])
+def test_the_augmentation_of_a_chunk_does_not_wait_for_a_gpu(
+    kind: str, images: Tensor, monkeypatch: pytest.MonkeyPatch, gpu: FakeTensorMode
+) -> None:
+    drawn = _outside(gpu, draw_operations, len(images), 32, torch.Generator().manual_seed(0))
+    monkeypatch.setattr("cct.augment.draw_operations", lambda *_: drawn)  # on the host, with values
+    with NothingWaits():
+        augmented = augment(images, kind, torch.Generator())
+    assert (augmented.is_cuda, augmented.shape) == (True, images.shape)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_step_does_not_wait_for_a_gpu(pooling: str, images: Tensor, gpu: FakeTensorMode) -> None:
+    """Without its backward pass, which runs on real devices only. A pooling that waits could not be recorded."""
+    spec = RunSpec(pooling=pooling, precision="fp32")
+    model = _outside(gpu, create_model, spec.model, pooling=pooling, seed=0)
+    for module in model.modules():
+        for name, weights in module.named_parameters(recurse=False):
+            module.register_parameter(name, nn.Parameter(gpu.from_tensor(weights.detach()).to(CUDA)))
+    prepare = preparation(spec, model, CUDA)
+    with NothingWaits():
+        logits = model(prepare(images))
+        loss = torch.nn.functional.cross_entropy(logits, torch.empty(64, dtype=torch.int64, device=CUDA))
+    assert (loss.is_cuda, logits.shape) == (True, (64, 10))
+
+
+def _outside(mode: FakeTensorMode, make: Any, *args: Any, **options: Any) -> Any:
+    """What a function makes, with values."""
+    mode.__exit__(None, None, None)
+    try:
+        return make(*args, **options)
+    finally:
+        mode.__enter__()
+
+
+@needs_gpu
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_recorded_step_computes_what_it_does_by_itself(pooling: str) -> None:
+    """Two epochs with all that is random, a learning rate that changes, and a smaller batch at each end."""
+    spec = RunSpec(pooling=pooling, batch_size=32, epochs=8)
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (32 * (WARM_UP_STEPS + 4) + 5, 3, 32, 32), dtype=torch.uint8, generator=random)
+    split = Split(images, torch.randint(10, (len(images),), generator=random)).to(CUDA)
+
+    def trained(mode: str) -> tuple[list[float], Tensor]:
+        model = create_model(spec.model, pooling=pooling, seed=0)
+        step = TrainingStep(model, replace(spec, compile=mode, precision="fp32"), CUDA)
+        before = parameters_to_vector(model.parameters()).detach()
+        losses = [train_epoch(step, split, epoch)[0] for epoch in (0, 6)]
+        return losses, parameters_to_vector(model.parameters()).detach() - before
+
+    (plain, way), (recorded, same_way) = trained("off"), trained("graph")
+    assert recorded == pytest.approx(plain, rel=1e-3)
+    # Not weight by weight: where a gradient is 0 but for rounding, AdamW steps either way.
+    assert (same_way - way).norm() < 0.1 * way.norm()
+
+
+@needs_gpu
+def test_an_epoch_on_a_gpu_does_not_wait_for_it() -> None:
+    spec = RunSpec(batch_size=32, compile="off", precision="fp32")
+    split = Split(torch.zeros(256, 3, 32, 32, dtype=torch.uint8), torch.zeros(256, dtype=torch.int64)).to(CUDA)
+    step = TrainingStep(create_model(spec.model, seed=0), spec, CUDA)
+    train_epoch(step, split, 0)
+    waited: list[bool] = []
+
+    def wait_no_more() -> bool:
+        torch.cuda.set_sync_debug_mode("error")
+        waited.append(False)
+        if len(waited) == len(split.labels) // spec.batch_size:
+            torch.cuda.set_sync_debug_mode("default")  # the sums of the epoch are read after its last step
+        return False
+
+    try:
+        train_epoch(step, split, 1, wait_no_more)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(waited) == 8
+
+
+@needs_gpu
+def test_a_run_on_a_gpu_learns_and_is_resumed(tmp_path: Path) -> None:
+    spec = RunSpec(dataset="digits", epochs=30, lr=2e-3, compile="graph", augmentation="crop")
+    records = train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path)
+    first = [next(records) for _ in range(3)]
+    resumed = list(train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    assert [record.train_loss for record in resumed[:3]] == [record.train_loss for record in first]
+    assert resumed[-1].val_top1 > 90
