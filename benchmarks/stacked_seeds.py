@@ -2,7 +2,8 @@
 
 Alternates, on one device and in one process, a training step of each of N models in turn, and one step of the N models
 stacked by `torch.func` (weights get a leading dimension; convolutions become grouped ones), forward, backward and AdamW
-included, augmentation excluded. Dropout and stochastic depth are off in both.
+included, augmentation excluded. Dropout and stochastic depth are off in both. On a GPU both are replayed as CUDA
+graphs, as runs are: launched one by one, the fewer operations of the stack would win for that alone.
 
 Run: `python benchmarks/stacked_seeds.py [--seeds 2 4] [--rounds 15] [--precision fp32]`.
 """
@@ -25,10 +26,12 @@ from cct.train import default_device, device_name
 
 Step = Callable[[], None]
 
+ON_GPU = torch.cuda.is_available()
+
 
 def in_turn(models: list[nn.Module], images: Tensor, labels: Tensor, precision: torch.autocast) -> Step:
     """A step of each model on its own batch."""
-    optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True) for model in models]
+    optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True, capturable=ON_GPU) for model in models]
 
     def step() -> None:
         for model, optimizer, batch, target in zip(models, optimizers, images, labels, strict=True):
@@ -46,7 +49,7 @@ def stacked(models: list[nn.Module], images: Tensor, labels: Tensor, precision: 
     """One step of all models at once."""
     weights, buffers = stack_module_state(models)
     skeleton = copy.deepcopy(models[0]).to("meta")
-    optimizer = torch.optim.AdamW(weights.values(), lr=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(weights.values(), lr=1e-4, fused=True, capturable=ON_GPU)
 
     def loss_of(weights: dict[str, Tensor], buffers: dict[str, Tensor], batch: Tensor, target: Tensor) -> Tensor:
         logits = functional_call(skeleton, (weights, buffers), (batch,)).float()
@@ -60,6 +63,19 @@ def stacked(models: list[nn.Module], images: Tensor, labels: Tensor, precision: 
         optimizer.step()
 
     return step
+
+
+def recorded(step: Step) -> Step:
+    """The step as a CUDA graph, after a few by itself, on the stream that records."""
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    with torch.cuda.graph(graph, stream=stream):
+        step()
+    return graph.replay
 
 
 def main() -> None:
@@ -82,7 +98,8 @@ def main() -> None:
                 create_model(spec.model, attention_dropout=0, stochastic_depth=0, seed=seed).to(device)
                 for seed in range(count)
             ]
-            arms[name] = arm(models, images, labels, precision)
+            step = arm(models, images, labels, precision)
+            arms[name] = recorded(step) if ON_GPU else step
             arms[name]()
         rates: dict[str, list[float]] = {name: [] for name in arms}
         for _ in range(options.rounds):
