@@ -91,7 +91,7 @@ def load_pretrained(model: Model, path: Path) -> list[str]:
 
 
 def load_word_vectors(model: TextTransformer, vocabulary: Sequence[str], path: Path) -> None:
-    """Gives the words of a vocabulary the vectors that a file in GloVe's format has for them, and stops their training.
+    """Gives the words of a vocabulary the vectors that a file in GloVe's format has for them.
 
     A word that the file lacks becomes like the unknown word, whose vector is the mean of those found. Raises
     `UnusableWeights`.
@@ -109,7 +109,6 @@ def load_word_vectors(model: TextTransformer, vocabulary: Sequence[str], path: P
     with torch.no_grad():
         embeddings.weight[UNKNOWN:] = vectors.mean(dim=0)
         embeddings.weight[list(found)] = vectors
-    embeddings.weight.requires_grad_(False)
 
 
 def resize_positional_embedding(embedding: Tensor, tokens: int, class_tokens: int) -> Tensor:

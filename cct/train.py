@@ -109,20 +109,17 @@ def train(
         vocabulary_size=info.vocabulary_size or None,
         seed=spec.seed,
     )
-    provenance: dict[str, str] = {}
-    if spec.pretrained:
-        weights_path = locate(spec.pretrained, data_dir)
-        provenance["pretrained_not_used_for"] = ", ".join(load_pretrained(model, weights_path))
-        provenance["pretrained_sha256"] = _sha256(weights_path)
+    # When a run goes on, its first weights no longer matter, nor whether their files are still there.
+    started_from = saved.get("started_from") if saved else None
+    if started_from is None:
+        started_from = _start(model, spec, train_split, data_dir)
     if spec.word_vectors and isinstance(model, TextTransformer):
-        vectors_path = data_dir / VECTORS_FOLDER / spec.word_vectors
-        load_word_vectors(model, train_split.vocabulary, vectors_path)
-        provenance["word_vectors_sha256"] = _sha256(vectors_path)
+        model.embedder.embeddings.weight.requires_grad_(False)
     # A run keeps its arithmetic when it goes on elsewhere.
     wanted = RunSpec.stored(asdict(spec) | (saved.get("settled", {}) if saved else {}))
     step = training_step(model, wanted, train_split, device)
     settled, optimizer = step.spec, step.optimizer
-    provenance = _provenance(settled, device, splits) | provenance
+    provenance = _provenance(settled, device, splits) | started_from
     device_shown = f"{device_name(device)}, {provenance['precision']}"
     is_text = isinstance(model, TextTransformer)
     looked_at = chosen_images(test_split)
@@ -179,10 +176,25 @@ def train(
                 checkpoint.save(checkpoint_dir, checkpoint.BEST, {"model": weights, "epoch": epoch + 1})
             state = {"model": weights, "optimizer": optimizer.state_dict(), "spec": asdict(spec)}
             done = {"records": [asdict(earlier) for earlier in records], "confusions": confusions}
-            kept = {"settled": {"precision": settled.precision, "compile": settled.compile}}
+            settled_as = {"precision": settled.precision, "compile": settled.compile}
+            kept = {"settled": settled_as, "started_from": started_from}
             checkpoint.save(checkpoint_dir, checkpoint.LAST, state | done | kept)
         on_confusion(epoch + 1, confusion.tolist())
         yield record
+
+
+def _start(model: Model, spec: RunSpec, split: Split, data_dir: Path) -> dict[str, str]:
+    """Gives the model the weights that the spec names; what they were, for the provenance. Raises `UnusableWeights`."""
+    started_from: dict[str, str] = {}
+    if spec.pretrained:
+        path = locate(spec.pretrained, data_dir)
+        started_from["pretrained_not_used_for"] = ", ".join(load_pretrained(model, path))
+        started_from["pretrained_sha256"] = _sha256(path)
+    if spec.word_vectors and isinstance(model, TextTransformer):
+        path = data_dir / VECTORS_FOLDER / spec.word_vectors
+        load_word_vectors(model, split.vocabulary, path)
+        started_from["word_vectors_sha256"] = _sha256(path)
+    return started_from
 
 
 def train_epoch(

@@ -17,11 +17,12 @@ from torch import Tensor
 from cct import checkpoint
 from cct.__main__ import main
 from cct.checkpoint import UnusableWeights, export_safetensors, read_weights
-from cct.config import RunSpec, SpecError
+from cct.config import EpochRecord, RunSpec, SpecError
 from cct.models import create_model
 from cct.pretrained import load_pretrained, locate, resize_positional_embedding
 from cct.train import Facts, train
 from tests.cct.test_models import GOLDEN, images
+from tests.cct.test_train import numbers
 
 SPEC = RunSpec(
     model="cvt_2_4_32", dataset="digits", epochs=1, batch_size=256, augmentation="none", pretrained="start.safetensors"
@@ -194,6 +195,23 @@ def test_a_run_starts_from_given_weights(tmp_path: Path) -> None:
     [fact] = facts
     assert fact.provenance["pretrained_sha256"] == hashlib.sha256(start.read_bytes()).hexdigest()
     assert fact.provenance["pretrained_not_used_for"] == ""
+
+
+def test_a_run_goes_on_without_the_weights_that_it_started_from(tmp_path: Path) -> None:
+    (tmp_path / "pretrained").mkdir()
+    start = tmp_path / "pretrained" / "start.safetensors"
+    safetensors.torch.save_file(create_model("cvt_2_4_32", seed=99).state_dict(), start)
+    undisturbed = list(train(replace(SPEC, epochs=2), data_dir=tmp_path))
+    facts: list[Facts] = []
+
+    def trained() -> Iterator[EpochRecord]:
+        folder = tmp_path / "run"
+        return train(replace(SPEC, epochs=2), data_dir=tmp_path, checkpoint_dir=folder, on_start=facts.append)
+
+    next(trained())
+    start.unlink()
+    assert numbers(list(trained())) == numbers(undisturbed)
+    assert facts[0].provenance == facts[1].provenance
 
 
 def test_a_run_whose_weights_are_not_there_fails_and_names_them(

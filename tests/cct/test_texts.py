@@ -320,8 +320,11 @@ def test_word_vectors_are_taken_and_kept(trec: Path, tmp_path: Path) -> None:
     lines = [" ".join([word, *map(str, vector.tolist())]) for word, vector in vectors.items()]
     (folder / "glove.txt").write_text("\n".join(lines) + "\n")
     spec, facts = replace(SPEC, word_vectors="glove.txt"), list[Facts]()
+    next(train(spec, data_dir=trec, checkpoint_dir=tmp_path / "run", on_start=facts.append))
+    (folder / "glove.txt").unlink()  # has done its work
     [*records] = train(spec, data_dir=trec, checkpoint_dir=tmp_path / "run", on_start=facts.append)
     assert len(records) == 2
+    assert facts[0].provenance == facts[1].provenance
     assert len(facts[0].provenance["word_vectors_sha256"]) == 64
     weights = torch.load(tmp_path / "run" / checkpoint.LAST, weights_only=True)["model"]["embedder.embeddings.weight"]
     vocabulary = load("trec", trec)[0].vocabulary
