@@ -14,7 +14,7 @@ from app.rows import Run, State
 from app.statistics import METHOD, Difference, Outcome, Stat, differences, stat
 from app.verdicts import answer, verdict
 from cct.catalog import poolings
-from cct.config import RunSpec
+from cct.config import CODE_OF, RunSpec
 
 # From Paul Tol's qualitative schemes, which colour-blind people can tell apart; readable on light and dark.
 PALETTE = (
@@ -271,8 +271,8 @@ def inequalities(grouped: Mapping[str, Sequence[Run]], group: str) -> list[Inequ
     for field in dict.fromkeys(field for _, _, facts in counting for field in facts):
         by_value: dict[str, list[tuple[str, str]]] = {}
         for variant, run, facts in counting:
-            # On what a run is trained is unknown until it begins.
-            if field in facts or run.device is not None:
+            # On what a run is trained is unknown until it begins. The code of a pooling concerns its own runs only.
+            if field in facts or (run.device is not None and not field.startswith(CODE_OF)):
                 by_value.setdefault(facts.get(field, "not recorded"), []).append((variant, run.id))
         if len(by_value) > 1:
             settings = [

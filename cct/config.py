@@ -323,6 +323,9 @@ DATASETS: dict[str, DatasetInfo] = {
 BETWEEN_CLASSES = " / "
 """Stands between the names of classes, which are those of folders, in the provenance of a run on an image folder."""
 
+CODE_OF = "code of "
+"""Stands before a pooling's name in the provenance of its runs, where it names the checksum of the pooling's code."""
+
 AUGMENTATIONS: dict[str, str] = {
     "autoaugment": "AutoAugment (CIFAR-10 policy), random crop, horizontal flip: the reference recipe",
     "crop_flip": "random crop and horizontal flip",

@@ -1,8 +1,6 @@
 """The training loop: the reference's bare-minimum recipe, one record per epoch."""
 
-import hashlib
 import math
-import platform
 import resource
 import sys
 import time
@@ -11,24 +9,22 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cct import checkpoint
 from cct.augment import augment, centre_crop
-from cct.config import BETWEEN_CLASSES, DATASETS, IMAGE_MODELS, EpochRecord, ModelConfig, RunSpec
+from cct.config import DATASETS, IMAGE_MODELS, EpochRecord, ModelConfig, RunSpec
 from cct.data import Split, load, to_device
 from cct.lens import Image, Look, chosen_epochs, chosen_images, look, pictures
 from cct.models import Model, TextTransformer, create_model, mixes_batch, parameter_count
 from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, locate
+from cct.provenance import provenance_of, sha256_of
 from cct.seeds import seed_of
 from cct.step import TrainingStep, autocast, learning_rate, normalisation, preparation, training_step
 
 PROGRESS_SECONDS = 0.5
-MAX_NAMES = 8_000
-"""Characters of the classes' names that are kept with a run; classes of longer ones are known by their numbers."""
 CHUNK, CHUNK_ON_GPU = 4096, 65_536
 """Images of 32 pixels on each side that are augmented at once; of larger ones as many as take the same memory. A GPU
 takes about as long for one chunk as for another: what counts is how many operations are launched."""
@@ -44,7 +40,7 @@ class Facts:
     parameters: int
     mixes_batch: bool
     provenance: dict[str, str]
-    """What the numbers depend on beside the spec: versions, device, precision, threads, checksums of what was read."""
+    """What the numbers depend on beside the spec: code, versions, device, precision, threads, checksums."""
     images: list[Image]
     """The test images that `on_look` tells of."""
 
@@ -119,7 +115,7 @@ def train(
     wanted = RunSpec.stored(asdict(spec) | (saved.get("settled", {}) if saved else {}))
     step = training_step(model, wanted, train_split, device)
     settled, optimizer = step.spec, step.optimizer
-    provenance = _provenance(settled, device, splits) | started_from
+    provenance = provenance_of(settled, device_name(device), splits) | started_from
     device_shown = f"{device_name(device)}, {provenance['precision']}"
     is_text = isinstance(model, TextTransformer)
     looked_at = chosen_images(test_split)
@@ -189,11 +185,11 @@ def _start(model: Model, spec: RunSpec, split: Split, data_dir: Path) -> dict[st
     if spec.pretrained:
         path = locate(spec.pretrained, data_dir)
         started_from["pretrained_not_used_for"] = ", ".join(load_pretrained(model, path))
-        started_from["pretrained_sha256"] = _sha256(path)
+        started_from["pretrained_sha256"] = sha256_of(path)
     if spec.word_vectors and isinstance(model, TextTransformer):
         path = data_dir / VECTORS_FOLDER / spec.word_vectors
         load_word_vectors(model, split.vocabulary, path)
-        started_from["word_vectors_sha256"] = _sha256(path)
+        started_from["word_vectors_sha256"] = sha256_of(path)
     return started_from
 
 
@@ -308,39 +304,6 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
-
-
-def _provenance(spec: RunSpec, device: torch.device, splits: tuple[Split, Split]) -> dict[str, str]:
-    checksum = hashlib.sha256()
-    for split in splits:
-        checksum.update(split.images.numpy().data)
-        checksum.update(split.labels.numpy().data)
-        checksum.update("\n".join(split.vocabulary).encode())
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "device": device_name(device),
-        "precision": spec.precision,
-        "compile": spec.compile,
-        "threads": str(torch.get_num_threads()),
-        "dataset_sha256": checksum.hexdigest(),
-        **_found(*splits),
-    }
-
-
-def _found(train_split: Split, test_split: Split) -> dict[str, str]:
-    """What is known of an image folder only since it was read."""
-    if not train_split.class_names:
-        return {}
-    found = {"train_images": str(len(train_split.labels)), "test_images": str(len(test_split.labels))}
-    names = BETWEEN_CLASSES.join(train_split.class_names)
-    return found | ({"classes": names} if len(names) <= MAX_NAMES else {})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _peak_memory(device: torch.device) -> int:

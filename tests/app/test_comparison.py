@@ -166,6 +166,21 @@ def test_the_circumstances_of_training_must_agree() -> None:
     assert found["torch"][2] == Setting("not recorded", ["mean"], ["mean-1"])
 
 
+def test_a_pooling_whose_code_was_changed_between_its_runs_is_told() -> None:
+    def having(pooling: str, seed: int, code: str) -> Run:
+        return run(pooling, seed, 80.0, provenance=PROVENANCE | {f"code of {pooling}": code})
+
+    with_code = [having("seqpool", 0, "aa"), having("seqpool", 1, "aa"), having("mean", 0, "bb")]
+    assert compare(with_code).fairness == [], "of course variants have other code"
+    assert compare([*with_code, run("mean", 1, 80.0)]).fairness == [], "of an older version of the board"
+    [inequality] = compare([*with_code, having("mean", 1, "cc")]).fairness
+    assert inequality.field == "code of mean"
+    assert [(setting.value, setting.runs) for setting in inequality.settings] == [
+        ("bb", ["mean-0"]),
+        ("cc", ["mean-1"]),
+    ]
+
+
 def test_the_precision_is_the_one_that_was_used() -> None:
     auto = {"precision": "auto"}
     bf16 = PROVENANCE | {"precision": "bf16"}

@@ -1,0 +1,77 @@
+"""What a run's numbers depend on beside its spec: code, versions, device, arithmetic, and what was read."""
+
+import ast
+import hashlib
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+
+from cct.config import BETWEEN_CLASSES, CODE_OF, RunSpec
+from cct.data import Split
+from cct.pooling import POOLINGS
+
+MAX_NAMES = 8_000
+"""Characters of the classes' names that are kept with a run; classes of longer ones are known by their numbers."""
+
+
+def provenance_of(spec: RunSpec, device: str, splits: tuple[Split, Split]) -> dict[str, str]:
+    """Of a run by a settled spec, on a device of this name, on images or texts that are in host memory or mapped."""
+    checksum = hashlib.sha256()
+    for split in splits:
+        checksum.update(split.images.numpy().data)
+        checksum.update(split.labels.numpy().data)
+        checksum.update("\n".join(split.vocabulary).encode())
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+        "device": device,
+        "precision": spec.precision,
+        "compile": spec.compile,
+        "threads": str(torch.get_num_threads()),
+        **_code(spec.pooling),
+        "dataset_sha256": checksum.hexdigest(),
+        **_found(*splits),
+    }
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _code(pooling: str) -> dict[str, str]:
+    """Checksums of this package without the poolings' classes, and of the classes that make up this pooling.
+
+    Apart, so that a new pooling makes no difference to runs of the others, and a changed one does to runs of its own.
+    Comments and the layout of the text do not count.
+    """
+    registered = {kind.__name__ for kind in POOLINGS.values()}
+    shared, own = list[ast.stmt](), list[ast.stmt]()
+    ancestry = {kind.__name__ for kind in POOLINGS[pooling].__mro__}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(node, ast.ClassDef) or node.name not in registered:
+                shared.append(node)
+            elif node.name in ancestry:
+                own.append(node)
+    return {"code": _checksum(shared), f"{CODE_OF}{pooling}": _checksum(own)}
+
+
+def _checksum(nodes: Iterable[ast.stmt]) -> str:
+    return hashlib.sha256("\n".join(map(ast.dump, nodes)).encode()).hexdigest()[:16]
+
+
+def _found(train_split: Split, test_split: Split) -> dict[str, str]:
+    """What is known of an image folder only since it was read."""
+    if not train_split.class_names:
+        return {}
+    found = {"train_images": str(len(train_split.labels)), "test_images": str(len(test_split.labels))}
+    names = BETWEEN_CLASSES.join(train_split.class_names)
+    return found | ({"classes": names} if len(names) <= MAX_NAMES else {})

@@ -1,0 +1,52 @@
+"""Which change of the code concerns which runs."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cct
+
+SOFTMAX_AND_MEAN = """
+import json
+from cct.provenance import _code
+print(json.dumps(_code("seqpool_softmax_tokens") | _code("mean")))
+"""
+NEW = '\n\n@register("new")\nclass New(SeqPool):\n    """New."""\n\n    formula = "x"\n'
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A folder with a copy of the package."""
+    source = Path(cct.__file__).parent
+    shutil.copytree(source, tmp_path / "cct", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def code(folder: Path) -> dict[str, str]:
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    command = [sys.executable, "-c", SOFTMAX_AND_MEAN]
+    printed = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
+    return json.loads(printed)
+
+
+def test_a_change_of_the_code_is_seen_in_the_runs_that_it_concerns(copied: Path) -> None:
+    before = code(copied)
+    assert list(before) == ["code", "code of seqpool_softmax_tokens", "code of mean"]
+    poolings, augmentation = copied / "cct" / "pooling.py", copied / "cct" / "augment.py"
+
+    def changed() -> set[str]:
+        return {key for key, value in code(copied).items() if value != before[key]}
+
+    text = poolings.read_text()
+    poolings.write_text("# A comment.\n" + text + NEW)
+    assert changed() == set(), "another pooling does not matter"
+    poolings.write_text(text.replace("class SeqPool(nn.Linear):", "class SeqPool(nn.Linear):\n    changed = True\n"))
+    assert changed() == {"code of seqpool_softmax_tokens"}, "it derives from sequence pooling"
+    poolings.write_text(text)
+    augmentation.write_text(augmentation.read_text().replace("CROP_PADDING = 4", "CROP_PADDING = 5"))
+    assert changed() == {"code"}
