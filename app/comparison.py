@@ -290,4 +290,6 @@ def _facts(run: Run, group: str) -> dict[str, str]:
         facts |= run.provenance
     elif run.device is not None:
         facts["device"] = run.device
+    if facts.get("compile") == "graph":
+        facts["compile"] = "off"  # it has the same operations and the same random numbers
     return {name: value for name, value in facts.items() if name not in ("seed", group)}

@@ -482,7 +482,7 @@ class EpochRecord:
     images_per_second: float
     """Training images per second of training time, augmentation included, validation excluded."""
     peak_memory_bytes: int
-    """Most memory in use: allocated on the GPU during the epoch, or resident in the process until its end on a CPU."""
+    """Most memory in use: reserved on the GPU during the epoch, or resident in the process until its end on a CPU."""
     pooling_entropy: float | None = None
     """Entropy of the pooling weights in nats, mean over the validation images (and heads): 0 if one token decides, the
     logarithm of the number of tokens if all count alike. None for poolings without weights and in older records."""

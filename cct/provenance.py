@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import platform
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -49,23 +48,23 @@ def sha256_of(path: Path) -> str:
 def _code(pooling: str) -> dict[str, str]:
     """Checksums of this package without the poolings' classes, and of the classes that make up this pooling.
 
-    Apart, so that a new pooling makes no difference to runs of the others, and a changed one does to runs of its own.
-    Comments and the layout of the text do not count.
+    Apart, so that the class of a new pooling makes no difference to runs of the others, and a changed one does to runs
+    of its own. What stands between definitions, such as comments, does not count.
     """
     registered = {kind.__name__ for kind in POOLINGS.values()}
-    shared, own = list[ast.stmt](), list[ast.stmt]()
     ancestry = {kind.__name__ for kind in POOLINGS[pooling].__mro__}
+    shared, own = hashlib.sha256(), hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        for node in ast.parse(text).body:
+            first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+            code = "\n".join(lines[first - 1 : node.end_lineno]).encode()
             if not isinstance(node, ast.ClassDef) or node.name not in registered:
-                shared.append(node)
+                shared.update(code)
             elif node.name in ancestry:
-                own.append(node)
-    return {"code": _checksum(shared), f"{CODE_OF}{pooling}": _checksum(own)}
-
-
-def _checksum(nodes: Iterable[ast.stmt]) -> str:
-    return hashlib.sha256("\n".join(map(ast.dump, nodes)).encode()).hexdigest()[:16]
+                own.update(code)
+    return {"code": shared.hexdigest()[:16], f"{CODE_OF}{pooling}": own.hexdigest()[:16]}
 
 
 def _found(train_split: Split, test_split: Split) -> dict[str, str]:

@@ -3,18 +3,22 @@
 import copy
 import ctypes
 import math
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import cycle
+from itertools import cycle, islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from cct.augment import centre_crop
-from cct.config import DATASETS, ModelConfig, RunSpec
+from cct.config import DATASETS, TEXT_MODELS, ModelConfig, RunSpec
 from cct.data import Split
 from cct.models import Model, TextTransformer
 from cct.seeds import seed_of
@@ -27,17 +31,27 @@ TRIAL_SHARE = 0.05
 """Of the time that a run is expected to take: the most that may be spent on trying to shorten it."""
 WARM_UP_SECONDS = {"graph": 2.0, "on": 60.0}
 """Roughly what it takes until a step is recorded (`graph`) or compiled (`on`)."""
-SAME_LOSS = 0.02
+SAME_LOSS = 0.003
 """Relative difference of the mean loss over a trial, up to which two ways to execute a step compute the same."""
+STEPS_AHEAD = 16
+"""How many steps the host may have launched that a GPU has not finished: a run that is stopped must do them all."""
 
 Batch = tuple[Tensor, Tensor]
 """uint8 images `(batch, 3, size, size)`, or texts, and their labels `(batch,)`."""
 
 
+class Stopped(Exception):
+    """Training ended because `should_stop` said so; the last finished epoch is in the checkpoint."""
+
+
+class RecordingFailed(Exception):
+    """A step could not be recorded, and PyTorch is of no more use to this process."""
+
+
 class TrainingStep:
     """Forward, backward and AdamW on a batch, as a settled spec says; moves the model to the device.
 
-    Losses and hits are summed on the device until `sums` reads them, so that the host never waits for a step. With
+    Losses and hits are summed on the device until `sums` reads them, so that a GPU never waits for the host. With
     `compile: graph`, steps on whole batches are recorded once as a CUDA graph and replayed from then on: one launch
     instead of hundreds, with the same operations and the same random numbers.
     """
@@ -54,6 +68,7 @@ class TrainingStep:
         self._loss_sum, self._correct, self._lr = (torch.zeros((), device=device) for _ in range(3))
         self._whole_batches = 0
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._launched = deque[torch.cuda.Event]()
         if spec.compile == "graph":
             self._stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
@@ -69,20 +84,15 @@ class TrainingStep:
         self._correct.zero_()
 
     def __call__(self, images: Tensor, labels: Tensor) -> None:
-        """One step on a batch that lies on the device."""
-        if self.spec.compile != "graph" or len(labels) < self.spec.batch_size:
+        """One step on a batch that lies on the device. Raises `RecordingFailed`."""
+        if self.spec.compile == "graph" and len(labels) == self.spec.batch_size:
+            self._replay(images, labels)
+        else:
             self._run(images, labels)
-            return
-        self._whole_batches += 1
-        if self._whole_batches <= WARM_UP_STEPS:
-            self._warm_up(images, labels)
-            return
-        if self._graph is None:
-            self._record(images, labels)
-        assert self._graph is not None
-        self._images.copy_(images)
-        self._labels.copy_(labels)
-        self._graph.replay()
+        if self.device.type == "cuda":
+            self._launched.append(torch.cuda.current_stream(self.device).record_event())
+            if len(self._launched) > STEPS_AHEAD:
+                self._launched.popleft().synchronize()
 
     def sums(self) -> tuple[float, float]:
         """The sum of the losses (nats) of the epoch's images so far, and how many were classified correctly."""
@@ -98,51 +108,84 @@ class TrainingStep:
         self._loss_sum += loss.detach() * len(labels)
         self._correct += (logits.detach().argmax(dim=1) == labels).sum()
 
+    def _replay(self, images: Tensor, labels: Tensor) -> None:
+        """The recorded step on another batch; the first ones by themselves."""
+        self._whole_batches += 1
+        if self._whole_batches <= WARM_UP_STEPS:
+            self._warm_up(images, labels)
+            return
+        if self._graph is None:
+            self._graph = self._record(images, labels)
+        self._images.copy_(images)
+        self._labels.copy_(labels)
+        self._graph.replay()
+
     def _warm_up(self, images: Tensor, labels: Tensor) -> None:
         """A step on the stream that will record. The last one must not make the host wait, which cannot be recorded:
-        it raises a `RuntimeError` that says so, while a recording that fails leaves PyTorch unusable."""
+        it raises a `RuntimeError` that says so."""
         caller = torch.cuda.current_stream(self.device)
         self._stream.wait_stream(caller)
-        before = torch.cuda.get_sync_debug_mode()
         try:
-            if self._whole_batches == WARM_UP_STEPS:
-                torch.cuda.set_sync_debug_mode("error")
             with torch.cuda.stream(self._stream):
-                self._run(images, labels)
+                if self._whole_batches < WARM_UP_STEPS:
+                    self._run(images, labels)
+                else:
+                    with waiting_is_an_error():
+                        self._run(images, labels)
         finally:
-            torch.cuda.set_sync_debug_mode(before)
-        caller.wait_stream(self._stream)
+            caller.wait_stream(self._stream)
 
-    def _record(self, images: Tensor, labels: Tensor) -> None:
+    def _record(self, images: Tensor, labels: Tensor) -> torch.cuda.CUDAGraph:
         self._images, self._labels = images.clone(), labels.clone()
-        self._graph = torch.cuda.CUDAGraph()
-        # AdamW wants to be told, though its fused form needs no change for it; unrecorded steps would warn of it.
+        graph = torch.cuda.CUDAGraph()
+        # AdamW refuses to be recorded otherwise, though its fused form is the same for it.
         for group in self.optimizer.param_groups:
             group["capturable"] = True
-        with torch.cuda.graph(self._graph, stream=self._stream):
-            self._run(self._images, self._labels)
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                self._run(self._images, self._labels)
+        except RuntimeError as error:
+            raise RecordingFailed(f"a training step cannot be recorded, set compile to off ({error})") from error
         for group in self.optimizer.param_groups:
             group["capturable"] = False
+        return graph
 
 
-def training_step(model: Model, spec: RunSpec, split: Split, device: torch.device) -> TrainingStep:
+@contextmanager
+def waiting_is_an_error() -> Iterator[None]:
+    """What makes the host wait for a GPU raises a `RuntimeError`, as far as PyTorch notices."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+
+
+def training_step(
+    model: Model, spec: RunSpec, split: Split, device: torch.device, should_stop: Callable[[], bool] = lambda: False
+) -> TrainingStep:
     """The step of a run on a device, with a settled spec: what `auto` stands for is known or, on a GPU, measured.
 
     bf16 where the hardware multiplies it natively. On a CPU nothing is compiled: that was slower wherever it was
-    measured (docs/performance.md), and a choice by time would not be the same twice.
+    measured (docs/performance.md), and a choice by time would not be the same twice. Raises `Stopped`,
+    `RecordingFailed`.
     """
     spec = settle(spec, device)
     if spec.compile != "auto":
         return TrainingStep(model, spec, device)
-    modes = (
-        ["off", "on"] if isinstance(model, TextTransformer) else ["off", "graph", "on"]
-    )  # embeddings make hosts wait
-    steps = spec.epochs * math.ceil(len(split.labels) / spec.batch_size)
 
     def arm(mode: str) -> Callable[[], TrainingStep]:
         return lambda: TrainingStep(copy.deepcopy(model), _changed(spec, compile=mode), device)
 
-    mode = quickest({mode: arm(mode) for mode in modes}, trial_batches(split, spec, device), steps)
+    modes = [mode for mode in ("off", "graph", "on") if settle(_changed(spec, compile=mode), device).compile == mode]
+    steps = spec.epochs * math.ceil(len(split.labels) / spec.batch_size)
+    batches = trial_batches(split, spec, device)
+    mode = quickest({mode: arm(mode) for mode in modes}, batches, steps, should_stop)
+    torch.cuda.empty_cache()  # what the trial has used counts for no epoch
+    torch.cuda.reset_peak_memory_stats(device)
     return TrainingStep(model, _changed(spec, compile=mode), device)
 
 
@@ -155,7 +198,10 @@ def settle(spec: RunSpec, device: torch.device) -> RunSpec:
     )
     if spec.precision == "auto":
         spec = _changed(spec, precision="bf16" if has_bf16 else "fp32")
-    if spec.compile in ("auto", "graph") and device.type != "cuda":
+    # Steps on texts are not recorded: in older versions of PyTorch (issue 82886) the gradient of many embeddings makes
+    # the host wait, unnoticed by the warm-up.
+    is_recordable = device.type == "cuda" and spec.model not in TEXT_MODELS
+    if (spec.compile == "auto" and device.type != "cuda") or (spec.compile == "graph" and not is_recordable):
         spec = _changed(spec, compile="off")
     return spec
 
@@ -164,21 +210,26 @@ def _changed(spec: RunSpec, **values: str) -> RunSpec:
     return RunSpec.stored(asdict(spec) | values)
 
 
-def quickest(arms: Mapping[str, Callable[[], TrainingStep]], batches: Iterator[Batch], steps: int) -> str:
+def quickest(
+    arms: Mapping[str, Callable[[], TrainingStep]],
+    batches: Sequence[Batch],
+    steps: int,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> str:
     """Which way to execute a run's steps takes the least time, by trial; the first of the arms is the plain one.
 
     Another is tried if its warm-up is a small part (`TRIAL_SHARE`) of the time that the run would take by the best one
-    so far, and is taken if it is faster and its loss is the plain one's. What raises a `RuntimeError`, for example for
-    want of a compiler, is not taken; the reason is printed.
+    so far, and is taken if it is faster and its loss is the plain one's. What fails, for example for want of a
+    compiler, is not taken; the reason is printed. Raises `Stopped`.
     """
     plain, *others = arms
-    best, best_seconds, plain_loss = plain, *_trial(arms[plain](), batches)
+    best, best_seconds, plain_loss = plain, *_trial(arms[plain](), batches, should_stop)
     for mode in others:
         if WARM_UP_SECONDS[mode] > TRIAL_SHARE * steps * best_seconds:
             continue
         try:
-            seconds, loss = _trial(arms[mode](), batches)
-        except RuntimeError as error:
+            seconds, loss = _trial(arms[mode](), batches, should_stop)
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             reason = str(error).strip().split("\n")[0]
             _tell(f"{mode} is not used, as it failed: {reason}")
             continue
@@ -194,23 +245,32 @@ def _tell(message: str) -> None:
     print(f"compile: {message}", file=sys.stderr, flush=True)
 
 
-def _trial(step: TrainingStep, batches: Iterator[Batch]) -> tuple[float, float]:
-    """Seconds per step, and the mean loss over the trial."""
-    step.begin_epoch(min(step.spec.warmup_epochs, step.spec.epochs - 1))  # the highest learning rate tells most
-    images = 0
-    for number in range(WARM_UP_STEPS + 1 + TRIAL_STEPS):  # in the one between, the step is recorded
-        if number == WARM_UP_STEPS + 1:
-            step.sums()  # waits for the device
-            began = time.perf_counter()
-        batch, labels = next(batches)
-        step(batch, labels)
-        images += len(labels)
+def _trial(step: TrainingStep, batches: Sequence[Batch], should_stop: Callable[[], bool]) -> tuple[float, float]:
+    """Seconds per step, and the mean loss."""
+    step.begin_epoch(0)
+    endless = cycle(batches)
+
+    def run(steps: int) -> int:
+        images = 0
+        for batch, labels in islice(endless, steps):
+            if should_stop():
+                raise Stopped
+            step(batch, labels)
+            images += len(labels)
+        return images
+
+    run(WARM_UP_STEPS + 1)  # in the last of these the step is recorded
+    step.sums()  # waits for the device
+    # At the highest learning rate: a step that does not learn, or goes on with the former rate, has another loss.
+    step.begin_epoch(min(step.spec.warmup_epochs, step.spec.epochs - 1))
+    began = time.perf_counter()
+    images = run(TRIAL_STEPS)
     loss_sum, _ = step.sums()
     return (time.perf_counter() - began) / TRIAL_STEPS, loss_sum / images
 
 
-def trial_batches(split: Split, spec: RunSpec, device: torch.device) -> Iterator[Batch]:
-    """A few batches over and over, from all parts of the split, without augmentation.
+def trial_batches(split: Split, spec: RunSpec, device: torch.device) -> list[Batch]:
+    """A few batches from all parts of the split, without augmentation.
 
     Sorted by class, so that a step that did not read its batch would have another loss.
     """
@@ -219,7 +279,7 @@ def trial_batches(split: Split, spec: RunSpec, device: torch.device) -> Iterator
     chosen = torch.arange(count, device=split.labels.device) * (len(split.labels) // count)
     chosen = chosen[split.labels[chosen].argsort(stable=True)]
     images, labels = split.images[chosen.to(split.images.device)].to(device), split.labels[chosen]
-    return cycle(list(zip(torch.split(images, size), torch.split(labels, size), strict=True)))
+    return list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
 
 
 def learning_rate(spec: RunSpec, epoch: int) -> float:

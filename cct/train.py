@@ -22,14 +22,14 @@ from cct.models import Model, TextTransformer, create_model, mixes_batch, parame
 from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, locate
 from cct.provenance import provenance_of, sha256_of
 from cct.seeds import seed_of
-from cct.step import TrainingStep, autocast, learning_rate, normalisation, preparation, training_step
+from cct.step import Stopped, TrainingStep, autocast, learning_rate, normalisation, preparation, training_step
 
 PROGRESS_SECONDS = 0.5
-CHUNK, CHUNK_ON_GPU = 4096, 65_536
-"""Images of 32 pixels on each side that are augmented at once; of larger ones as many as take the same memory. A GPU
-takes about as long for one chunk as for another: what counts is how many operations are launched."""
+CHUNK, CHUNK_ON_GPU = 4096, 16_384
+"""Images of 32 pixels on each side that are augmented at once; of larger ones as many as take the same memory. On a GPU
+the number of operations counts more than the number of images."""
 VALIDATED_ON_GPU = 2048
-"""The same for validation on a GPU, but at least a batch."""
+"""The same for validation on a GPU, but at least a batch, and a batch if images depend on their batch-mates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,6 @@ class Progress:
     steps: int
     seconds: float
     """Since the epoch began."""
-
-
-class Stopped(Exception):
-    """Training ended because `should_stop` said so; the last finished epoch is in the checkpoint."""
 
 
 class NonFiniteLoss(Exception):
@@ -86,7 +82,7 @@ def train(
     and resumed equals one that was not, bit for bit on the same CPU.
 
     Raises `Stopped` within one step of `should_stop`, `NonFiniteLoss`, `DatasetUnavailable`, `UnusableWeights`,
-    `CheckpointMismatch`, `CheckpointNotWritten`.
+    `CheckpointMismatch`, `CheckpointNotWritten`, `RecordingFailed`.
     """
     device = device or default_device()
     info = DATASETS[spec.dataset]
@@ -113,7 +109,7 @@ def train(
         model.embedder.embeddings.weight.requires_grad_(False)
     # A run keeps its arithmetic when it goes on elsewhere.
     wanted = RunSpec.stored(asdict(spec) | (saved.get("settled", {}) if saved else {}))
-    step = training_step(model, wanted, train_split, device)
+    step = training_step(model, wanted, train_split, device, should_stop)
     settled, optimizer = step.spec, step.optimizer
     provenance = provenance_of(settled, device_name(device), splits) | started_from
     device_shown = f"{device_name(device)}, {provenance['precision']}"
@@ -121,7 +117,9 @@ def train(
     looked_at = chosen_images(test_split)
     looked_at_images = test_split.images[looked_at].to(device)
     images = [] if is_text else pictures(centre_crop(looked_at_images, image_size), test_split.labels[looked_at])
-    on_start(Facts(device_shown, parameter_count(model), mixes_batch(model), provenance, images))
+    mixes = mixes_batch(model)
+    on_start(Facts(device_shown, parameter_count(model), mixes, provenance, images))
+    validated_at_once = settled.batch_size if mixes else _validation_size(test_split, settled)
     lens_images = normalisation(spec, model)(looked_at_images)
     lens_epochs = set[int]() if is_text else chosen_epochs(spec.epochs)  # a lens for texts is yet to be made
 
@@ -142,7 +140,9 @@ def train(
         began = time.perf_counter()
         train_loss, train_top1 = train_epoch(step, train_split, epoch, should_stop, on_progress)
         trained = time.perf_counter()
-        val_loss, val_top1, val_top5, pooling_entropy, confusion = _validate(model, test_split, settled, should_stop)
+        val_loss, val_top1, val_top5, pooling_entropy, confusion = validate(
+            model, test_split, settled, validated_at_once, should_stop
+        )
         if not math.isfinite(train_loss) or not math.isfinite(val_loss):
             lr = learning_rate(spec, epoch)
             raise NonFiniteLoss(
@@ -230,8 +230,8 @@ def train_epoch(
 
 
 @torch.no_grad()
-def _validate(
-    model: Model, split: Split, spec: RunSpec, should_stop: Callable[[], bool]
+def validate(
+    model: Model, split: Split, spec: RunSpec, batch_size: int, should_stop: Callable[[], bool] = lambda: False
 ) -> tuple[float, float, float, float | None, Tensor]:
     """The mean loss in nats, smoothed as in training (so does the reference), top-1 and top-5 in percent, entropy.
 
@@ -240,13 +240,10 @@ def _validate(
     model.eval()
     device, count = split.labels.device, len(split.labels)
     precision, prepare = autocast(spec, device), preparation(spec, model, device)
-    size = spec.batch_size
-    if device.type == "cuda":
-        size = max(size, min(VALIDATED_ON_GPU, _equally_large(VALIDATED_ON_GPU, split)))
     sums = torch.zeros(3, device=device)
     classes, predictions = model.config.num_classes, list[Tensor]()
     with _pooling_entropies(model) as entropies:
-        for batch, target in _batches(split.images, split.labels, size):
+        for batch, target in _batches(split.images, split.labels, batch_size):
             if should_stop():
                 raise Stopped
             with precision:
@@ -285,6 +282,13 @@ def _pooling_entropies(model: Model) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
+def _validation_size(split: Split, spec: RunSpec) -> int:
+    """How many images are validated at once, if that does not change the result."""
+    if split.labels.device.type == "cpu":
+        return spec.batch_size
+    return max(spec.batch_size, min(VALIDATED_ON_GPU, _equally_large(VALIDATED_ON_GPU, split)))
+
+
 def _equally_large(count: int, split: Split) -> int:
     """How many of the split's images take the memory of `count` images of 32 pixels."""
     return count * 3 * 32 * 32 // split.images[0].nbytes
@@ -308,7 +312,7 @@ def device_name(device: torch.device) -> str:
 
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device)
+        peak = torch.cuda.max_memory_reserved(device)  # what a recorded step uses counts as free, but is reserved
         torch.cuda.reset_peak_memory_stats(device)
         return peak
     kibibytes = 1 if sys.platform == "darwin" else 1024

@@ -16,7 +16,7 @@ from cct.config import DATASETS, RunSpec
 from cct.data import Split
 from cct.models import create_model
 from cct.step import training_step
-from cct.train import CHUNK, default_device, device_name, train_epoch
+from cct.train import default_device, device_name, train_epoch
 from worker.supervisor import cores
 
 CANDIDATES = (1, 2, 4, 8, 16)
@@ -79,10 +79,10 @@ def train() -> None:
 
     It trains CCT-2/3x2 by the reference recipe on random 32x32 images.
     """
-    device = default_device()
-    # As long a run as can be: then no way to execute its steps is left out because its warm-up would not pay.
-    spec = RunSpec(dataset="cifar10", epochs=10_000)
-    count = CHUNK if device.type == "cuda" else 4 * spec.batch_size
+    device, spec = default_device(), RunSpec(dataset="cifar10")
+    size = DATASETS[spec.dataset].train_size
+    assert size
+    count = size if device.type == "cuda" else 4 * spec.batch_size  # an epoch of a CPU would take too long
     split = Split(torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8), torch.arange(count) % 10).to(device)
     model = create_model(spec.model, num_classes=DATASETS[spec.dataset].num_classes, seed=spec.seed)
     step = training_step(model, spec, split, device)

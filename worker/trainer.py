@@ -17,7 +17,8 @@ from pathlib import Path
 from app.settings import Settings
 from app.store import Lease, RunStore
 from cct.checkpoint import BEST, export_safetensors
-from cct.train import Facts, Progress, Stopped, train
+from cct.step import Stopped
+from cct.train import Facts, Progress, train
 from worker.outbox import Outbox
 from worker.supervisor import Exit
 

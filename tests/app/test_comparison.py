@@ -191,6 +191,11 @@ def test_the_precision_is_the_one_that_was_used() -> None:
     assert (inequality.field, [setting.value for setting in inequality.settings]) == ("precision", ["fp32", "bf16"])
 
 
+def test_whether_steps_were_recorded_changes_no_result() -> None:
+    recorded = run("mean", 0, 80.0, provenance=PROVENANCE | {"compile": "graph"})
+    assert compare([run("seqpool", 0, 88.0), recorded]).fairness == []
+
+
 def test_what_is_compared_is_no_inequality() -> None:
     by_lr = [run("seqpool", seed, 88.0 + seed, spec={"lr": lr}) for lr in (0.001, 0.002) for seed in (0, 1)]
     assert [inequality.field for inequality in compare(by_lr).fairness] == ["lr"]

@@ -1,6 +1,7 @@
 """Training on a GPU: what can be known without one, on tensors that have a device and no values, and what needs one."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from torch.nn.utils import parameters_to_vector
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cct.augment import OPERATIONS, augment, draw_operations, magnitude
@@ -17,7 +17,7 @@ from cct.config import RunSpec
 from cct.data import Split, to_device
 from cct.models import create_model
 from cct.pooling import POOLINGS
-from cct.step import WARM_UP_STEPS, TrainingStep, preparation
+from cct.step import WARM_UP_STEPS, TrainingStep, preparation, waiting_is_an_error
 from cct.train import train, train_epoch
 
 CUDA = torch.device("cuda")
@@ -107,6 +107,10 @@ def _outside(mode: FakeTensorMode, make: Any, *args: Any, **options: Any) -> Any
         mode.__enter__()
 
 
+def all_weights(model: nn.Module) -> Tensor:
+    return torch.cat([weights.detach().flatten() for weights in model.parameters()])
+
+
 @needs_gpu
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_recorded_step_computes_what_it_does_by_itself(pooling: str) -> None:
@@ -119,9 +123,9 @@ def test_a_recorded_step_computes_what_it_does_by_itself(pooling: str) -> None:
     def trained(mode: str) -> tuple[list[float], Tensor]:
         model = create_model(spec.model, pooling=pooling, seed=0)
         step = TrainingStep(model, replace(spec, compile=mode, precision="fp32"), CUDA)
-        before = parameters_to_vector(model.parameters()).detach()
+        before = all_weights(model)
         losses = [train_epoch(step, split, epoch)[0] for epoch in (0, 6)]
-        return losses, parameters_to_vector(model.parameters()).detach() - before
+        return losses, all_weights(model) - before
 
     (plain, way), (recorded, same_way) = trained("off"), trained("graph")
     assert recorded == pytest.approx(plain, rel=1e-3)
@@ -131,24 +135,30 @@ def test_a_recorded_step_computes_what_it_does_by_itself(pooling: str) -> None:
 
 @needs_gpu
 def test_an_epoch_on_a_gpu_does_not_wait_for_it() -> None:
+    """From its beginning to its last step; then the sums are read."""
     spec = RunSpec(batch_size=32, compile="off", precision="fp32")
     split = Split(torch.zeros(256, 3, 32, 32, dtype=torch.uint8), torch.zeros(256, dtype=torch.int64)).to(CUDA)
     step = TrainingStep(create_model(spec.model, seed=0), spec, CUDA)
     train_epoch(step, split, 0)
-    waited: list[bool] = []
+    asked = 0
+    with ExitStack() as stack:
+        stack.enter_context(waiting_is_an_error())
 
-    def wait_no_more() -> bool:
-        torch.cuda.set_sync_debug_mode("error")
-        waited.append(False)
-        if len(waited) == len(split.labels) // spec.batch_size:
-            torch.cuda.set_sync_debug_mode("default")  # the sums of the epoch are read after its last step
-        return False
+        def before_a_step() -> bool:
+            nonlocal asked
+            asked += 1
+            if asked == len(split.labels) // spec.batch_size:
+                stack.close()
+            return False
 
-    try:
-        train_epoch(step, split, 1, wait_no_more)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert len(waited) == 8
+        train_epoch(step, split, 1, before_a_step)
+    assert asked == 8
+
+
+@needs_gpu
+def test_waiting_is_noticed_on_a_gpu_too() -> None:
+    with waiting_is_an_error(), pytest.raises(RuntimeError, match="synchronizing"):
+        torch.ones(5, device=CUDA).sum().item()
 
 
 @needs_gpu

@@ -2,7 +2,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,17 @@ from torch import Tensor
 from cct.config import RunSpec
 from cct.data import load
 from cct.models import create_model
-from cct.step import TRIAL_SHARE, WARM_UP_SECONDS, Batch, TrainingStep, learning_rate, quickest, settle, trial_batches
+from cct.step import (
+    TRIAL_SHARE,
+    WARM_UP_SECONDS,
+    Batch,
+    Stopped,
+    TrainingStep,
+    learning_rate,
+    quickest,
+    settle,
+    trial_batches,
+)
 from cct.train import train
 
 CPU = torch.device("cpu")
@@ -54,6 +64,8 @@ def test_what_auto_stands_for_on_a_cpu_is_known_without_a_trial() -> None:
     assert settle(RunSpec(compile="auto"), CPU).compile == "off"
     assert settle(RunSpec(compile="graph"), CPU).compile == "off", "there is no CUDA to record with"
     assert settle(RunSpec(compile="on"), CPU).compile == "on"
+    on_texts = RunSpec(model="text_cct_2", dataset="trec", compile="graph", precision="fp32")
+    assert settle(on_texts, torch.device("cuda")).compile == "off"
     assert settle(RunSpec(precision="auto"), CPU).precision in ("fp32", "bf16")
 
 
@@ -73,13 +85,33 @@ class Forgetful(TrainingStep):
         super().__call__(*self.first)
 
 
+class Idle(TrainingStep):
+    """Computes its loss and learns nothing."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        super().begin_epoch(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0
+
+
+class Late(TrainingStep):
+    """Keeps its first learning rate, as a recording would that does not read it."""
+
+    first_lr: float | None = None
+
+    def begin_epoch(self, epoch: int) -> None:
+        super().begin_epoch(epoch)
+        for group in self.optimizer.param_groups:
+            self.first_lr = group["lr"] = self.first_lr or group["lr"]
+
+
 class Broken(TrainingStep):
     def __call__(self, images: Tensor, labels: Tensor) -> None:
         raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
 
 
 @pytest.fixture
-def batches() -> Iterator[Batch]:
+def batches() -> list[Batch]:
     """As a trial has them: classes in turn."""
     split = load("digits", Path())[0]
     return trial_batches(split, SPEC, CPU)
@@ -92,16 +124,14 @@ def arm(kind: type[TrainingStep]) -> Callable[[], TrainingStep]:
 MANY_STEPS = 1_000_000
 
 
-def test_the_quickest_way_to_execute_a_step_is_taken(
-    batches: Iterator[Batch], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_quickest_way_to_execute_a_step_is_taken(batches: list[Batch], capsys: pytest.CaptureFixture[str]) -> None:
     assert quickest({"off": arm(Slow), "graph": arm(TrainingStep)}, batches, MANY_STEPS) == "graph"
     assert "graph takes" in capsys.readouterr().err
     assert quickest({"off": arm(TrainingStep), "graph": arm(Slow)}, batches, MANY_STEPS) == "off"
     assert quickest({"off": arm(Slow), "graph": arm(Slow), "on": arm(TrainingStep)}, batches, MANY_STEPS) == "on"
 
 
-def test_a_way_whose_warm_up_would_not_pay_is_not_tried(batches: Iterator[Batch]) -> None:
+def test_a_way_whose_warm_up_would_not_pay_is_not_tried(batches: list[Batch]) -> None:
     def tried(steps: int) -> list[str]:
         seen: list[str] = []
 
@@ -117,16 +147,28 @@ def test_a_way_whose_warm_up_would_not_pay_is_not_tried(batches: Iterator[Batch]
     assert tried(MANY_STEPS) == ["off", "graph", "on"]
 
 
+@pytest.mark.parametrize("wrong", [Forgetful, Idle, Late])
 def test_a_way_that_computes_something_else_is_not_taken(
-    batches: Iterator[Batch], capsys: pytest.CaptureFixture[str]
+    wrong: type[TrainingStep], batches: list[Batch], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert quickest({"off": arm(Slow), "graph": arm(Forgetful)}, batches, MANY_STEPS) == "off"
+    assert quickest({"off": arm(Slow), "graph": arm(wrong)}, batches, MANY_STEPS) == "off"
     assert "graph is not used, as its loss is" in capsys.readouterr().err
 
 
-def test_a_way_that_fails_is_not_taken_and_says_why(
-    batches: Iterator[Batch], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_trial_can_be_stopped(batches: list[Batch]) -> None:
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 4
+
+    with pytest.raises(Stopped):
+        quickest({"off": arm(TrainingStep)}, batches, MANY_STEPS, stop)
+    assert asked == 4
+
+
+def test_a_way_that_fails_is_not_taken_and_says_why(batches: list[Batch], capsys: pytest.CaptureFixture[str]) -> None:
     assert quickest({"off": arm(Slow), "graph": arm(Broken), "on": arm(TrainingStep)}, batches, MANY_STEPS) == "on"
     assert "compile: graph is not used, as it failed: Failed to find C compiler.\n" in capsys.readouterr().err
     with pytest.raises(RuntimeError, match="C compiler"):

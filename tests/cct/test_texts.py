@@ -14,8 +14,9 @@ from cct.cost import cost
 from cct.data import DatasetUnavailable, load
 from cct.models import TextTransformer, build, create_model, mixes_batch
 from cct.pooling import POOLINGS
+from cct.step import Stopped
 from cct.texts import PADDING, UNKNOWN, encode, vocabulary_of, words_of
-from cct.train import Facts, Stopped, train
+from cct.train import Facts, train
 from tests.cct.test_pooling import make
 from tests.cct.test_train import numbers
 

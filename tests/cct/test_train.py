@@ -17,8 +17,8 @@ from cct.config import DATASETS, EpochRecord, RunSpec
 from cct.data import load
 from cct.models import create_model
 from cct.pooling import POOLINGS
-from cct.step import settle
-from cct.train import Facts, NonFiniteLoss, Progress, Stopped, train
+from cct.step import Stopped, settle
+from cct.train import Facts, NonFiniteLoss, Progress, train
 
 SPEC = RunSpec(dataset="digits", epochs=2, batch_size=128, seed=1)
 """Trains with all that is random: AutoAugment, crop, flip, attention dropout, stochastic depth."""
