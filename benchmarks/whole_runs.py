@@ -77,7 +77,7 @@ def main() -> None:
                 running(data, "127.0.0.1", port, workers=1, redis_url=None),
                 httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
             ):
-                while not client.get("/workers").raise_for_status().json():  # measures its slots first
+                while not client.get("/workers").raise_for_status().json()["workers"]:  # measures its slots first
                     time.sleep(0.5)
                 print(f"slots: {slots}")
                 train(client, spec, POOLINGS[:poolings], seeds)
