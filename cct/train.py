@@ -137,14 +137,13 @@ def train(
     yield from records
 
     for epoch in range(len(records), spec.epochs):
-        began = time.perf_counter()
+        lr, began = learning_rate(spec, epoch), time.perf_counter()
         train_loss, train_top1 = train_epoch(step, train_split, epoch, should_stop, on_progress)
         trained = time.perf_counter()
         val_loss, val_top1, val_top5, pooling_entropy, confusion = validate(
             model, test_split, settled, validated_at_once, should_stop
         )
         if not math.isfinite(train_loss) or not math.isfinite(val_loss):
-            lr = learning_rate(spec, epoch)
             raise NonFiniteLoss(
                 f"the loss is not finite in epoch {epoch + 1}; try a lower lr (it was {lr:g}) or a warm-up"
             )
@@ -155,7 +154,7 @@ def train(
             val_loss=val_loss,
             val_top1=val_top1,
             val_top5=val_top5,
-            lr=learning_rate(spec, epoch),
+            lr=lr,
             seconds=time.perf_counter() - began,
             images_per_second=len(train_split.labels) / (trained - began),
             peak_memory_bytes=_peak_memory(device),
