@@ -53,7 +53,8 @@ class TrainingStep:
 
     Losses and hits are summed on the device until `sums` reads them, so that a GPU never waits for the host. With
     `compile: graph`, steps on whole batches are recorded once as a CUDA graph and replayed from then on: one launch
-    instead of hundreds, with the same operations and the same random numbers.
+    instead of hundreds, with the same operations and the same random numbers. With `compile: on` only whole batches
+    are compiled, as a smaller one would need a compilation of its own.
     """
 
     def __init__(self, model: Model, spec: RunSpec, device: torch.device) -> None:
@@ -63,7 +64,7 @@ class TrainingStep:
         self.spec = spec
         self.device = device
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
-        self._forward: Callable[[Tensor], Tensor] = torch.compile(model, disable=spec.compile != "on")
+        self._compiled: Callable[[Tensor], Tensor] = torch.compile(model, disable=spec.compile != "on")
         self._precision, self._prepare = autocast(spec, device), preparation(spec, model, device)
         self._loss_sum, self._correct, self._lr = (torch.zeros((), device=device) for _ in range(3))
         self._whole_batches = 0
@@ -90,7 +91,9 @@ class TrainingStep:
         else:
             self._run(images, labels)
         if self.device.type == "cuda":
-            self._launched.append(torch.cuda.current_stream(self.device).record_event())
+            # Who waits for it sleeps, and leaves the core to other trainers.
+            event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            self._launched.append(torch.cuda.current_stream(self.device).record_event(event))
             if len(self._launched) > STEPS_AHEAD:
                 self._launched.popleft().synchronize()
 
@@ -99,8 +102,9 @@ class TrainingStep:
         return self._loss_sum.item(), self._correct.item()
 
     def _run(self, images: Tensor, labels: Tensor) -> None:
+        forward = self._compiled if len(labels) == self.spec.batch_size else self.model
         with self._precision:
-            logits = self._forward(self._prepare(images)).float()
+            logits = forward(self._prepare(images)).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.spec.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)

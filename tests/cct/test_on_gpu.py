@@ -1,7 +1,7 @@
 """Training on a GPU: what can be known without one, on tensors that have a device and no values, and what needs one."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from cct.augment import OPERATIONS, augment, draw_operations, magnitude
 from cct.config import RunSpec
@@ -22,6 +23,54 @@ from cct.train import train, train_epoch
 
 CUDA = torch.device("cuda")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph can be recorded on a GPU only")
+
+
+class Recorder(TorchDispatchMode):
+    """Stands in for a CUDA graph: notes operations with the memory that they read and write, and repeats them there.
+
+    A CUDA graph does not execute what it records; here the test takes that back.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        noted = tree_map_only(Tensor, Tensor.detach, (args, kwargs or {}, result))
+        self.operations.append((func, *noted))
+        return result
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for func, args, kwargs, noted in self.operations:
+            for before, now in zip(tree_leaves(noted), tree_leaves(func(*args, **kwargs)), strict=True):
+                if isinstance(now, Tensor) and now.data_ptr() != before.data_ptr():
+                    before.copy_(now)
+
+
+class RecordedOnCPU(TrainingStep):
+    """Records as on a GPU, and has a learning rate that recorded steps can read."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        super().begin_epoch(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr
+
+    def _warm_up(self, images: Tensor, labels: Tensor) -> None:
+        self._run(images, labels)
+
+    @contextmanager
+    def record(self, graph: Recorder, **_: Any) -> Iterator[None]:
+        written = [*self.model.parameters(), self._loss_sum, self._correct]
+        written += [state for states in self.optimizer.state.values() for state in states.values()]
+        before, random = [values.detach().clone() for values in written], torch.get_rng_state()
+        with graph:
+            yield
+        with torch.no_grad():
+            for values, value in zip(written, before, strict=True):
+                values.copy_(value)
+        torch.set_rng_state(random)
 
 
 class HostWaits(Exception):
@@ -98,6 +147,32 @@ def test_a_step_does_not_wait_for_a_gpu(pooling: str, images: Tensor, gpu: FakeT
     assert (loss.is_cuda, logits.shape) == (True, (64, 10))
 
 
+@pytest.mark.parametrize("pooling", ["seqpool", "seqpool_softmax_batch", "class_token", "max"])
+def test_replaying_a_steps_operations_is_the_step(pooling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step is decided by what the host knew in another: batch, random numbers, learning rate, AdamW's state."""
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "DEFAULT")  # oneDNN's layout has no address
+    monkeypatch.setattr("torch.cuda.CUDAGraph", Recorder)
+    monkeypatch.setattr("torch.cuda.Stream", lambda device: None)
+    spec = RunSpec(pooling=pooling, batch_size=16, epochs=8, precision="fp32")
+    split = random_images(16 * (WARM_UP_STEPS + 2) + 5)
+    results = []
+    for mode in ("off", "graph"):
+        model = create_model(spec.model, pooling=pooling, seed=0)
+        step = RecordedOnCPU(model, replace(spec, compile=mode), torch.device("cpu"))
+        monkeypatch.setattr("torch.cuda.graph", step.record)
+        losses = [train_epoch(step, split, epoch) for epoch in (0, 6, 1)]
+        results.append((losses, all_weights(model)))
+    (plain, weights), (replayed, same_weights) = results
+    assert replayed == plain
+    assert torch.equal(same_weights, weights)
+
+
+def random_images(count: int) -> Split:
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=random)
+    return Split(images, torch.randint(10, (count,), generator=random))
+
+
 def _outside(mode: FakeTensorMode, make: Any, *args: Any, **options: Any) -> Any:
     """What a function makes, with values."""
     mode.__exit__(None, None, None)
@@ -116,9 +191,7 @@ def all_weights(model: nn.Module) -> Tensor:
 def test_a_recorded_step_computes_what_it_does_by_itself(pooling: str) -> None:
     """Two epochs with all that is random, a learning rate that changes, and a smaller batch at each end."""
     spec = RunSpec(pooling=pooling, batch_size=32, epochs=8)
-    random = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (32 * (WARM_UP_STEPS + 4) + 5, 3, 32, 32), dtype=torch.uint8, generator=random)
-    split = Split(images, torch.randint(10, (len(images),), generator=random)).to(CUDA)
+    split = random_images(32 * (WARM_UP_STEPS + 4) + 5).to(CUDA)
 
     def trained(mode: str) -> tuple[list[float], Tensor]:
         model = create_model(spec.model, pooling=pooling, seed=0)
