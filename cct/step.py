@@ -45,7 +45,7 @@ class Stopped(Exception):
 
 
 class RecordingFailed(Exception):
-    """A step could not be recorded, and PyTorch is of no more use to this process."""
+    """A step could not be recorded, and PyTorch is of no more use to this process; another one can train without."""
 
 
 class TrainingStep:
@@ -169,7 +169,12 @@ def waiting_is_an_error() -> Iterator[None]:
 
 
 def training_step(
-    model: Model, spec: RunSpec, split: Split, device: torch.device, should_stop: Callable[[], bool] = lambda: False
+    model: Model,
+    spec: RunSpec,
+    split: Split,
+    device: torch.device,
+    should_stop: Callable[[], bool] = lambda: False,
+    may_record: bool = True,
 ) -> TrainingStep:
     """The step of a run on a device, with a settled spec: what `auto` stands for is known or, on a GPU, measured.
 
@@ -177,14 +182,17 @@ def training_step(
     measured (docs/performance.md), and a choice by time would not be the same twice. Raises `Stopped`,
     `RecordingFailed`.
     """
-    spec = settle(spec, device)
+    spec = settle(spec, device, may_record)
     if spec.compile != "auto":
         return TrainingStep(model, spec, device)
 
     def arm(mode: str) -> Callable[[], TrainingStep]:
         return lambda: TrainingStep(copy.deepcopy(model), _changed(spec, compile=mode), device)
 
-    modes = [mode for mode in ("off", "graph", "on") if settle(_changed(spec, compile=mode), device).compile == mode]
+    def is_possible(mode: str) -> bool:
+        return settle(_changed(spec, compile=mode), device, may_record).compile == mode
+
+    modes = [mode for mode in ("off", "graph", "on") if is_possible(mode)]
     steps = spec.epochs * math.ceil(len(split.labels) / spec.batch_size)
     batches = trial_batches(split, spec, device)
     mode = quickest({mode: arm(mode) for mode in modes}, batches, steps, should_stop)
@@ -193,7 +201,7 @@ def training_step(
     return TrainingStep(model, _changed(spec, compile=mode), device)
 
 
-def settle(spec: RunSpec, device: torch.device) -> RunSpec:
+def settle(spec: RunSpec, device: torch.device, may_record: bool = True) -> RunSpec:
     """The spec with what is known of `auto` before anything is measured; `compile: auto` remains so on a GPU."""
     has_bf16 = (
         torch.cuda.is_bf16_supported(including_emulation=False)
@@ -204,7 +212,7 @@ def settle(spec: RunSpec, device: torch.device) -> RunSpec:
         spec = _changed(spec, precision="bf16" if has_bf16 else "fp32")
     # Steps on texts are not recorded: in older versions of PyTorch (issue 82886) the gradient of many embeddings makes
     # the host wait, unnoticed by the warm-up.
-    is_recordable = device.type == "cuda" and spec.model not in TEXT_MODELS
+    is_recordable = may_record and device.type == "cuda" and spec.model not in TEXT_MODELS
     if (spec.compile == "auto" and device.type != "cuda") or (spec.compile == "graph" and not is_recordable):
         spec = _changed(spec, compile="off")
     return spec

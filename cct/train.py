@@ -66,6 +66,7 @@ def train(
     data_dir: Path,
     checkpoint_dir: Path | None = None,
     device: torch.device | None = None,
+    may_record: bool = True,
     should_stop: Callable[[], bool] = lambda: False,
     on_start: Callable[[Facts], None] = lambda facts: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -82,7 +83,8 @@ def train(
     and resumed equals one that was not, bit for bit on the same CPU.
 
     Raises `Stopped` within one step of `should_stop`, `NonFiniteLoss`, `DatasetUnavailable`, `UnusableWeights`,
-    `CheckpointMismatch`, `CheckpointNotWritten`, `RecordingFailed`.
+    `CheckpointMismatch`, `CheckpointNotWritten`, and `RecordingFailed`, after which another process can train with
+    `may_record` false.
     """
     device = device or default_device()
     info = DATASETS[spec.dataset]
@@ -109,7 +111,7 @@ def train(
         model.embedder.embeddings.weight.requires_grad_(False)
     # A run keeps its arithmetic when it goes on elsewhere.
     wanted = RunSpec.stored(asdict(spec) | (saved.get("settled", {}) if saved else {}))
-    step = training_step(model, wanted, train_split, device, should_stop)
+    step = training_step(model, wanted, train_split, device, should_stop, may_record)
     settled, optimizer = step.spec, step.optimizer
     provenance = provenance_of(settled, device_name(device), splits) | started_from
     device_shown = f"{device_name(device)}, {provenance['precision']}"

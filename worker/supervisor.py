@@ -27,6 +27,8 @@ from app.settings import Settings
 from app.store import LOG_LINES_KEPT, Lease, RunStore
 
 POLL_SECONDS = 0.5
+UNRECORDED = "unrecorded"
+"""Tells a trainer not to record steps."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ class Exit(IntEnum):
     LEASE_LOST = 11
     ORPHANED = 12
     """The supervisor is gone."""
+    UNRECORDABLE = 13
+    """A step could not be recorded, which the run's spec did not ask for; a trainer that does not try can go on."""
 
 
 @dataclass
@@ -101,20 +105,9 @@ class Supervisor:
 
     def _train(self, lease: Lease, slot: Slot) -> None:
         logger.info("training run %s", lease.run_id)
-        with (
-            tempfile.NamedTemporaryFile(prefix="cctboard-") as sign_of_life,
-            subprocess.Popen(
-                [sys.executable, "-m", "worker.trainer", lease.run_id, lease.token, sign_of_life.name],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=self._environment,
-            ) as process,
-        ):
-            slot.trainer = process.pid
-            watch = _Watch(self._settings, lease, process, Path(sign_of_life.name), self.stopping)
-            code = watch.run()
+        watch, code = self._run_trainer(lease, slot)
+        if code == Exit.UNRECORDABLE and not watch.cancelled:
+            watch, code = self._run_trainer(lease, slot, UNRECORDED)
         match code:
             case _ if watch.lease_lost:
                 raise LeaseLost(lease.run_id)
@@ -132,6 +125,23 @@ class Supervisor:
                 self._end(lease, None, f"training made no step for {self._settings.stall_seconds:g} s")
             case _:
                 self._end(lease, None, _crash(code))
+
+    def _run_trainer(self, lease: Lease, slot: Slot, *options: str) -> tuple["_Watch", int]:
+        """What was seen of a trainer, and its exit code."""
+        with (
+            tempfile.NamedTemporaryFile(prefix="cctboard-") as sign_of_life,
+            subprocess.Popen(
+                [sys.executable, "-m", "worker.trainer", lease.run_id, lease.token, sign_of_life.name, *options],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=self._environment,
+            ) as process,
+        ):
+            slot.trainer = process.pid
+            watch = _Watch(self._settings, lease, process, Path(sign_of_life.name), self.stopping)
+            return watch, watch.run()
 
     def _end(self, lease: Lease, state: State | None, why: str = "") -> None:
         """Tells the store what became of the run, None: it was lost; waits for a store that is away."""

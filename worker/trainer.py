@@ -1,7 +1,8 @@
-"""Trains one run in a process of its own: `python -m worker.trainer RUN TOKEN SIGN_OF_LIFE`, started by the supervisor.
+"""Trains one run in a process of its own: `python -m worker.trainer RUN TOKEN SIGN_OF_LIFE [unrecorded]`.
 
-It records what it measures; the run's state is the supervisor's to change, once this process has ended. The supervisor
-holds the other end of its standard input: when that closes, the supervisor is gone and so is the reason to go on.
+The supervisor starts it, and may forbid it to record steps (`cct.step`). It stores what it measures; the run's state is
+the supervisor's to change, once this process has ended. The supervisor holds the other end of its standard input: when
+that closes, the supervisor is gone and so is the reason to go on.
 """
 
 import json
@@ -17,13 +18,13 @@ from pathlib import Path
 from app.settings import Settings
 from app.store import Lease, RunStore
 from cct.checkpoint import BEST, export_safetensors
-from cct.step import Stopped
+from cct.step import RecordingFailed, Stopped
 from cct.train import Facts, Progress, train
 from worker.outbox import Outbox
-from worker.supervisor import Exit
+from worker.supervisor import UNRECORDED, Exit
 
 
-def main(run_id: str, token: str, sign_of_life: str) -> int:
+def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
     """The process's exit code; see `Exit`."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -55,6 +56,7 @@ def main(run_id: str, token: str, sign_of_life: str) -> int:
             run.spec,
             data_dir=settings.datasets_folder,
             checkpoint_dir=settings.checkpoints(run_id),
+            may_record=UNRECORDED not in options,
             should_stop=should_stop,
             on_start=on_start,
             on_progress=lambda progress: _describe_progress(outbox, progress),
@@ -71,6 +73,9 @@ def main(run_id: str, token: str, sign_of_life: str) -> int:
     except Exception as error:
         # The boundary of a run: whatever went wrong is told on the board, the traceback goes to the run's log.
         traceback.print_exc()
+        if isinstance(error, RecordingFailed) and run.spec.compile == "auto":
+            print("compile: the run goes on without recorded steps, in another process", file=sys.stderr)
+            return Exit.UNRECORDABLE
         outbox.describe(error=_reason(error))
         outbox.drain(give_up=stop)
         return Exit.FAILED

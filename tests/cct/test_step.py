@@ -66,6 +66,9 @@ def test_what_auto_stands_for_on_a_cpu_is_known_without_a_trial() -> None:
     assert settle(RunSpec(compile="on"), CPU).compile == "on"
     on_texts = RunSpec(model="text_cct_2", dataset="trec", compile="graph", precision="fp32")
     assert settle(on_texts, torch.device("cuda")).compile == "off"
+    recorded = RunSpec(compile="graph", precision="fp32")
+    assert settle(recorded, torch.device("cuda")).compile == "graph"
+    assert settle(recorded, torch.device("cuda"), may_record=False).compile == "off"
     assert settle(RunSpec(precision="auto"), CPU).precision in ("fp32", "bf16")
 
 

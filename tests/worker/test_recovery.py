@@ -142,6 +142,37 @@ def test_a_trainer_that_makes_no_step_is_killed_and_the_run_tried_again(
     assert store.run(run.id).state is State.completed
 
 
+NOTHING_CAN_BE_RECORDED = """
+import sys
+if "worker.trainer" in sys.orig_argv:
+    import cct.train, cct.step
+    train = cct.train.train
+    def refuse(spec, may_record, **options):
+        if may_record:
+            raise cct.step.RecordingFailed("a training step cannot be recorded")
+        return train(spec, **options)
+    cct.train.train = refuse
+"""
+"""For Python's start, as the one thing that needs a GPU. The rest is real."""
+
+
+@pytest.mark.parametrize(("chosen", "state"), [("auto", State.completed), ("graph", State.failed)])
+def test_a_run_that_did_not_ask_for_recorded_steps_goes_on_without(
+    settings: Settings, store: RunStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: str, state: State
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NOTHING_CAN_BE_RECORDED)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("CCTBOARD_REDIS_URL", str(settings.redis_url))
+    monkeypatch.setenv("CCTBOARD_DATA", str(settings.data))
+    [run] = store.create_runs([RunSpec(dataset="digits", epochs=2, augmentation="none", compile=chosen)])
+    Supervisor(settings, store, "w").train_next()
+    ended = store.run(run.id)
+    assert (ended.state, ended.attempt) == (state, 1)
+    assert ended.error == (None if state is State.completed else "a training step cannot be recorded")
+    goes_on = "compile: the run goes on without recorded steps, in another process"
+    assert (goes_on in [line.text for line in store.log(run.id)]) == (state is State.completed)
+
+
 def test_a_trainer_ends_with_its_supervisor(settings: Settings, store: RunStore) -> None:
     [run] = store.create_runs([RunSpec(dataset="digits", epochs=1000, augmentation="none")])
     lease = store.claim("w")
