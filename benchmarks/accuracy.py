@@ -24,9 +24,10 @@ from training_throughput import DEBIAN, Reference, reference
 
 from cct.config import PRECISIONS, RunSpec
 from cct.data import DatasetUnavailable, Split, load
+from cct.device import default_device, device_name
 from cct.models import create_model
 from cct.step import learning_rate, training_step
-from cct.train import default_device, device_name, train_epoch, validate
+from cct.training import train_epoch, validate
 
 
 def main() -> None:

@@ -21,8 +21,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cct.config import RunSpec
+from cct.device import default_device, device_name
 from cct.models import create_model
-from cct.train import default_device, device_name
 
 Step = Callable[[], None]
 

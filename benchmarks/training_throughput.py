@@ -33,9 +33,10 @@ from torchvision.transforms.functional import to_pil_image
 
 from cct.config import DATASETS, RunSpec
 from cct.data import DatasetUnavailable, Split, load
+from cct.device import default_device, device_name
 from cct.models import create_model
 from cct.step import training_step
-from cct.train import default_device, device_name, train_epoch
+from cct.training import train_epoch
 
 DEBIAN = Path("/usr/share/datasets")
 

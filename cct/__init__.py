@@ -16,7 +16,7 @@ from cct.config import DATASETS, MODELS, EpochRecord, ModelConfig, RunSpec, Spec
 
 if TYPE_CHECKING:
     from cct.models import build, create_model, mixes_batch
-    from cct.train import train
+    from cct.training import train
 
 __all__ = [
     "DATASETS",
@@ -33,7 +33,7 @@ __all__ = [
     "train",
 ]
 
-_LAZY = {"build": "cct.models", "create_model": "cct.models", "mixes_batch": "cct.models", "train": "cct.train"}
+_LAZY = {"build": "cct.models", "create_model": "cct.models", "mixes_batch": "cct.models", "train": "cct.training"}
 
 
 def list_models() -> list[str]:
@@ -48,7 +48,6 @@ def list_poolings() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        # Importing `cct.train` makes the module an attribute of this package, in the place of the function.
         globals()[name] = getattr(import_module(_LAZY[name]), name)
         return globals()[name]
     raise AttributeError(f"module 'cct' has no attribute {name!r}")

@@ -43,7 +43,7 @@ def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
     # Imported only now: torch takes seconds, which a mistyped option or --list should not cost.
     from cct.checkpoint import CheckpointMismatch, CheckpointNotWritten, UnusableWeights
     from cct.download import DatasetUnavailable
-    from cct.train import Facts, NonFiniteLoss, train
+    from cct.training import Facts, NonFiniteLoss, train
 
     def describe(facts: Facts) -> None:
         mixing = "; the pooling mixes the images of a batch" if facts.mixes_batch else ""

@@ -3,22 +3,29 @@
 import ast
 import hashlib
 import platform
+import re
 from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision
 
+from cct.checkpoint import CheckpointMismatch
 from cct.config import BETWEEN_CLASSES, CODE_OF, RunSpec
 from cct.data import Split
+from cct.device import device_name, processor_name
 from cct.pooling import POOLINGS
 
 MAX_NAMES = 8_000
 """Characters of the classes' names that are kept with a run; classes of longer ones are known by their numbers."""
 
 
-def provenance_of(spec: RunSpec, device: str, splits: tuple[Split, Split]) -> dict[str, str]:
-    """Of a run by a settled spec, on a device of this name, on images or texts that are in host memory or mapped."""
+_DATA = ("dataset_sha256", "classes")
+_SINCE = "; from epoch {}: "
+
+
+def provenance_of(spec: RunSpec, device: torch.device, splits: tuple[Split, Split]) -> dict[str, str]:
+    """Of a run by a settled spec on a device, on images or texts that are in host memory or mapped."""
     checksum = hashlib.sha256()
     for split in splits:
         checksum.update(split.images.numpy().data)
@@ -26,10 +33,11 @@ def provenance_of(spec: RunSpec, device: str, splits: tuple[Split, Split]) -> di
         checksum.update("\n".join(split.vocabulary).encode())
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # of a class of its own, which a checkpoint cannot hold
         "torchvision": torchvision.__version__,
         "numpy": np.__version__,
-        "device": device,
+        "device": device_name(device),
+        **({"processor": processor_name()} if device.type == "cpu" else {}),
         "precision": spec.precision,
         "compile": spec.compile,
         "threads": str(torch.get_num_threads()),
@@ -37,6 +45,25 @@ def provenance_of(spec: RunSpec, device: str, splits: tuple[Split, Split]) -> di
         "dataset_sha256": checksum.hexdigest(),
         **_found(*splits),
     }
+
+
+def continued(before: dict[str, str], now: dict[str, str], epoch: int) -> dict[str, str]:
+    """The provenance of a run that goes on with an epoch, counted from 1: what has changed is told with that epoch.
+
+    Raises `CheckpointMismatch` if it would go on with other data.
+    """
+    if other := [key for key in _DATA if before.get(key) != now.get(key)]:
+        raise CheckpointMismatch(
+            f"the dataset is not what it was when epoch {epoch - 1} ended ({', '.join(other)} differ); put its files "
+            "back as they were, or train another run on it"
+        )
+
+    def told(key: str) -> str:
+        value = before.get(key, "not recorded")
+        is_the_same = re.split(_SINCE.format(r"\d+"), value)[-1] == now[key]
+        return value if is_the_same else value + _SINCE.format(epoch) + now[key]
+
+    return before | {key: told(key) for key in now}
 
 
 def sha256_of(path: Path) -> str:

@@ -14,9 +14,10 @@ import torch
 
 from cct.config import DATASETS, RunSpec
 from cct.data import Split
+from cct.device import default_device, device_name
 from cct.models import create_model
 from cct.step import training_step
-from cct.train import default_device, device_name, train_epoch
+from cct.training import train_epoch
 from worker.supervisor import cores
 
 CANDIDATES = (1, 2, 4, 8, 16)

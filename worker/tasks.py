@@ -114,7 +114,7 @@ def _show_own_images() -> None:
 
 def _device() -> str:
     """The device as a trainer will choose it; asked in another process, so that this one never loads torch."""
-    ask = "from cct.train import default_device, device_name; print(device_name(default_device()))"
+    ask = "from cct.device import default_device, device_name; print(device_name(default_device()))"
     environment = trainer_environment(len(supervisor.slots))
     asked = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True, env=environment)
     return asked.stdout.strip()

@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.store import Lease, RunStore
 from cct.checkpoint import BEST, export_safetensors
 from cct.step import RecordingFailed, Stopped
-from cct.train import Facts, Progress, train
+from cct.training import Facts, Progress, train
 from worker.outbox import Outbox
 from worker.supervisor import UNRECORDED, Exit
 

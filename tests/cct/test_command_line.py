@@ -69,6 +69,7 @@ def test_the_list_names_all_there_is_without_loading_torch() -> None:
 
 def test_the_package_gives_functions_not_modules_of_their_name() -> None:
     code = (
-        "import cct; from cct import train; assert train is cct.train is cct.train; train(cct.RunSpec(), data_dir=None)"
+        "import cct; from cct.training import Facts; from cct import train; assert train is cct.train; "
+        "train(cct.RunSpec(), data_dir=None)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

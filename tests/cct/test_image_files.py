@@ -23,7 +23,7 @@ from cct.download import DatasetUnavailable
 from cct.image_files import CACHE, ImageFiles, _fingerprint, decoded
 from cct.lens import Look
 from cct.own_image import as_dataset, look_with_checkpoints
-from cct.train import Facts, train
+from cct.training import Facts, train
 from tests.cct.test_data import NOWHERE, published, server
 
 __all__ = ["published", "server"]

@@ -19,7 +19,7 @@ from cct.data import Split, to_device
 from cct.models import create_model
 from cct.pooling import POOLINGS
 from cct.step import WARM_UP_STEPS, TrainingStep, preparation, waiting_is_an_error
-from cct.train import train, train_epoch
+from cct.training import train, train_epoch
 
 CUDA = torch.device("cuda")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph can be recorded on a GPU only")

@@ -14,7 +14,7 @@ from cct.config import RunSpec
 from cct.data import load
 from cct.lens import Look, chosen_images, pixels_of, url_of
 from cct.own_image import UnreadableImage, as_dataset, look_with_checkpoints, read_image
-from cct.train import train
+from cct.training import train
 
 SPEC = RunSpec(dataset="digits", augmentation="none", warmup_epochs=0, epochs=2)
 

@@ -20,7 +20,7 @@ from cct.checkpoint import UnusableWeights, export_safetensors, read_weights
 from cct.config import EpochRecord, RunSpec, SpecError
 from cct.models import create_model
 from cct.pretrained import load_pretrained, locate, resize_positional_embedding
-from cct.train import Facts, train
+from cct.training import Facts, train
 from tests.cct.test_models import GOLDEN, images
 from tests.cct.test_train import numbers
 

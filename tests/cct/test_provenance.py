@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import cct
+from cct.checkpoint import CheckpointMismatch
+from cct.provenance import continued
 
 SOFTMAX_AND_MEAN = """
 import json
@@ -50,3 +52,13 @@ def test_a_change_of_the_code_is_seen_in_the_runs_that_it_concerns(copied: Path)
     poolings.write_text(text)
     augmentation.write_text(augmentation.read_text().replace("CROP_PADDING = 4", "CROP_PADDING = 5"))
     assert changed() == {"code"}
+
+
+def test_what_changes_while_a_run_is_away_is_told_with_the_epoch() -> None:
+    first = {"dataset_sha256": "d", "threads": "2", "code": "a"}
+    second = continued(first, first | {"threads": "1", "processor": "p"}, 4)
+    assert second == first | {"threads": "2; from epoch 4: 1", "processor": "not recorded; from epoch 4: p"}
+    assert continued(second, first | {"threads": "1", "processor": "p"}, 6) == second
+    assert continued(second, first, 6)["threads"] == "2; from epoch 4: 1; from epoch 6: 2"
+    with pytest.raises(CheckpointMismatch, match="when epoch 5 ended"):
+        continued(second, first | {"dataset_sha256": "e"}, 6)

@@ -24,7 +24,7 @@ from cct.step import (
     settle,
     trial_batches,
 )
-from cct.train import train
+from cct.training import train
 
 CPU = torch.device("cpu")
 SPEC = RunSpec(model="vit_2_4_32", dataset="digits", batch_size=16, precision="fp32", compile="off")

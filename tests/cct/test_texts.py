@@ -16,7 +16,7 @@ from cct.models import TextTransformer, build, create_model, mixes_batch
 from cct.pooling import POOLINGS
 from cct.step import Stopped
 from cct.texts import PADDING, UNKNOWN, encode, vocabulary_of, words_of
-from cct.train import Facts, train
+from cct.training import Facts, train
 from tests.cct.test_pooling import make
 from tests.cct.test_train import numbers
 

@@ -29,7 +29,7 @@ from app.settings import Settings
 from app.store import MAX_LOSSES, RunStore
 from cct.checkpoint import LAST
 from cct.config import RunSpec
-from cct.train import train
+from cct.training import train
 from tests.conftest import wait_for
 
 FAULTS = int(os.environ.get("CHAOS_FAULTS", "7"))

@@ -145,13 +145,13 @@ def test_a_trainer_that_makes_no_step_is_killed_and_the_run_tried_again(
 NOTHING_CAN_BE_RECORDED = """
 import sys
 if "worker.trainer" in sys.orig_argv:
-    import cct.train, cct.step
-    train = cct.train.train
+    import cct.step, cct.training
+    train = cct.training.train
     def refuse(spec, may_record, **options):
         if may_record:
             raise cct.step.RecordingFailed("a training step cannot be recorded")
         return train(spec, **options)
-    cct.train.train = refuse
+    cct.training.train = refuse
 """
 """For Python's start, as the one thing that needs a GPU. The rest is real."""
 

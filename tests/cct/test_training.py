@@ -18,7 +18,8 @@ from cct.data import load
 from cct.models import create_model
 from cct.pooling import POOLINGS
 from cct.step import Stopped, settle
-from cct.train import Facts, NonFiniteLoss, Progress, train
+from cct.training import Facts, NonFiniteLoss, Progress, train
+from tests.cct.test_image_files import write_folder
 
 SPEC = RunSpec(dataset="digits", epochs=2, batch_size=128, seed=1)
 """Trains with all that is random: AutoAugment, crop, flip, attention dropout, stochastic depth."""
@@ -183,8 +184,17 @@ def test_a_run_says_what_its_numbers_depend_on(tmp_path: Path) -> None:
         return facts[0].provenance
 
     first = provenance()
-    versions, arithmetic = ["python", "torch", "torchvision", "numpy"], ["device", "precision", "compile", "threads"]
-    assert list(first) == [*versions, *arithmetic, "code", "code of seqpool", "dataset_sha256"]
+    versions, device = ["python", "torch", "torchvision", "numpy"], ["device", "processor"]
+    assert list(first) == [
+        *versions,
+        *device,
+        "precision",
+        "compile",
+        "threads",
+        "code",
+        "code of seqpool",
+        "dataset_sha256",
+    ]
     assert (first["python"], first["torch"]) == (platform.python_version(), torch.__version__)
     assert first["threads"] == str(torch.get_num_threads())
     auto = settle(SPEC, torch.device("cpu"))
@@ -227,16 +237,61 @@ def test_a_checkpoint_of_another_spec_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_keeps_its_arithmetic(tmp_path: Path) -> None:
-    short = replace(SPEC, epochs=1)
-    list(train(short, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    next(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
     # As a machine of another kind would have left it.
-    saved = checkpoint.load_last(tmp_path, short)
+    saved = checkpoint.load_last(tmp_path, SPEC)
     assert saved is not None
     other = {"bf16": "fp32", "fp32": "bf16"}[saved["settled"]["precision"]]
-    checkpoint.save(tmp_path, checkpoint.LAST, saved | {"settled": {"precision": other, "compile": "off"}})
+    left = {"settled": {"precision": other, "compile": "off"}, "provenance": saved["provenance"] | {"precision": other}}
+    checkpoint.save(tmp_path, checkpoint.LAST, saved | left)
     facts: list[Facts] = []
-    list(train(short, data_dir=tmp_path, checkpoint_dir=tmp_path, on_start=facts.append))
+    list(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path, on_start=facts.append))
     assert facts[0].provenance["precision"] == other
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_resumed_run_keeps_its_threads_on_which_its_bits_depend(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    undisturbed = list(train(SPEC, data_dir=tmp_path))
+    next(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    torch.set_num_threads(2)
+    facts: list[Facts] = []
+    resumed = list(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path, on_start=facts.append))
+    assert numbers(resumed) == numbers(undisturbed)
+    assert (facts[0].provenance["threads"], torch.get_num_threads()) == ("1", 1)
+
+
+def test_a_run_that_goes_on_with_something_else_says_since_when(tmp_path: Path) -> None:
+    next(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    saved = checkpoint.load_last(tmp_path, SPEC)
+    assert saved is not None
+    checkpoint.save(tmp_path, checkpoint.LAST, saved | {"provenance": saved["provenance"] | {"torch": "2.11.0"}})
+    for _ in range(2):  # the second time it is finished: nothing is trained with anything else
+        facts: list[Facts] = []
+        list(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path, on_start=facts.append))
+        told = saved["provenance"] | {"torch": f"2.11.0; from epoch 2: {torch.__version__}"}
+        assert facts[0].provenance == told
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
+    folder = tmp_path / "image_folder" / "pets"
+    write_folder(folder)
+    spec = RunSpec(dataset="image_folder", image_folder="pets", epochs=2, batch_size=6)
+    next(train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    for part in ("train", "val"):
+        (folder / part / "bee").rename(folder / part / "a bee")
+    with pytest.raises(CheckpointMismatch, match=r"\(dataset_sha256, classes differ\); put its files back"):
+        list(train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    for part in ("train", "val"):
+        (folder / part / "a bee").rename(folder / part / "bee")
+    assert len(list(train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))) == 2
 
 
 def test_bf16_is_close_to_fp32(tmp_path: Path) -> None:

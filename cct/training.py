@@ -1,6 +1,7 @@
 """The training loop: the reference's bare-minimum recipe, one record per epoch."""
 
 import math
+import os
 import resource
 import sys
 import time
@@ -17,10 +18,11 @@ from cct import checkpoint
 from cct.augment import augment, centre_crop
 from cct.config import DATASETS, IMAGE_MODELS, EpochRecord, ModelConfig, RunSpec
 from cct.data import Split, load, to_device
+from cct.device import default_device, device_name
 from cct.lens import Image, Look, chosen_epochs, chosen_images, look, pictures
 from cct.models import Model, TextTransformer, create_model, mixes_batch, parameter_count
 from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, locate
-from cct.provenance import provenance_of, sha256_of
+from cct.provenance import continued, provenance_of, sha256_of
 from cct.seeds import seed_of
 from cct.step import Stopped, TrainingStep, autocast, learning_rate, normalisation, preparation, training_step
 
@@ -79,8 +81,8 @@ def train(
     class (columns).
 
     With `checkpoint_dir` the run continues after the last checkpoint there; records of earlier epochs are yielded
-    again first. Order, augmentation, dropout and stochastic depth derive from seed and epoch, so a run that was stopped
-    and resumed equals one that was not, bit for bit on the same CPU.
+    again first. Order, augmentation, dropout and stochastic depth derive from seed and epoch, and a CPU uses as many
+    threads as before, so a run that was stopped and resumed equals one that was not, bit for bit on the same CPU.
 
     Raises `Stopped` within one step of `should_stop`, `NonFiniteLoss`, `DatasetUnavailable`, `UnusableWeights`,
     `CheckpointMismatch`, `CheckpointNotWritten`, and `RecordingFailed`, after which another process can train with
@@ -111,10 +113,16 @@ def train(
         model.embedder.embeddings.weight.requires_grad_(False)
     # A run keeps its arithmetic when it goes on elsewhere.
     wanted = RunSpec.stored(asdict(spec) | (saved.get("settled", {}) if saved else {}))
+    threads = saved.get("threads", 0) if saved else 0
+    if device.type == "cpu" and 0 < threads <= (os.cpu_count() or 1):
+        torch.set_num_threads(threads)
     step = training_step(model, wanted, train_split, device, should_stop, may_record)
     settled, optimizer = step.spec, step.optimizer
-    provenance = provenance_of(settled, device_name(device), splits) | started_from
-    device_shown = f"{device_name(device)}, {provenance['precision']}"
+    provenance = provenance_of(settled, device, splits) | started_from
+    if saved and "provenance" in saved:
+        finished, known = len(saved["records"]), saved["provenance"]
+        provenance = continued(known, provenance, finished + 1) if finished < spec.epochs else known
+    device_shown = f"{device_name(device)}, {settled.precision}"
     is_text = isinstance(model, TextTransformer)
     looked_at = chosen_images(test_split)
     looked_at_images = test_split.images[looked_at].to(device)
@@ -174,8 +182,9 @@ def train(
             state = {"model": weights, "optimizer": optimizer.state_dict(), "spec": asdict(spec)}
             done = {"records": [asdict(earlier) for earlier in records], "confusions": confusions}
             settled_as = {"precision": settled.precision, "compile": settled.compile}
-            kept = {"settled": settled_as, "started_from": started_from}
-            checkpoint.save(checkpoint_dir, checkpoint.LAST, state | done | kept)
+            arithmetic = {"settled": settled_as, "threads": torch.get_num_threads()}
+            kept = {"provenance": provenance, "started_from": started_from}
+            checkpoint.save(checkpoint_dir, checkpoint.LAST, state | done | arithmetic | kept)
         on_confusion(epoch + 1, confusion.tolist())
         yield record
 
@@ -297,18 +306,6 @@ def _equally_large(count: int, split: Split) -> int:
 
 def _batches(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(torch.split(images, size), torch.split(labels, size), strict=True)
-
-
-def default_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """As the board shows it, for example "NVIDIA H100" or "CPU, 2 threads"."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
 
 
 def _peak_memory(device: torch.device) -> int:
