@@ -101,19 +101,31 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UnusableWeights(f"there is no file {path}")
+    content: Any
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError, SafetensorError) as error:
+            content = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch advises to run the code in it
+        raise UnusableWeights(f"{path} cannot be read as a file of weights (there is something else in it)") from error
+    except (OSError, EOFError, RuntimeError, ValueError, LookupError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UnusableWeights(f"{path} cannot be read as a file of weights ({reason})") from error
     weights = content
     if isinstance(content, dict):
         weights = next((content[key] for key in ("state_dict", "model") if key in content), content)
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+    if not isinstance(weights, dict) or not all(map(_is_entry, weights.items())):
         raise UnusableWeights(f"{path} holds no state dict, neither at its top nor as `state_dict` or `model`")
     return dict(weights)
+
+
+def _is_entry(item: tuple[object, object]) -> bool:
+    """Whether a key and its value may belong to a state dict: real numbers, in host memory."""
+    key, value = item
+    if not isinstance(key, str) or not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and value.device.type == "cpu" and not value.is_complex()
 
 
 def export_safetensors(checkpoint_path: Path, out_path: Path) -> None:

@@ -158,6 +158,8 @@ def _texts(name: str, folder: Path) -> tuple[Split, Split]:
             )
         try:
             splits.append(read(path))
+            if not splits[-1]:
+                raise ValueError("it has no texts")
         except (OSError, ValueError) as error:
             raise DatasetUnavailable(f"{path} cannot be read ({error}); put the published file there") from error
     vocabulary = vocabulary_of((text for _, text in splits[0]), DATASETS[name].vocabulary_size)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -55,7 +56,10 @@ def download(addresses: list[str], path: Path, md5: str) -> None:
 
 
 def fetch(address: str, path: Path) -> None:
-    """Downloads a file. Raises `OSError`, also if the connection ends early or leads from https to http."""
+    """Downloads a file. Raises `OSError`, also if the connection ends early or leads from https to http.
+
+    And if the address or the answer is malformed.
+    """
     try:
         with urlopen(address, timeout=TIMEOUT_SECONDS) as response, path.open("wb") as file:
             if address.startswith("https:") and not response.url.startswith("https:"):
@@ -72,6 +76,8 @@ def fetch(address: str, path: Path) -> None:
     except HTTPError as error:
         error.close()  # it keeps the connection
         raise
+    except (HTTPException, ValueError) as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _md5(path: Path) -> str:

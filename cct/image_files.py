@@ -35,7 +35,7 @@ CACHE = "decoded_images"
 MARGIN = 256 / 224
 """Side of the squares by that of what models see of them, which leaves room for random crops."""
 
-_FORMAT = 1
+_FORMAT = 2
 """Of the squares; those of another number are decoded anew."""
 
 _BLOCK = 256
@@ -236,10 +236,12 @@ def _square(path: Path, side: int) -> bytes | str:
 
 
 def in_colour(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Upright, in RGB, on white where it is transparent. Raises one of `UNREADABLE`."""
+    """Upright, in RGB, on white where it is transparent. Raises one of `UNREADABLE`, also if it has no 8 or 16 bits."""
     upright = PIL.ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):
-        upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))  # Pillow would cut at 255
+    if upright.mode[0] in "IF":  # Pillow would cut at 255
+        if not upright.mode.startswith("I;16") and image.format != "PPM":  # whose `I` has 16 bits
+            raise ValueError("its pixels have neither 8 nor 16 bits; convert it")
+        upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     if not upright.has_transparency_data:
         return upright.convert("RGB")
     white = PIL.Image.new("RGBA", upright.size, "white")
@@ -247,8 +249,11 @@ def in_colour(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _forget_others(name: str, path: Path) -> None:
-    """Removes squares of the dataset as it was before; who trains on them keeps them until it ends."""
-    for other in path.parent.glob("*.uint8"):
+    """Removes squares of the dataset as it was before; who trains on them keeps them until it ends.
+
+    And what a killed process left half written: only one decodes at a time.
+    """
+    for other in [*path.parent.glob("*.uint8"), *path.parent.glob("*.part")]:
         if other.stem.rpartition("-")[0] == name and other != path:
             other.unlink()
 

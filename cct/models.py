@@ -5,7 +5,7 @@ embedding for one token more than there are, and cannot be run.)
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -149,9 +149,10 @@ def create_model(
 
 
 def build(config: ModelConfig | TextConfig, seed: int | None = None) -> Model:
-    """The model that a configuration describes. Raises `SpecError` for an unknown pooling."""
-    if config.pooling not in POOLINGS:
-        raise SpecError("pooling", f"{config.pooling!r} is unknown; choose one of {', '.join(poolings())}")
+    """The model that a configuration describes. Raises `SpecError` for an unknown pooling or positional embedding."""
+    for field, choices in (("pooling", [*poolings()]), ("positional_embedding", [*get_args(PositionalEmbedding)])):
+        if (chosen := getattr(config, field)) not in choices:
+            raise SpecError(field, f"{chosen!r} is unknown; choose one of {', '.join(choices)}")
     model = TextTransformer(config) if isinstance(config, TextConfig) else CompactTransformer(config)
     initialise(model, int(torch.randint(2**31, ())) if seed is None else seed)
     return model

@@ -20,7 +20,8 @@ FOLDER = "pretrained"
 VECTORS_FOLDER = "word_vectors"
 _POSITIONAL = "classifier.positional_emb"
 _HEAD = ("classifier.fc.weight", "classifier.fc.bias")
-_POOLING = "classifier.attention_pool."
+_CLASS_TOKEN = "classifier.class_emb"
+_POOLING = ("classifier.attention_pool.", _CLASS_TOKEN)
 
 
 def locate(pretrained: str, data_dir: Path) -> Path:
@@ -41,10 +42,14 @@ def locate(pretrained: str, data_dir: Path) -> Path:
         with path.with_name(f"{path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
-                part = path.with_name(f"{path.name}.part")
-                fetch(pretrained, part)
-                part.replace(path)
-    except OSError as error:
+                part = path.with_name(f"part-{path.name}")  # which keeps the ending, that tells what is in it
+                try:
+                    fetch(pretrained, part)
+                    read_weights(part)  # a page that asks for a password, say, must not stay here
+                    part.replace(path)
+                finally:
+                    part.unlink(missing_ok=True)
+    except (OSError, UnusableWeights) as error:
         raise UnusableWeights(
             f"pretrained: {pretrained} cannot be downloaded ({error}); put the file into {folder} and give its name"
         ) from error
@@ -59,15 +64,23 @@ def load_pretrained(model: Model, path: Path) -> list[str]:
     `UnusableWeights`, which names the keys, if anything else is missing, unexpected or of another shape.
     """
     given, own = read_weights(path), model.state_dict()
+    if odd := [key for key, value in given.items() if not value.isfinite().all()]:
+        raise UnusableWeights(f"{path} has weights that are infinite or not a number, such as {odd[0]}")
     weights = {key: value for key, value in given.items() if not key.startswith(_POOLING)}
-    replaced = [key for key in _HEAD if key in weights and len(weights[key]) != len(own[key])]
+    replaced = [key for key in _HEAD if key in weights and _has_other_classes(weights[key], own[key])]
     positional = model.classifier.positional_emb
     if positional is not None and _POSITIONAL in weights:
-        if positional.requires_grad:
-            class_tokens = 0 if model.classifier.class_emb is None else 1
-            weights[_POSITIONAL] = resize_positional_embedding(weights[_POSITIONAL], positional.shape[1], class_tokens)
-        else:
+        if not positional.requires_grad:
             replaced.append(_POSITIONAL)
+        elif weights[_POSITIONAL].shape[::2] == positional.shape[::2]:
+            had, has = (int(_CLASS_TOKEN in state) for state in (given, own))
+            try:
+                grid = resize_positional_embedding(weights[_POSITIONAL][:, had:], positional.shape[1] - has)
+            except UnusableWeights as error:
+                raise UnusableWeights(f"{path}: {error}") from error
+            # A class token's is the file's if both have one.
+            token = (weights[_POSITIONAL] if had else own[_POSITIONAL])[:, :has]
+            weights[_POSITIONAL] = torch.cat([token.to(grid), grid], dim=1)
     pooling = [key for key in own if key.startswith(_POOLING)]
     if all(key in given and given[key].shape == own[key].shape for key in pooling):
         weights |= {key: given[key] for key in pooling}
@@ -111,23 +124,25 @@ def load_word_vectors(model: TextTransformer, vocabulary: Sequence[str], path: P
         embeddings.weight[list(found)] = vectors
 
 
-def resize_positional_embedding(embedding: Tensor, tokens: int, class_tokens: int) -> Tensor:
-    """`(1, old tokens, channels)` to `(1, tokens, channels)`: a square grid, bicubic; class tokens in front are kept.
+def resize_positional_embedding(grid: Tensor, tokens: int) -> Tensor:
+    """`(1, old tokens, channels)` to `(1, tokens, channels)`: square grids, without class tokens; bicubic.
 
     Raises `UnusableWeights` if the grids are not square.
     """
-    if embedding.shape[1] == tokens:
-        return embedding
-    kept, grid = embedding[:, :class_tokens], embedding[:, class_tokens:]
-    old, new = math.isqrt(grid.shape[1]), math.isqrt(tokens - class_tokens)
-    if old * old != grid.shape[1] or new * new != tokens - class_tokens:
+    if grid.shape[1] == tokens:
+        return grid
+    old, new = math.isqrt(grid.shape[1]), math.isqrt(tokens)
+    if old * old != grid.shape[1] or new * new != tokens or not old:
         raise UnusableWeights(
-            f"a positional embedding of {embedding.shape[1]} tokens does not fit {tokens}: both must be square grids"
-            f"{' and a class token' if class_tokens else ''}"
+            f"a positional embedding of {grid.shape[1]} tokens does not fit {tokens}: both must be square grids"
         )
     square = grid.float().transpose(1, 2).reshape(1, -1, old, old)
     resized = F.interpolate(square, size=(new, new), mode="bicubic").flatten(2).transpose(1, 2)
-    return torch.cat([kept, resized.to(kept.dtype)], dim=1)
+    return resized.to(grid.dtype)
+
+
+def _has_other_classes(given: Tensor, own: Tensor) -> bool:
+    return given.dim() == own.dim() and given.shape[1:] == own.shape[1:] and len(given) != len(own)
 
 
 def _shortened(keys: list[str]) -> str:

@@ -7,6 +7,8 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -99,5 +101,12 @@ def read_vectors(path: Path, vocabulary: Sequence[str], channels: int) -> dict[i
             if len(vector) != channels:
                 raise ValueError(f"line {line_number} has {len(vector)} numbers instead of {channels}")
             if word in numbers:
-                found[numbers[word]] = torch.tensor([float(value) for value in vector])
+                found[numbers[word]] = torch.tensor([_number(value, line_number) for value in vector])
     return found
+
+
+def _number(value: str, line_number: int) -> float:
+    with suppress(ValueError):
+        if isfinite(number := float(value)):
+            return number
+    raise ValueError(f"line {line_number} has {value!r} for a number")

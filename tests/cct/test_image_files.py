@@ -88,13 +88,14 @@ def test_images_of_all_kinds_are_upright_in_colour_and_cut_to_their_middle(pets:
     stripes("1").save(folder / "e.tiff")
     PIL.Image.new("RGBA", (50, 80)).save(folder / "f.png")  # white where nothing is
     PIL.Image.fromarray(np.full((50, 50), 60_000, np.uint16)).save(folder / "g.png")
+    (folder / "gg.pgm").write_bytes(b"P5 50 50 65535 " + np.full((50, 50), 60_000, ">u2").tobytes())
     half = PIL.Image.new("RGB", (40, 80), "black")
     half.paste("white", (0, 0, 20, 80))
     half.save(folder / "h.png", exif=turned)
-    *white, deep, halves = load("image_folder", pets.parents[1], 32, "pets")[1].images[:8]
+    *white, deep, deep_too, halves = load("image_folder", pets.parents[1], 32, "pets")[1].images[:9]
     for image in white:
         assert image.float().mean() > 250
-    assert deep.unique().tolist() == [60_000 >> 8]
+    assert deep.unique().tolist() == deep_too.unique().tolist() == [60_000 >> 8]
     assert halves[:, 2].min() > 250, "what was left is up"
     assert halves[:, -3].max() < 5
 
@@ -111,6 +112,8 @@ def test_images_are_decoded_once_and_anew_when_one_has_changed(pets: Path) -> No
     load("image_folder", data, 32, "pets")
     assert {path.name: path.stat().st_ino for path in (data / CACHE).glob("*.uint8")} == before
     noise((255, 255, 255), 0).save(pets / "val" / "ant" / "0.png")
+    killed = next((data / CACHE).glob("*pets-test-*.uint8"))
+    killed.with_name(f"{killed.stem[:-4]}dead.part").write_bytes(b"half written")
     [_, renewed] = load("image_folder", data, 32, "pets")
     assert renewed.images[0].float().mean() > 230 > first[1].images[0].float().mean(), "who had the old ones keeps them"
     after = {path.name for path in (data / CACHE).iterdir()} - {".lock"}
@@ -143,6 +146,10 @@ def damage(root: Path) -> None:
     path.write_bytes(path.read_bytes()[:400])
 
 
+def save_as_float(root: Path) -> None:
+    PIL.Image.fromarray(np.full((50, 50), 0.5, np.float32)).save(root / "train" / "bee" / "half.tiff")
+
+
 def block_cache(root: Path) -> None:
     (root.parents[1] / CACHE).write_text("a file where the folder should be")
 
@@ -161,6 +168,7 @@ def name_badly(root: Path) -> None:
         (empty_class, ["pets/val/cat has no images"]),
         (leave_one_class, ["pets/train has 1 classes"]),
         (damage, ["notes.txt", "3.jpg", "cannot be read as images", "remove or replace"]),
+        (save_as_float, ["half.tiff", "neither 8 nor 16 bits; convert it"]),
         (block_cache, ["cannot be written", CACHE, "make room", "CCTBOARD_DATASETS"]),
         (name_badly, ["'a\\tnt'", "rename it"]),
     ],

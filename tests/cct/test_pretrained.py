@@ -22,7 +22,7 @@ from cct.models import create_model
 from cct.pretrained import load_pretrained, locate, resize_positional_embedding
 from cct.training import Facts, train
 from tests.cct.test_models import GOLDEN, images
-from tests.cct.test_train import numbers
+from tests.cct.test_training import numbers
 
 SPEC = RunSpec(
     model="cvt_2_4_32", dataset="digits", epochs=1, batch_size=256, augmentation="none", pretrained="start.safetensors"
@@ -131,19 +131,55 @@ def test_a_smooth_embedding_stays_so_on_another_grid() -> None:
         centres = (torch.arange(side) + 0.5) / side
         return torch.stack([centres[:, None].expand(side, side), centres.expand(side, side)], dim=-1)
 
-    embedding = torch.cat([torch.tensor([[7.0, -7.0]]), plane(16).reshape(-1, 2)])[None]
-    resized = resize_positional_embedding(embedding, 24 * 24 + 1, class_tokens=1)
-    assert resized[0, 0].tolist() == [7, -7]
+    embedding = plane(16).reshape(1, -1, 2)
+    resized = resize_positional_embedding(embedding, 24 * 24)
     inner = slice(4, 20)
-    ours = resized[0, 1:].reshape(24, 24, 2)[inner, inner]
+    ours = resized.reshape(24, 24, 2)[inner, inner]
     torch.testing.assert_close(ours, plane(24)[inner, inner], atol=5e-3, rtol=0)
-    assert resize_positional_embedding(embedding, 257, class_tokens=1) is embedding
+    assert resize_positional_embedding(embedding, 256) is embedding
 
 
 @pytest.mark.parametrize("tokens", [63, 65])
 def test_a_grid_that_is_not_square_is_refused(tokens: int) -> None:
     with pytest.raises(UnusableWeights, match="square"):
-        resize_positional_embedding(torch.zeros(1, 16, 4), tokens, class_tokens=0)
+        resize_positional_embedding(torch.zeros(1, 16, 4), tokens)
+
+
+@pytest.mark.parametrize(("given", "wanted"), [("class_token", "seqpool"), ("seqpool", "class_token")])
+def test_weights_with_and_without_a_class_token_start_each_other(given: str, wanted: str, tmp_path: Path) -> None:
+    start = create_model("vit_2_4_32", pooling=given, seed=1).state_dict()
+    torch.save(start, tmp_path / "start.pth")
+    model = create_model("vit_2_4_32", pooling=wanted, seed=2)
+    own = model.state_dict()["classifier.positional_emb"].clone()
+    of_the_pooling = [key for key in model.state_dict() if key.startswith(("classifier.attention", "classifier.class"))]
+    assert load_pretrained(model, tmp_path / "start.pth") == of_the_pooling
+    loaded, given_embedding = model.state_dict()["classifier.positional_emb"], start["classifier.positional_emb"]
+    assert torch.equal(loaded[:, -64:], given_embedding[:, -64:])
+    assert torch.equal(loaded[:, :-64], own[:, :-64]), "the class token's, if there is one"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("classifier.fc.weight", torch.tensor(1.0)),
+        ("classifier.fc.weight", torch.zeros(7, 64)),
+        ("classifier.fc.weight", torch.zeros(10, 128).to_sparse()),
+        ("classifier.fc.weight", torch.zeros(10, 128, device="meta")),
+        ("classifier.fc.weight", torch.zeros(10, 128, dtype=torch.complex64)),
+        ("classifier.norm.bias", torch.full((128,), torch.nan)),
+        ("classifier.positional_emb", torch.tensor(1.0)),
+        ("classifier.positional_emb", torch.zeros(1, 0, 128)),
+        ("classifier.positional_emb", torch.zeros(1, 65, 128)),
+        ("classifier.positional_emb", torch.zeros(1, 49, 64)),
+        ("classifier.positional_emb", torch.zeros(2, 49, 128)),
+        (1, torch.zeros(1)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
+def test_odd_weights_are_refused(key: str, value: Tensor, weights: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(weights | {key: value}, tmp_path / "odd.pth")
+    with pytest.raises(UnusableWeights, match=r"odd\.pth"):
+        load_pretrained(create_model("cct_2_3x2_32", seed=0), tmp_path / "odd.pth")
 
 
 @pytest.mark.parametrize("name", ["vit_2_4_32", "cct_2_3x2_32", "vit_2_4_32_sine"])
@@ -341,6 +377,22 @@ def test_a_download_that_fails_leaves_nothing_and_says_why(
             locate(address, tmp_path)
         assert address in str(error.value)
     assert not list((tmp_path / "pretrained" / "downloads").glob("*.pth"))
+
+
+def test_an_answer_that_is_no_file_of_weights_is_not_kept(published: tuple[str, list[str]], tmp_path: Path) -> None:
+    right = tmp_path / "published" / "weights.pth"
+    weights = right.read_bytes()
+    right.write_text("<html>Please log in</html>")
+    with pytest.raises(UnusableWeights, match="there is something else in it"):
+        locate(f"{published[0]}/weights.pth", tmp_path)
+    right.write_bytes(weights)
+    assert locate(f"{published[0]}/weights.pth", tmp_path).read_bytes() == weights
+
+
+@pytest.mark.parametrize("malformed", ["https://a..b/x.pth", "https://localhost/a b.pth", "https://localhost/ä.pth"])
+def test_a_malformed_address_is_named(malformed: str, tmp_path: Path) -> None:
+    with pytest.raises(UnusableWeights, match=malformed):
+        locate(malformed, tmp_path)
 
 
 def test_a_server_without_a_trusted_certificate_is_not_believed(

@@ -18,7 +18,7 @@ from cct.step import Stopped
 from cct.texts import PADDING, UNKNOWN, encode, vocabulary_of, words_of
 from cct.training import Facts, train
 from tests.cct.test_pooling import make
-from tests.cct.test_train import numbers
+from tests.cct.test_training import numbers
 
 FAMILIES = ["text_cct_2", "text_cvt_2", "text_transformer_2", "text_vit_2"]
 LENGTHS = torch.tensor([1, 5, 12, 33])
@@ -268,6 +268,7 @@ def test_missing_texts_say_which_files_belong_where(name: str, files: tuple[str,
         ("trec", "train_5500.label", "HUM:ind Who ?\nWhat is this ?\n", "line 2"),
         ("ag_news", "train.csv", '"1","a","b"\n"5","a","b"\n', "line 2"),
         ("ag_news", "train.csv", '"1","a"\n', "line 1"),
+        ("ag_news", "train.csv", "", "it has no texts"),
         ("ag_news", "train.csv", '"1","a","b', "line 1"),
     ],
 )
@@ -338,7 +339,13 @@ def test_word_vectors_are_taken_and_kept(trec: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "there is no file"), ("what 0.1 0.2\n", "line 1 has 2 numbers"), ("nowhere" + " 0.5" * 300, "no vector")],
+    [
+        (None, "there is no file"),
+        ("what 0.1 0.2\n", "line 1 has 2 numbers"),
+        ("nowhere" + " 0.5" * 300, "no vector"),
+        ("what" + " 0.5" * 299 + " a", "line 1 has 'a' for a number"),
+        ("what" + " 0.5" * 299 + " nan", "line 1 has 'nan' for a number"),
+    ],
 )
 def test_unusable_word_vectors_are_refused(content: str | None, said: str, trec: Path) -> None:
     (trec / "word_vectors").mkdir()
