@@ -144,8 +144,12 @@ def backup(archive: Archive, data: Data = None) -> None:
     """Write all runs, measurements and checkpoints to an archive, also while runs are trained."""
     from app.archive import backup
 
-    with _store(data) as (settings, store), archive.open("wb") if str(archive) != "-" else sys.stdout.buffer as target:
-        summary = backup(settings, store, target, version("cctboard"))
+    with _store(data) as (settings, store):
+        try:
+            with archive.open("wb") if str(archive) != "-" else sys.stdout.buffer as target:
+                summary = backup(settings, store, target, version("cctboard"))
+        except OSError as error:
+            raise UsageError(f"{archive} cannot be written: {error.strerror}") from error
     print(f"{summary.runs} runs and {summary.experiments} experiments written", file=sys.stderr)
 
 

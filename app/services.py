@@ -1,6 +1,7 @@
 """`cctboard up`: database, API and worker as child processes of one command."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ STOP_SECONDS = 15.0
 SHORT_LIFE_SECONDS = 5.0
 MOST_SHORT_LIVES = 10
 """A service that ends this often in a row, shortly after its start, is not started again."""
+ROOM_BYTES = 1 << 20
+"""With less on the disk the database cannot write, and ends: nothing is started again before there is room."""
 
 
 class ServiceFailed(Exception):
@@ -62,7 +65,7 @@ class Services:
     """The database that the services share."""
 
     def __init__(self, data: Path) -> None:
-        self._logs = data / "logs"
+        self._data, self._logs = data, data / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
         self._services: dict[str, _Service] = {}
         self._stopping = threading.Event()
@@ -77,17 +80,29 @@ class Services:
         for name, service in self._services.items():
             if service.has_ended() and (self._keeper is None or service.short_lives >= MOST_SHORT_LIVES):
                 last_lines = service.log.read_text(errors="replace").splitlines()[-15:]
-                raise ServiceFailed("\n".join([*last_lines, f"{name} ended; its whole log: {service.log}"]))
+                why = f"the disk of {self._data} is full: make room; " if self._disk_is_full() else ""
+                raise ServiceFailed("\n".join([*last_lines, f"{why}{name} ended; its whole log: {service.log}"]))
 
     def keep_alive(self) -> None:
         self._keeper = threading.Thread(target=self._keep_alive, name="keeper")
         self._keeper.start()
 
     def _keep_alive(self) -> None:
+        waiting = False
         while not self._stopping.wait(0.2):
-            for service in self._services.values():
-                if service.has_ended() and service.short_lives < MOST_SHORT_LIVES:
+            ended = [service for service in self._services.values() if service.has_ended()]
+            if ended and self._disk_is_full():
+                if not waiting:
+                    _tell(f"the disk of {self._data} is full: the board goes on as soon as there is room")
+                waiting = True
+                continue
+            waiting = False
+            for service in ended:
+                if service.short_lives < MOST_SHORT_LIVES:
                     service.start_again()
+
+    def _disk_is_full(self) -> bool:
+        return shutil.disk_usage(self._data).free < ROOM_BYTES
 
     def process_id(self, name: str) -> int:
         return self._services[name].process.pid
@@ -104,6 +119,10 @@ class Services:
             except subprocess.TimeoutExpired:
                 service.process.kill()
                 service.process.wait()
+
+
+def _tell(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -17,13 +17,16 @@ from cct.config import RunSpec
 LAST = "last.pt"
 BEST = "best.pt"
 
+UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError)
+"""What torch raises for a file that is damaged or something else."""
+
 
 class CheckpointMismatch(Exception):
     """The folder holds a checkpoint of another spec."""
 
 
 class CheckpointNotWritten(Exception):
-    """The disk does not take the checkpoint; the one before is still valid."""
+    """The disk does not take the checkpoint; the one before, if any, is still valid."""
 
 
 class UnusableWeights(Exception):
@@ -40,7 +43,7 @@ def save(folder: Path, name: str, content: dict[str, Any]) -> None:
         _write(folder / name, buffer.getbuffer())
     except OSError as error:
         raise CheckpointNotWritten(
-            f"cannot write {folder / name} ({error.strerror}); make room there, the checkpoint before is still valid"
+            f"cannot write {folder / name} ({error.strerror}); make room there; what was saved before is still valid"
         ) from error
 
 
@@ -65,7 +68,7 @@ def _write(path: Path, content: bytes | memoryview) -> None:
 def load_last(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
     """The newest checkpoint of this spec, its tensors in host memory; None if there is none.
 
-    Removes what killed processes left half written. Raises `CheckpointMismatch`.
+    Removes what killed processes left half written. Raises `CheckpointMismatch`, `UnusableWeights`.
     """
     for unfinished in folder.glob("*.tmp"):
         unfinished.unlink(missing_ok=True)
@@ -73,8 +76,11 @@ def load_last(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
     if not path.exists():
         return None
     # On the CPU, where AdamW keeps its step counts; the model and the optimizer take the rest to their device.
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    saved, wanted = asdict(RunSpec.stored(content["spec"])), asdict(spec)
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        saved, wanted = asdict(RunSpec.stored(content["spec"])), asdict(spec)
+    except UNREADABLE as error:
+        raise UnusableWeights(f"{path} is damaged; restore it from a backup, or remove it to start anew") from error
     if differing := sorted(name for name in wanted if saved[name] != wanted[name]):
         raise CheckpointMismatch(f"{path} belongs to another spec ({', '.join(differing)} differ); use another folder")
     return content
@@ -89,7 +95,7 @@ def read_snapshot(path: Path) -> tuple[dict[str, Tensor], int]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return content["model"], content["epoch"] if path.name == BEST else len(content["records"])
-    except (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         reason = str(error).strip().split("\n")[0]
         raise UnusableWeights(f"{path.name} cannot be read ({reason})") from error
 
@@ -109,7 +115,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch advises to run the code in it
         raise UnusableWeights(f"{path} cannot be read as a file of weights (there is something else in it)") from error
-    except (OSError, EOFError, RuntimeError, ValueError, LookupError, SafetensorError) as error:
+    except (*UNREADABLE, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UnusableWeights(f"{path} cannot be read as a file of weights ({reason})") from error
     weights = content

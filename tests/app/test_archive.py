@@ -175,5 +175,8 @@ def test_the_command_line_carries_a_board_to_another_folder(tmp_path: Path) -> N
     assert "use import" in refused.stderr
     missing = cctboard("import", str(tmp_path / "nope.tar"), data=two)
     assert (missing.returncode, missing.stderr) == (2, f"cctboard: there is no file {tmp_path}/nope.tar\n")
+    nowhere = cctboard("backup", str(tmp_path / "no" / "board.tar"), data=two)
+    reason = f"cctboard: {tmp_path}/no/board.tar cannot be written: No such file or directory\n"
+    assert (nowhere.returncode, nowhere.stderr) == (2, reason)
     with database(two) as url:
         assert [r.id for r in RunStore(Settings(redis_url=RedisDsn(url), data=two)).runs()] == [run.id]

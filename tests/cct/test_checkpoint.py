@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cct import checkpoint
+from cct.checkpoint import UnusableWeights
 from cct.config import RunSpec
 
 KILLS = 30
@@ -94,6 +95,14 @@ def test_what_cannot_be_stored_leaves_the_checkpoint_before(tmp_path: Path) -> N
         checkpoint.save(tmp_path, checkpoint.LAST, {"bad": lambda: None})
     assert torch.load(tmp_path / checkpoint.LAST, weights_only=True) == {"good": 1}
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.LAST]
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", bytes(1000)])
+def test_a_damaged_checkpoint_is_named_and_stays(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / checkpoint.LAST).write_bytes(content)
+    with pytest.raises(UnusableWeights, match=r"last\.pt is damaged; restore it"):
+        checkpoint.load_last(tmp_path, RunSpec())
+    assert (tmp_path / checkpoint.LAST).read_bytes() == content
 
 
 def test_specs_of_before_pretrained_weights_are_continued(tmp_path: Path) -> None:
