@@ -149,7 +149,7 @@ def backup(archive: Archive, data: Data = None) -> None:
             with archive.open("wb") if str(archive) != "-" else sys.stdout.buffer as target:
                 summary = backup(settings, store, target, version("cctboard"))
         except OSError as error:
-            raise UsageError(f"{archive} cannot be written: {error.strerror}") from error
+            raise UsageError(f"{error.filename or archive}: {error.strerror}") from error
     print(f"{summary.runs} runs and {summary.experiments} experiments written", file=sys.stderr)
 
 

@@ -1,7 +1,6 @@
 """`cctboard up`: database, API and worker as child processes of one command."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -102,7 +101,9 @@ class Services:
                     service.start_again()
 
     def _disk_is_full(self) -> bool:
-        return shutil.disk_usage(self._data).free < ROOM_BYTES
+        disk = os.statvfs(self._data)
+        blocks = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail  # some are kept for root
+        return blocks * disk.f_frsize < ROOM_BYTES
 
     def process_id(self, name: str) -> int:
         return self._services[name].process.pid

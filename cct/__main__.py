@@ -43,6 +43,7 @@ def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
     # Imported only now: torch takes seconds, which a mistyped option or --list should not cost.
     from cct.checkpoint import CheckpointMismatch, CheckpointNotWritten, UnusableWeights
     from cct.download import DatasetUnavailable
+    from cct.step import RecordingFailed
     from cct.training import Facts, NonFiniteLoss, train
 
     def describe(facts: Facts) -> None:
@@ -58,7 +59,10 @@ def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
     except KeyboardInterrupt:
         kept = f"; the same command continues after epoch {len(records)}" if out and records else ""
         return _fail(f"interrupted{kept}", 130)
-    except (CheckpointMismatch, CheckpointNotWritten, DatasetUnavailable, NonFiniteLoss, UnusableWeights) as error:
+    except (
+        *(CheckpointMismatch, CheckpointNotWritten, DatasetUnavailable),
+        *(NonFiniteLoss, RecordingFailed, UnusableWeights),
+    ) as error:
         return _fail(str(error), 1)
     best = max(records, key=lambda record: record.val_top1)
     minutes = sum(record.seconds for record in records) / 60

@@ -79,8 +79,12 @@ def load_last(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         saved, wanted = asdict(RunSpec.stored(content["spec"])), asdict(spec)
+    except OSError as error:
+        raise UnusableWeights(f"{path} cannot be read ({error.strerror}); let this user read it") from error
     except UNREADABLE as error:
-        raise UnusableWeights(f"{path} is damaged; restore it from a backup, or remove it to start anew") from error
+        raise UnusableWeights(
+            f"{path} is damaged or no checkpoint ({_reason(error)}); put the right one there, or name another folder"
+        ) from error
     if differing := sorted(name for name in wanted if saved[name] != wanted[name]):
         raise CheckpointMismatch(f"{path} belongs to another spec ({', '.join(differing)} differ); use another folder")
     return content
@@ -96,8 +100,7 @@ def read_snapshot(path: Path) -> tuple[dict[str, Tensor], int]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return content["model"], content["epoch"] if path.name == BEST else len(content["records"])
     except UNREADABLE as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UnusableWeights(f"{path.name} cannot be read ({reason})") from error
+        raise UnusableWeights(f"{path.name} cannot be read ({_reason(error)})") from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -113,11 +116,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content = safetensors.torch.load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch advises to run the code in it
-        raise UnusableWeights(f"{path} cannot be read as a file of weights (there is something else in it)") from error
     except (*UNREADABLE, SafetensorError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UnusableWeights(f"{path} cannot be read as a file of weights ({reason})") from error
+        raise UnusableWeights(f"{path} cannot be read as a file of weights ({_reason(error)})") from error
     weights = content
     if isinstance(content, dict):
         weights = next((content[key] for key in ("state_dict", "model") if key in content), content)
@@ -127,11 +127,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _is_entry(item: tuple[object, object]) -> bool:
-    """Whether a key and its value may belong to a state dict: real numbers, in host memory."""
+    """Whether a key and its value may belong to a state dict: fractions of 16 bits and more, in host memory."""
     key, value = item
     if not isinstance(key, str) or not isinstance(value, Tensor):
         return False
-    return value.layout == torch.strided and value.device.type == "cpu" and not value.is_complex()
+    is_dense = value.layout == torch.strided and not value.is_nested and value.device.type == "cpu"
+    return is_dense and value.is_floating_point() and value.dtype.itemsize > 1
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):  # which torch would have run
+        return "there is something else in it"
+    return str(error).strip().split("\n")[0] or type(error).__name__
 
 
 def export_safetensors(checkpoint_path: Path, out_path: Path) -> None:

@@ -1,9 +1,5 @@
 """Which device trains, and what it is called."""
 
-import platform
-import re
-from pathlib import Path
-
 import torch
 
 
@@ -17,15 +13,3 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
-
-
-def processor_name() -> str:
-    """The model and the vector instructions that are used: another one may round otherwise."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-    except OSError:  # not Linux
-        lines = []
-    found = dict(re.split(r"\s*:\s*", line, maxsplit=1) for line in lines if ":" in line)
-    model = [found.get("model name", platform.processor() or platform.machine())]
-    model += [f"{field.removeprefix('cpu ')} {found[field]}" for field in ("cpu family", "model") if field in found]
-    return ", ".join([*model, torch.backends.cpu.get_cpu_capability()])

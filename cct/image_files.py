@@ -236,11 +236,12 @@ def _square(path: Path, side: int) -> bytes | str:
 
 
 def in_colour(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Upright, in RGB, on white where it is transparent. Raises one of `UNREADABLE`, also if it has no 8 or 16 bits."""
+    """Upright, in RGB, on white where it is transparent. Raises one of `UNREADABLE`, also for over 16 bits."""
     upright = PIL.ImageOps.exif_transpose(image)
     if upright.mode[0] in "IF":  # Pillow would cut at 255
-        if not upright.mode.startswith("I;16") and image.format != "PPM":  # whose `I` has 16 bits
-            raise ValueError("its pixels have neither 8 nor 16 bits; convert it")
+        has_16_bits = upright.mode.startswith("I;16") or (upright.mode, image.format) == ("I", "PPM")
+        if not has_16_bits:
+            raise ValueError("its pixels have more than 16 bits, a sign or fractions; convert it")
         upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     if not upright.has_transparency_data:
         return upright.convert("RGB")

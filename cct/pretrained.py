@@ -60,8 +60,9 @@ def load_pretrained(model: Model, path: Path) -> list[str]:
     """Copies the weights of a file into a model; the keys of weights that keep their initial values.
 
     Those may be: the head, if the number of classes differs; the weights of the pooling step, if the file's pooling has
-    others; a fixed positional embedding. A learned positional embedding is interpolated to the model's grid. Raises
-    `UnusableWeights`, which names the keys, if anything else is missing, unexpected or of another shape.
+    others, its class token included, whose position keeps its initial embedding then; a fixed positional embedding. A
+    learned positional embedding is interpolated to the model's grid. Raises `UnusableWeights`, which names the keys, if
+    anything else is missing, unexpected or of another shape.
     """
     given, own = read_weights(path), model.state_dict()
     if odd := [key for key, value in given.items() if not value.isfinite().all()]:
@@ -72,7 +73,7 @@ def load_pretrained(model: Model, path: Path) -> list[str]:
     if positional is not None and _POSITIONAL in weights:
         if not positional.requires_grad:
             replaced.append(_POSITIONAL)
-        elif weights[_POSITIONAL].shape[::2] == positional.shape[::2]:
+        elif weights[_POSITIONAL].dim() == 3 and weights[_POSITIONAL].shape[::2] == positional.shape[::2]:
             had, has = (int(_CLASS_TOKEN in state) for state in (given, own))
             try:
                 grid = resize_positional_embedding(weights[_POSITIONAL][:, had:], positional.shape[1] - has)

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import platform
 import re
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import torchvision
 from cct.checkpoint import CheckpointMismatch
 from cct.config import BETWEEN_CLASSES, CODE_OF, RunSpec
 from cct.data import Split
-from cct.device import device_name, processor_name
+from cct.device import device_name
+from cct.machine import processor_name
 from cct.pooling import POOLINGS
 
 MAX_NAMES = 8_000
@@ -32,12 +34,13 @@ def provenance_of(spec: RunSpec, device: torch.device, splits: tuple[Split, Spli
         checksum.update(split.labels.numpy().data)
         checksum.update("\n".join(split.vocabulary).encode())
     return {
+        "cctboard": _version(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),  # of a class of its own, which a checkpoint cannot hold
         "torchvision": torchvision.__version__,
         "numpy": np.__version__,
         "device": device_name(device),
-        **({"processor": processor_name()} if device.type == "cpu" else {}),
+        **({"processor": _processor()} if device.type == "cpu" else {}),
         "precision": spec.precision,
         "compile": spec.compile,
         "threads": str(torch.get_num_threads()),
@@ -60,7 +63,8 @@ def continued(before: dict[str, str], now: dict[str, str], epoch: int) -> dict[s
 
     def told(key: str) -> str:
         value = before.get(key, "not recorded")
-        is_the_same = re.split(_SINCE.format(r"\d+"), value)[-1] == now[key]
+        newest = re.split(_SINCE.format(r"\d+"), value)[-1]
+        is_the_same = newest == now[key] or {newest, now[key]} == {"off", "graph"}  # which compute the same
         return value if is_the_same else value + _SINCE.format(epoch) + now[key]
 
     return before | {key: told(key) for key in now}
@@ -92,6 +96,18 @@ def _code(pooling: str) -> dict[str, str]:
             elif node.name in ancestry:
                 own.update(code)
     return {"code": shared.hexdigest()[:16], f"{CODE_OF}{pooling}": own.hexdigest()[:16]}
+
+
+def _version() -> str:
+    try:
+        return version("cctboard")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    """The model and the vector instructions that are used: another one may round otherwise."""
+    return f"{processor_name()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _found(train_split: Split, test_split: Split) -> dict[str, str]:

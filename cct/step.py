@@ -36,6 +36,8 @@ SAME_LOSS = 0.003
 STEPS_AHEAD = 16
 """How many steps the host may have launched that a GPU has not finished: a run that is stopped must do them all."""
 
+_CANNOT_BE_RECORDED = "a training step cannot be recorded; set compile to off"
+
 Batch = tuple[Tensor, Tensor]
 """uint8 images `(batch, 3, size, size)`, or texts, and their labels `(batch,)`."""
 
@@ -46,6 +48,10 @@ class Stopped(Exception):
 
 class RecordingFailed(Exception):
     """A step could not be recorded, and PyTorch is of no more use to this process; another one can train without."""
+
+
+class StepWaits(RecordingFailed, RuntimeError):
+    """A step cannot be recorded, as it makes the host wait; that was noticed before, and PyTorch is fine."""
 
 
 class TrainingStep:
@@ -125,8 +131,7 @@ class TrainingStep:
         self._graph.replay()
 
     def _warm_up(self, images: Tensor, labels: Tensor) -> None:
-        """A step on the stream that will record. The last one must not make the host wait, which cannot be recorded:
-        it raises a `RuntimeError` that says so."""
+        """A step on the stream that will record. The last one must not make the host wait, or raises `StepWaits`."""
         caller = torch.cuda.current_stream(self.device)
         self._stream.wait_stream(caller)
         try:
@@ -134,10 +139,16 @@ class TrainingStep:
                 if self._whole_batches < WARM_UP_STEPS:
                     self._run(images, labels)
                 else:
-                    with waiting_is_an_error():
-                        self._run(images, labels)
+                    self._run_without_waiting(images, labels)
         finally:
             caller.wait_stream(self._stream)
+
+    def _run_without_waiting(self, images: Tensor, labels: Tensor) -> None:
+        try:
+            with waiting_is_an_error():
+                self._run(images, labels)
+        except RuntimeError as error:
+            raise StepWaits(f"{_CANNOT_BE_RECORDED} ({error})") from error
 
     def _record(self, images: Tensor, labels: Tensor) -> torch.cuda.CUDAGraph:
         self._images, self._labels = images.clone(), labels.clone()
@@ -149,7 +160,7 @@ class TrainingStep:
             with torch.cuda.graph(graph, stream=self._stream):
                 self._run(self._images, self._labels)
         except RuntimeError as error:
-            raise RecordingFailed(f"a training step cannot be recorded, set compile to off ({error})") from error
+            raise RecordingFailed(f"{_CANNOT_BE_RECORDED} ({error})") from error
         for group in self.optimizer.param_groups:
             group["capturable"] = False
         return graph

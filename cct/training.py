@@ -1,7 +1,6 @@
 """The training loop: the reference's bare-minimum recipe, one record per epoch."""
 
 import math
-import os
 import resource
 import sys
 import time
@@ -20,6 +19,7 @@ from cct.config import DATASETS, IMAGE_MODELS, EpochRecord, ModelConfig, RunSpec
 from cct.data import Split, load, to_device
 from cct.device import default_device, device_name
 from cct.lens import Image, Look, chosen_epochs, chosen_images, look, pictures
+from cct.machine import cores
 from cct.models import Model, TextTransformer, create_model, mixes_batch, parameter_count
 from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, locate
 from cct.provenance import continued, provenance_of, sha256_of
@@ -81,8 +81,9 @@ def train(
     class (columns).
 
     With `checkpoint_dir` the run continues after the last checkpoint there; records of earlier epochs are yielded
-    again first. Order, augmentation, dropout and stochastic depth derive from seed and epoch, and a CPU uses as many
-    threads as before, so a run that was stopped and resumed equals one that was not, bit for bit on the same CPU.
+    again first. Order, augmentation, dropout and stochastic depth derive from seed and epoch, and the number of a CPU's
+    threads is set to what it was, so a run that was stopped and resumed equals one that was not, bit for bit on the
+    same CPU.
 
     Raises `Stopped` within one step of `should_stop`, `NonFiniteLoss`, `DatasetUnavailable`, `UnusableWeights`,
     `CheckpointMismatch`, `CheckpointNotWritten`, and `RecordingFailed`, after which another process can train with
@@ -114,14 +115,15 @@ def train(
     # A run keeps its arithmetic when it goes on elsewhere.
     wanted = RunSpec.stored(asdict(spec) | (saved.get("settled", {}) if saved else {}))
     threads = saved.get("threads", 0) if saved else 0
-    if device.type == "cpu" and 0 < threads <= (os.cpu_count() or 1):
+    if device.type == "cpu" and 0 < threads <= cores():
         torch.set_num_threads(threads)
     step = training_step(model, wanted, train_split, device, should_stop, may_record)
     settled, optimizer = step.spec, step.optimizer
     provenance = provenance_of(settled, device, splits) | started_from
     if saved and "provenance" in saved:
-        finished, known = len(saved["records"]), saved["provenance"]
-        provenance = continued(known, provenance, finished + 1) if finished < spec.epochs else known
+        finished = len(saved["records"])
+        changed = continued(saved["provenance"], provenance, finished + 1)
+        provenance = changed if finished < spec.epochs else saved["provenance"]
     device_shown = f"{device_name(device)}, {settled.precision}"
     is_text = isinstance(model, TextTransformer)
     looked_at = chosen_images(test_split)
@@ -182,7 +184,7 @@ def train(
             state = {"model": weights, "optimizer": optimizer.state_dict(), "spec": asdict(spec)}
             done = {"records": [asdict(earlier) for earlier in records], "confusions": confusions}
             settled_as = {"precision": settled.precision, "compile": settled.compile}
-            arithmetic = {"settled": settled_as, "threads": torch.get_num_threads()}
+            arithmetic = {"settled": settled_as, "threads": torch.get_num_threads() if device.type == "cpu" else 0}
             kept = {"provenance": provenance, "started_from": started_from}
             checkpoint.save(checkpoint_dir, checkpoint.LAST, state | done | arithmetic | kept)
         on_confusion(epoch + 1, confusion.tolist())

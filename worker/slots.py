@@ -15,10 +15,10 @@ import torch
 from cct.config import DATASETS, RunSpec
 from cct.data import Split
 from cct.device import default_device, device_name
+from cct.machine import cores
 from cct.models import create_model
-from cct.step import training_step
+from cct.step import RecordingFailed, training_step
 from cct.training import train_epoch
-from worker.supervisor import cores
 
 CANDIDATES = (1, 2, 4, 8, 16)
 SECONDS = 6.0
@@ -27,6 +27,7 @@ WORTH_IT = 1.05
 """More slots make each run slower, so all together must train this many times the images per second."""
 
 _TRAINER = [sys.executable, "-c", "from worker.slots import train; train()"]
+_PLAIN_TRAINER = [sys.executable, "-c", "from worker.slots import train; train(may_record=False)"]
 
 
 def measure() -> int:
@@ -75,7 +76,7 @@ def _answer(trainer: subprocess.Popen[str]) -> str:
     return trainer.stdout.readline().strip()
 
 
-def train() -> None:
+def train(may_record: bool = True) -> None:
     """A trainer: names its device; then trains for each line of input, threads and seconds, and prints images/s.
 
     It trains CCT-2/3x2 by the reference recipe on random 32x32 images.
@@ -86,7 +87,10 @@ def train() -> None:
     count = size if device.type == "cuda" else 4 * spec.batch_size  # an epoch of a CPU would take too long
     split = Split(torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8), torch.arange(count) % 10).to(device)
     model = create_model(spec.model, num_classes=DATASETS[spec.dataset].num_classes, seed=spec.seed)
-    step = training_step(model, spec, split, device)
+    try:
+        step = training_step(model, spec, split, device, may_record=may_record)
+    except RecordingFailed:  # PyTorch is of no more use to this process
+        os.execv(sys.executable, _PLAIN_TRAINER)
 
     def images_per_second(seconds: float) -> float:
         trained, began = 0, time.monotonic()

@@ -25,6 +25,7 @@ from app.errors import LeaseLost
 from app.rows import State
 from app.settings import Settings
 from app.store import LOG_LINES_KEPT, Lease, RunStore
+from cct.machine import cores
 
 POLL_SECONDS = 0.5
 UNRECORDED = "unrecorded"
@@ -106,7 +107,7 @@ class Supervisor:
     def _train(self, lease: Lease, slot: Slot) -> None:
         logger.info("training run %s", lease.run_id)
         watch, code = self._run_trainer(lease, slot)
-        if code == Exit.UNRECORDABLE and not watch.cancelled:
+        if code == Exit.UNRECORDABLE and not (watch.cancelled or watch.lease_lost or self.stopping.is_set()):
             watch, code = self._run_trainer(lease, slot, UNRECORDED)
         match code:
             case _ if watch.lease_lost:
@@ -164,11 +165,6 @@ def trainer_environment(slots: int) -> dict[str, str]:
         return dict(os.environ)
     threads = int(os.environ.get("OMP_NUM_THREADS", cores()))
     return os.environ | {"OMP_NUM_THREADS": str(max(1, threads // slots))}
-
-
-def cores() -> int:
-    """How many this process may use; macOS does not tell, there it is all."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 class _Watch:

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 import traceback
-from importlib.metadata import version
 from pathlib import Path
 
 from app.settings import Settings
@@ -47,7 +46,7 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
             device=facts.device,
             parameters=facts.parameters,
             mixes_batch=int(facts.mixes_batch),
-            provenance=json.dumps(facts.provenance | {"cctboard": version("cctboard")}),
+            provenance=json.dumps(facts.provenance),
         )
         outbox.show(run.spec.source, facts.images)
 
@@ -74,8 +73,8 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
         # The boundary of a run: whatever went wrong is told on the board, the traceback goes to the run's log.
         traceback.print_exc()
         if isinstance(error, RecordingFailed) and run.spec.compile == "auto":
-            print("compile: the run goes on without recorded steps, in another process", file=sys.stderr)
-            return Exit.UNRECORDABLE
+            print("compile: the run goes on without recorded steps, in another process", file=sys.stderr, flush=True)
+            os._exit(Exit.UNRECORDABLE)  # at once: what PyTorch would do at an ordinary end is not known
         outbox.describe(error=_reason(error))
         outbox.drain(give_up=stop)
         return Exit.FAILED

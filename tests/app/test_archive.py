@@ -176,7 +176,7 @@ def test_the_command_line_carries_a_board_to_another_folder(tmp_path: Path) -> N
     missing = cctboard("import", str(tmp_path / "nope.tar"), data=two)
     assert (missing.returncode, missing.stderr) == (2, f"cctboard: there is no file {tmp_path}/nope.tar\n")
     nowhere = cctboard("backup", str(tmp_path / "no" / "board.tar"), data=two)
-    reason = f"cctboard: {tmp_path}/no/board.tar cannot be written: No such file or directory\n"
+    reason = f"cctboard: {tmp_path}/no/board.tar: No such file or directory\n"
     assert (nowhere.returncode, nowhere.stderr) == (2, reason)
     with database(two) as url:
         assert [r.id for r in RunStore(Settings(redis_url=RedisDsn(url), data=two)).runs()] == [run.id]

@@ -100,9 +100,13 @@ def test_what_cannot_be_stored_leaves_the_checkpoint_before(tmp_path: Path) -> N
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", bytes(1000)])
 def test_a_damaged_checkpoint_is_named_and_stays(content: bytes, tmp_path: Path) -> None:
     (tmp_path / checkpoint.LAST).write_bytes(content)
-    with pytest.raises(UnusableWeights, match=r"last\.pt is damaged; restore it"):
+    with pytest.raises(UnusableWeights, match=r"last\.pt is damaged or no checkpoint \(.+\); put"):
         checkpoint.load_last(tmp_path, RunSpec())
     assert (tmp_path / checkpoint.LAST).read_bytes() == content
+    (tmp_path / checkpoint.LAST).unlink()
+    (tmp_path / checkpoint.LAST).mkdir()
+    with pytest.raises(UnusableWeights, match=r"last\.pt cannot be read \(Is a directory\)"):
+        checkpoint.load_last(tmp_path, RunSpec())
 
 
 def test_specs_of_before_pretrained_weights_are_continued(tmp_path: Path) -> None:

@@ -147,7 +147,9 @@ def damage(root: Path) -> None:
 
 
 def save_as_float(root: Path) -> None:
-    PIL.Image.fromarray(np.full((50, 50), 0.5, np.float32)).save(root / "train" / "bee" / "half.tiff")
+    half = PIL.Image.fromarray(np.full((50, 50), 0.5, np.float32))
+    half.save(root / "train" / "bee" / "half.tiff")
+    half.save(root / "train" / "bee" / "half.pfm")
 
 
 def block_cache(root: Path) -> None:
@@ -168,7 +170,7 @@ def name_badly(root: Path) -> None:
         (empty_class, ["pets/val/cat has no images"]),
         (leave_one_class, ["pets/train has 1 classes"]),
         (damage, ["notes.txt", "3.jpg", "cannot be read as images", "remove or replace"]),
-        (save_as_float, ["half.tiff", "neither 8 nor 16 bits; convert it"]),
+        (save_as_float, ["half.tiff", "half.pfm", "fractions; convert it"]),
         (block_cache, ["cannot be written", CACHE, "make room", "CCTBOARD_DATASETS"]),
         (name_badly, ["'a\\tnt'", "rename it"]),
     ],

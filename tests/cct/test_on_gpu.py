@@ -34,6 +34,7 @@ class Recorder(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.operations: list[tuple[Any, Any, Any, Any]] = []
+        self.replays = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -43,6 +44,7 @@ class Recorder(TorchDispatchMode):
 
     @torch.no_grad()
     def replay(self) -> None:
+        self.replays += 1
         for func, args, kwargs, noted in self.operations:
             for before, now in zip(tree_leaves(noted), tree_leaves(func(*args, **kwargs)), strict=True):
                 if isinstance(now, Tensor) and now.data_ptr() != before.data_ptr():
@@ -50,12 +52,12 @@ class Recorder(TorchDispatchMode):
 
 
 class RecordedOnCPU(TrainingStep):
-    """Records as on a GPU, and has a learning rate that recorded steps can read."""
+    """Records as on a GPU, and has the learning rate that it has there."""
 
     def begin_epoch(self, epoch: int) -> None:
+        self.device = CUDA
         super().begin_epoch(epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._lr
+        self.device = torch.device("cpu")
 
     def _warm_up(self, images: Tensor, labels: Tensor) -> None:
         self._run(images, labels)
@@ -165,6 +167,10 @@ def test_replaying_a_steps_operations_is_the_step(pooling: str, monkeypatch: pyt
     (plain, weights), (replayed, same_weights) = results
     assert replayed == plain
     assert torch.equal(same_weights, weights)
+    assert isinstance(step._graph, Recorder)
+    assert len(step._graph.operations) > 300
+    whole_batches = len(split.labels) // spec.batch_size
+    assert step._graph.replays == 3 * whole_batches - WARM_UP_STEPS, "the smaller batches were not"
 
 
 def random_images(count: int) -> Split:

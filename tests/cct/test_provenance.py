@@ -60,5 +60,7 @@ def test_what_changes_while_a_run_is_away_is_told_with_the_epoch() -> None:
     assert second == first | {"threads": "2; from epoch 4: 1", "processor": "not recorded; from epoch 4: p"}
     assert continued(second, first | {"threads": "1", "processor": "p"}, 6) == second
     assert continued(second, first, 6)["threads"] == "2; from epoch 4: 1; from epoch 6: 2"
+    recorded = first | {"compile": "graph"}
+    assert continued(recorded, first | {"compile": "off"}, 4) == recorded, "which computes the same"
     with pytest.raises(CheckpointMismatch, match="when epoch 5 ended"):
         continued(second, first | {"dataset_sha256": "e"}, 6)

@@ -14,9 +14,10 @@ from app.rows import State
 from app.settings import Settings
 from app.store import RunStore
 from cct.config import RunSpec
+from cct.machine import cores
 from tests.conftest import wait_for
 from worker import slots
-from worker.supervisor import cores, trainer_environment
+from worker.supervisor import trainer_environment
 
 LONG = RunSpec(dataset="digits", epochs=1000, warmup_epochs=0, augmentation="none")
 
