@@ -100,8 +100,13 @@ def _of_classes(folder: Path, classes: list[str]) -> ImageFiles:
 
 def _files_below(folder: Path) -> Iterator[Path]:
     for inside, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_up(Path(inside, name))]
         yield from (Path(inside, name) for name in names if name[0] != "." and name not in _LEFT_BY_SYSTEMS)
+
+
+def _leads_up(folder: Path) -> bool:
+    """Whether it is a link to a folder that it is in, which would be followed without end."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def find_flowers(folder: Path) -> tuple[ImageFiles, ImageFiles]:

@@ -57,6 +57,7 @@ def test_a_folder_per_class_becomes_squares_of_the_models_size_with_room_for_cro
     root = write_folder(tmp_path / "image_folder" / "pets", test)
     (root / "train" / "bee" / "more").mkdir()
     noise((30, 200, 30), 9).save(root / "train" / "bee" / "more" / "deep.webp")
+    (root / "train" / "bee" / "more" / "again").symlink_to(root / "train")
     for left_over in (".DS_Store", "ant/.hidden", "ant/Thumbs.db"):
         (root / "train" / left_over).write_text("no image")
     train_split, test_split = load("image_folder", tmp_path, 32, "pets")
