@@ -200,10 +200,7 @@ def training_step(
     def arm(mode: str) -> Callable[[], TrainingStep]:
         return lambda: TrainingStep(copy.deepcopy(model), _changed(spec, compile=mode), device)
 
-    def is_possible(mode: str) -> bool:
-        return settle(_changed(spec, compile=mode), device, may_record).compile == mode
-
-    modes = [mode for mode in ("off", "graph", "on") if is_possible(mode)]
+    modes = [mode for mode in ("off", "graph", "on") if settle(_changed(spec, compile=mode), device).compile == mode]
     steps = spec.epochs * math.ceil(len(split.labels) / spec.batch_size)
     batches = trial_batches(split, spec, device)
     mode = quickest({mode: arm(mode) for mode in modes}, batches, steps, should_stop)
@@ -213,7 +210,10 @@ def training_step(
 
 
 def settle(spec: RunSpec, device: torch.device, may_record: bool = True) -> RunSpec:
-    """The spec with what is known of `auto` before anything is measured; `compile: auto` remains so on a GPU."""
+    """The spec with what is known of `auto` before anything is measured.
+
+    `compile: auto` remains so on a GPU, unless steps may not be recorded: what failed once is not tried again.
+    """
     has_bf16 = (
         torch.cuda.is_bf16_supported(including_emulation=False)
         if device.type == "cuda"
@@ -223,8 +223,9 @@ def settle(spec: RunSpec, device: torch.device, may_record: bool = True) -> RunS
         spec = _changed(spec, precision="bf16" if has_bf16 else "fp32")
     # Steps on texts are not recorded: in older versions of PyTorch (issue 82886) the gradient of many embeddings makes
     # the host wait, unnoticed by the warm-up.
-    is_recordable = may_record and device.type == "cuda" and spec.model not in TEXT_MODELS
-    if (spec.compile == "auto" and device.type != "cuda") or (spec.compile == "graph" and not is_recordable):
+    has_choice = device.type == "cuda" and may_record
+    is_recordable = has_choice and spec.model not in TEXT_MODELS
+    if (spec.compile == "auto" and not has_choice) or (spec.compile == "graph" and not is_recordable):
         spec = _changed(spec, compile="off")
     return spec
 
@@ -243,7 +244,7 @@ def quickest(
 
     Another is tried if its warm-up is a small part (`TRIAL_SHARE`) of the time that the run would take by the best one
     so far, and is taken if it is faster and its loss is the plain one's. What fails, for example for want of a
-    compiler, is not taken; the reason is printed. Raises `Stopped`.
+    compiler, is not taken; the reason is printed. Raises `Stopped`, `RecordingFailed`.
     """
     plain, *others = arms
     best, best_seconds, plain_loss = plain, *_trial(arms[plain](), batches, should_stop)
@@ -255,6 +256,7 @@ def quickest(
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             reason = str(error).strip().split("\n")[0]
             _tell(f"{mode} is not used, as it failed: {reason}")
+            _check(batches[0][1].device)
             continue
         _tell(f"{mode} takes {1e3 * seconds:.2f} ms per step, {best} {1e3 * best_seconds:.2f} ms")
         if not math.isclose(loss, plain_loss, rel_tol=SAME_LOSS):
@@ -262,6 +264,15 @@ def quickest(
         elif seconds < best_seconds:
             best, best_seconds = mode, seconds
     return best
+
+
+def _check(device: torch.device) -> None:
+    """Raises `RecordingFailed` if a kernel has failed, for then no other runs in this process."""
+    if device.type == "cuda":
+        try:
+            torch.cuda.synchronize(device)
+        except RuntimeError as error:
+            raise RecordingFailed(f"{_CANNOT_BE_RECORDED} ({error})") from error
 
 
 def _tell(message: str) -> None:

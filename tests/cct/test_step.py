@@ -69,6 +69,9 @@ def test_what_auto_stands_for_on_a_cpu_is_known_without_a_trial() -> None:
     recorded = RunSpec(compile="graph", precision="fp32")
     assert settle(recorded, torch.device("cuda")).compile == "graph"
     assert settle(recorded, torch.device("cuda"), may_record=False).compile == "off"
+    tried = replace(recorded, compile="auto")
+    assert settle(tried, torch.device("cuda")).compile == "auto", "it is measured"
+    assert settle(tried, torch.device("cuda"), may_record=False).compile == "off", "nothing is tried once more"
     assert settle(RunSpec(precision="auto"), CPU).precision in ("fp32", "bf16")
 
 
