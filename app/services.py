@@ -92,7 +92,8 @@ class Services:
             ended = [service for service in self._services.values() if service.has_ended()]
             if ended and self._disk_is_full():
                 if not waiting:
-                    _tell(f"the disk of {self._data} is full: the board goes on as soon as there is room")
+                    message = f"the disk of {self._data} is full: the board goes on as soon as there is room"
+                    print(message, file=sys.stderr, flush=True)
                 waiting = True
                 continue
             waiting = False
@@ -120,10 +121,6 @@ class Services:
             except subprocess.TimeoutExpired:
                 service.process.kill()
                 service.process.wait()
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager

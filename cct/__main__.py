@@ -60,8 +60,12 @@ def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
         kept = f"; the same command continues after epoch {len(records)}" if out and records else ""
         return _fail(f"interrupted{kept}", 130)
     except (
-        *(CheckpointMismatch, CheckpointNotWritten, DatasetUnavailable),
-        *(NonFiniteLoss, RecordingFailed, UnusableWeights),
+        CheckpointMismatch,
+        CheckpointNotWritten,
+        DatasetUnavailable,
+        NonFiniteLoss,
+        RecordingFailed,
+        UnusableWeights,
     ) as error:
         return _fail(str(error), 1)
     best = max(records, key=lambda record: record.val_top1)

@@ -1,12 +1,10 @@
 """Linear layers, on a CPU by whichever of its two libraries multiplies matrices faster."""
 
-import re
-from functools import cache
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from cct.machine import processor
 
 
 class Linear(nn.Linear):
@@ -26,16 +24,10 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.conv2d(x.mT.unsqueeze(2), weight[:, :, None, None], bias).squeeze(2).mT
 
 
-@cache
 def _convolution_is_faster() -> bool:
     """Whether the processor is one where oneDNN multiplies float32 matrices more than twice as fast as MKL.
 
     MKL, by which PyTorch computes linear layers, keeps to AVX2 on processors that are not Intel's; AMD's have AVX-512
     of full width from Zen 5 on (family 26). Known and not timed, so that a run has the same bits each time.
     """
-    try:
-        processor = Path("/proc/cpuinfo").read_text()
-    except OSError:  # not Linux
-        return False
-    family = re.search(r"^vendor_id\s*: AuthenticAMD\ncpu family\s*: (\d+)$", processor, re.MULTILINE)
-    return family is not None and int(family[1]) >= 26
+    return processor().get("vendor_id") == "AuthenticAMD" and int(processor()["cpu family"]) >= 26

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 
@@ -12,13 +13,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def processor_name() -> str:
-    """Its model, for example "AMD EPYC 9655, family 26, model 2"."""
+@cache
+def processor() -> dict[str, str]:
+    """What Linux tells of the first core, such as `vendor_id`, `cpu family` and `model name`; elsewhere nothing."""
     try:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-    except OSError:  # not Linux
-        lines = []
-    found = dict(re.split(r"\s*:\s*", line, maxsplit=1) for line in lines if ":" in line)
-    model = [found.get("model name", platform.processor() or platform.machine())]
-    model += [f"{field.removeprefix('cpu ')} {found[field]}" for field in ("cpu family", "model") if field in found]
+    except OSError:
+        return {}
+    return dict(re.split(r"\s*:\s*", line, maxsplit=1) for line in lines if ":" in line)
+
+
+def processor_name() -> str:
+    """Its model, for example "AMD EPYC 9655, family 26, model 2"."""
+    model = [processor().get("model name", platform.processor() or platform.machine())]
+    fields = {"cpu family": "family", "model": "model"}
+    model += [f"{name} {processor()[field]}" for field, name in fields.items() if field in processor()]
     return ", ".join(model)

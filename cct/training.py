@@ -122,7 +122,7 @@ def train(
     provenance = provenance_of(settled, device, splits) | started_from
     if saved and "provenance" in saved:
         finished = len(saved["records"])
-        changed = continued(saved["provenance"], provenance, finished + 1)
+        changed = continued(saved["provenance"], provenance, finished + 1)  # refuses other data
         provenance = changed if finished < spec.epochs else saved["provenance"]
     device_shown = f"{device_name(device)}, {settled.precision}"
     is_text = isinstance(model, TextTransformer)

@@ -184,17 +184,9 @@ def test_a_run_says_what_its_numbers_depend_on(tmp_path: Path) -> None:
         return facts[0].provenance
 
     first = provenance()
-    versions, device = ["cctboard", "python", "torch", "torchvision", "numpy"], ["device", "processor"]
-    assert list(first) == [
-        *versions,
-        *device,
-        "precision",
-        "compile",
-        "threads",
-        "code",
-        "code of seqpool",
-        "dataset_sha256",
-    ]
+    versions = ["cctboard", "python", "torch", "torchvision", "numpy"]
+    arithmetic = ["device", "processor", "precision", "compile", "threads"]
+    assert list(first) == [*versions, *arithmetic, "code", "code of seqpool", "dataset_sha256"]
     assert (first["python"], first["torch"]) == (platform.python_version(), torch.__version__)
     assert first["threads"] == str(torch.get_num_threads())
     auto = settle(SPEC, torch.device("cpu"))
