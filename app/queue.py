@@ -7,7 +7,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from app.settings import Settings
-from app.store import RunStore
+from app.store.run_store import RunStore
 
 TRAIN_NEXT = "cctboard.train_next"
 QUEUE = "cctboard"

@@ -18,10 +18,10 @@ import httpx2 as httpx
 from playwright.sync_api import Browser, sync_playwright
 from pydantic import RedisDsn
 
-from app.rows import State
-from app.services import free_port, running
+from app.cli.services import free_port, running
 from app.settings import Settings
-from app.store import RunStore
+from app.store.rows import State
+from app.store.run_store import RunStore
 from cct.config import EpochRecord, RunSpec
 
 EPOCHS = 200

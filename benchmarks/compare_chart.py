@@ -31,10 +31,10 @@ import psutil
 from peers import EPOCHS, METRIC, PEERS, Request, top1
 from pydantic import RedisDsn
 
-from app.rows import State
-from app.services import free_port, running
+from app.cli.services import free_port, running
 from app.settings import Settings
-from app.store import RunStore
+from app.store.rows import State
+from app.store.run_store import RunStore
 from cct.config import EpochRecord, RunSpec
 
 POOLINGS = ("seqpool", "seqpool_softmax_tokens", "seqpool_softmax_batch", "mean", "max")

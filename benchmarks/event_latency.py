@@ -32,9 +32,9 @@ import redis.asyncio
 import uvloop
 from pydantic import RedisDsn
 
-from app.services import free_port, running
+from app.cli.services import free_port, running
 from app.settings import Settings
-from app.store import Lease, RunStore
+from app.store.run_store import Lease, RunStore
 from cct.config import EpochRecord, RunSpec
 
 RECORD = EpochRecord(

@@ -19,10 +19,10 @@ import httpx2 as httpx
 import psutil
 from pydantic import RedisDsn
 
-from app.rows import State
-from app.services import Services, free_port, running
+from app.cli.services import Services, free_port, running
 from app.settings import Settings
-from app.store import RunStore
+from app.store.rows import State
+from app.store.run_store import RunStore
 from cct.config import EpochRecord, RunSpec
 
 DIGITS = RunSpec(dataset="digits", epochs=1, augmentation="none", warmup_epochs=0, batch_size=256)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from app.statistics import differences
+from app.analysis.statistics import differences
 
 BASELINE = "baseline"
 

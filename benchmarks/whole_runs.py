@@ -20,7 +20,7 @@ from typing import Any
 import httpx2 as httpx
 import numpy as np
 
-from app.services import free_port, running
+from app.cli.services import free_port, running
 
 POOLINGS = ["seqpool", "seqpool_softmax_tokens", "mean", "max", "class_token"]
 

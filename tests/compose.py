@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2 as httpx
 
-from app.services import free_port
+from app.cli.services import free_port
 
 PORT = free_port()
 ENVIRONMENT = os.environ | {"COMPOSE_PROJECT_NAME": "cctboard-test", "CCTBOARD_PORT": str(PORT)}

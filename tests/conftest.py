@@ -17,11 +17,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import RedisDsn
 
-from app.main import create_app
+from app.cli.services import Services, free_port, running, start_valkey
 from app.queue import create_queue
-from app.services import Services, free_port, running, start_valkey
 from app.settings import Settings
-from app.store import Lease, RunStore
+from app.store.run_store import Lease, RunStore
+from app.web.main import create_app
 
 # Before torch is imported. Trainings at the same time, with a thread per core each, would mostly wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

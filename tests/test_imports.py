@@ -9,13 +9,13 @@ NEVER = {
     "cct.config": ["torch", "numpy", "fastapi", "celery", "redis"],
     "cct.cost": ["torch", "numpy", "fastapi", "celery", "redis"],
     "cct.training": ["app", "worker", "fastapi", "celery", "redis", "plotly"],
-    "app.store": ["fastapi", "torch"],
+    "app.store.run_store": ["fastapi", "torch"],
     "app.queue": ["fastapi", "torch"],
-    "app.statistics": ["fastapi", "torch"],
-    "app.main": ["torch", "torchvision", "numpy", "worker", "cct.training", "cct.models"],
-    "app.cli": ["torch", "fastapi", "worker"],
-    "worker.tasks": ["fastapi", "plotly", "app.routes", "torch"],
-    "worker.trainer": ["fastapi", "plotly", "app.routes"],
+    "app.analysis.statistics": ["fastapi", "torch"],
+    "app.web.main": ["torch", "torchvision", "numpy", "worker", "cct.training", "cct.models"],
+    "app.cli.main": ["torch", "fastapi", "worker"],
+    "worker.tasks": ["fastapi", "plotly", "app.web.routes", "torch"],
+    "worker.trainer": ["fastapi", "plotly", "app.web.routes"],
 }
 
 

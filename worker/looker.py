@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from app.errors import NotFound
-from app.own_images import OwnImages
-from app.rows import Run
 from app.settings import Settings
-from app.store import RunStore
+from app.store.own_images import OwnImages
+from app.store.rows import Run
+from app.store.run_store import RunStore
 from cct.checkpoint import UnusableWeights
 from cct.config import DATASETS, SpecError
 from cct.lens import pixels_of, url_of
@@ -55,7 +55,7 @@ def main(image_id: str) -> None:
 
 
 def _said(settings: Settings, store: RunStore, run: Run, pixels: Tensor | None) -> dict[str, Any]:
-    """The fields of `app.schemas.OwnImageRun` that are not known of the run."""
+    """The fields of `app.web.schemas.OwnImageRun` that are not known of the run."""
     if pixels is None:
         return {"error": "reads texts"}
     companions = store.images(run.spec.source) if run.mixes_batch else []

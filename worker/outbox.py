@@ -11,7 +11,7 @@ from functools import partial
 from redis.exceptions import RedisError
 
 from app.errors import LeaseLost
-from app.store import Lease, RunStore, Scalar
+from app.store.run_store import Lease, RunStore, Scalar
 from cct.config import EpochRecord
 from cct.lens import Image, Look
 

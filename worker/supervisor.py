@@ -22,9 +22,9 @@ from pathlib import Path
 from redis.exceptions import RedisError
 
 from app.errors import LeaseLost
-from app.rows import State
 from app.settings import Settings
-from app.store import LOG_LINES_KEPT, Lease, RunStore
+from app.store.rows import State
+from app.store.run_store import LOG_LINES_KEPT, Lease, RunStore
 from cct.machine import cores
 
 POLL_SECONDS = 0.5

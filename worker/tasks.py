@@ -20,10 +20,10 @@ from celery import signals
 from redis.exceptions import RedisError
 
 from app import logs
-from app.own_images import OwnImages
 from app.queue import TRAIN_NEXT, create_queue, resend_lost_messages
 from app.settings import Settings
-from app.store import RunStore
+from app.store.own_images import OwnImages
+from app.store.run_store import RunStore
 from worker.supervisor import Supervisor, trainer_environment
 from worker.vitals import memory_bytes, vitals
 

@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 
 from app.settings import Settings
-from app.store import Lease, RunStore
+from app.store.run_store import Lease, RunStore
 from cct.checkpoint import BEST, export_safetensors
 from cct.step import RecordingFailed, Stopped
 from cct.training import Facts, Progress, train

@@ -5,11 +5,11 @@ import os
 import psutil
 import pynvml
 
-from app.store import Scalar
+from app.store.run_store import Scalar
 
 
 def vitals() -> dict[str, Scalar | None]:
-    """Of the machine: the measured fields of `app.rows.Worker` that all slots share."""
+    """Of the machine: the measured fields of `app.store.rows.Worker` that all slots share."""
     return {"cpu_percent": psutil.cpu_percent()} | _gpu()
 
 

@@ -9,10 +9,10 @@ from axe_playwright_python.sync_playwright import Axe
 from celery import Celery
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from app.main import DASHBOARD, create_app
-from app.services import free_port
+from app.cli.services import free_port
 from app.settings import Settings
-from app.store import RunStore
+from app.store.run_store import RunStore
+from app.web.main import DASHBOARD, create_app
 from tests.conftest import serving, wait_for
 
 SCREENSHOTS = Path("test-results")

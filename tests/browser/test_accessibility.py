@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.rows import State
-from app.store import Lease, RunStore
+from app.store.rows import State
+from app.store.run_store import Lease, RunStore
 from tests.browser.test_comparison import SPEC, Save, check_page, queue_study, record_epoch, train
 
 __all__ = ["check_page"]

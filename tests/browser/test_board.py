@@ -9,11 +9,11 @@ import httpx2 as httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from app.main import DASHBOARD, create_app
+from app.cli.services import free_port
 from app.queue import create_queue
-from app.services import free_port
 from app.settings import Settings
-from app.store import RunStore
+from app.store.run_store import RunStore
+from app.web.main import DASHBOARD, create_app
 from cct.config import RunSpec
 from tests.browser.test_comparison import ranges
 from tests.conftest import DIGITS, serving, wait_for

@@ -11,11 +11,11 @@ import httpx2 as httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from app.rows import Experiment, State
-from app.store import Lease, RunStore
+from app.store.rows import Experiment, State
+from app.store.run_store import Lease, RunStore
 from cct.catalog import poolings
 from cct.config import RunSpec
-from tests.app.test_store import RECORD
+from tests.app.store.test_store import RECORD
 from tests.conftest import wait_for
 
 Save = Callable[[str], None]

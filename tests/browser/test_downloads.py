@@ -14,10 +14,10 @@ import torch
 from playwright.sync_api import Browser, Locator, Page, expect
 from safetensors.torch import load_file, save_file
 
-from app.rows import Experiment
 from app.settings import Settings
-from app.store import Lease, RunStore
-from tests.app.test_files import events_of
+from app.store.rows import Experiment
+from app.store.run_store import Lease, RunStore
+from tests.app.web.test_files import events_of
 from tests.browser.test_confusion import EPOCHS, RECALL, complete, queue_study
 
 SEEDS = 2

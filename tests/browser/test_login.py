@@ -7,10 +7,10 @@ from celery import Celery
 from playwright.sync_api import Page, expect
 from pydantic import SecretStr
 
-from app.main import DASHBOARD, create_app
-from app.services import free_port
+from app.cli.services import free_port
 from app.settings import Settings
-from app.store import RunStore
+from app.store.run_store import RunStore
+from app.web.main import DASHBOARD, create_app
 from cct.config import RunSpec
 from tests.conftest import serving
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from app.rows import State
-from app.store import RunStore
+from app.store.rows import State
+from app.store.run_store import RunStore
 from cct.config import RunSpec
-from tests.app.test_store import RECORD
+from tests.app.store.test_store import RECORD
 from tests.conftest import wait_for
 
 Check = Callable[[], None]

@@ -6,14 +6,14 @@ from dataclasses import replace
 from playwright.sync_api import Page, expect
 from pydantic import SecretStr
 
-from app.main import DASHBOARD, create_app
+from app.cli.services import free_port
 from app.queue import create_queue
-from app.rows import State
-from app.services import free_port
 from app.settings import Settings
-from app.store import Lease, RunStore
+from app.store.rows import State
+from app.store.run_store import Lease, RunStore
+from app.web.main import DASHBOARD, create_app
 from cct.config import RunSpec
-from tests.app.test_store import RECORD
+from tests.app.store.test_store import RECORD
 from tests.conftest import serving
 
 TOKEN = "correct-horse-battery-staple"

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from app.rows import Run, State
-from app.store import Lease, RunStore
+from app.store.rows import Run, State
+from app.store.run_store import Lease, RunStore
 from cct.config import RunSpec
-from tests.app.test_store import RECORD
+from tests.app.store.test_store import RECORD
 from tests.conftest import wait_for
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">"

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from playwright.sync_api import Page, expect
 
-from app.rows import Run, State
-from app.store import Lease, RunStore
+from app.store.rows import Run, State
+from app.store.run_store import Lease, RunStore
 from cct.config import RunSpec
-from tests.app.test_store import RECORD
+from tests.app.store.test_store import RECORD
 from tests.browser.test_runs import Check, Save, row_of
 from tests.conftest import wait_for
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from celery import Celery
 from playwright.sync_api import Page, expect
 
-from app.main import DASHBOARD, create_app
-from app.services import Services, free_port, start_valkey
+from app.cli.services import Services, free_port, start_valkey
 from app.settings import Settings
-from app.store import RunStore
+from app.store.run_store import RunStore
+from app.web.main import DASHBOARD, create_app
 from cct.config import RunSpec
 from tests.conftest import serving
 

@@ -22,11 +22,11 @@ from celery import Celery
 from pydantic import RedisDsn
 from redis.exceptions import RedisError
 
+from app.cli.services import Services, free_port, running
 from app.queue import create_queue, wake_workers
-from app.rows import State
-from app.services import Services, free_port, running
 from app.settings import Settings
-from app.store import MAX_LOSSES, RunStore
+from app.store.rows import State
+from app.store.run_store import MAX_LOSSES, RunStore
 from cct.checkpoint import LAST
 from cct.config import RunSpec
 from cct.training import train

@@ -16,10 +16,10 @@ import torch
 from pydantic import RedisDsn
 from redis.exceptions import RedisError
 
-from app.rows import State
-from app.services import ServiceFailed, Services, free_port, start_valkey
+from app.cli.services import ServiceFailed, Services, free_port, start_valkey
 from app.settings import Settings
-from app.store import RunStore
+from app.store.rows import State
+from app.store.run_store import RunStore
 from cct.checkpoint import LAST
 from cct.config import RunSpec
 from tests.conftest import wait_for

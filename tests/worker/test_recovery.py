@@ -15,11 +15,11 @@ import psutil
 import pytest
 from pydantic import RedisDsn
 
+from app.cli.services import free_port, running
 from app.queue import QUEUE, create_queue, wake_workers
-from app.rows import State
-from app.services import free_port, running
 from app.settings import Settings
-from app.store import RunStore
+from app.store.rows import State
+from app.store.run_store import RunStore
 from cct.config import RunSpec
 from tests.conftest import DIGITS, wait_for
 from worker.supervisor import Exit, Supervisor

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from app.rows import State
 from app.settings import Settings
-from app.store import RunStore
+from app.store.rows import State
+from app.store.run_store import RunStore
 from cct.config import RunSpec
 from cct.machine import cores
 from tests.conftest import wait_for

@@ -8,7 +8,7 @@ import { ownImageQuery, workersQuery, type Selection } from "../api/queries";
 import { IMAGE_PIXELS, Seen } from "./Seen";
 import { useUrlParam } from "./urlState";
 
-/** As `MAX_IMAGE_BYTES` in app/security.py, which ends a connection that sends more. */
+/** As `MAX_IMAGE_BYTES` in app/web/security.py, which ends a connection that sends more. */
 const MAX_BYTES = 5_000_000;
 const TYPES = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 const DONE = "Your image is in the first two rows, with each run’s last and best checkpoint.";

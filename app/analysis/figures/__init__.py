@@ -1,0 +1,24 @@
+"""Stored rows to Plotly figures. Pure functions; every chart of the product is one of them."""
+
+from app.analysis.figures.confusion import SHOWN, Epoch, class_differences, class_names, confusion
+from app.analysis.figures.curves import METRICS, Axis, Band, Metric, curves
+from app.analysis.figures.results import Cost, cost, differences, final_results
+from app.analysis.figures.style import Theme
+
+__all__ = [
+    "METRICS",
+    "SHOWN",
+    "Axis",
+    "Band",
+    "Cost",
+    "Epoch",
+    "Metric",
+    "Theme",
+    "class_differences",
+    "class_names",
+    "confusion",
+    "cost",
+    "curves",
+    "differences",
+    "final_results",
+]

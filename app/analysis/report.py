@@ -1,0 +1,170 @@
+"""An experiment as one HTML file to read, mail and keep without the board: answer, table, figures, method, runs."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+import plotly.offline
+
+from app.analysis import figures
+from app.analysis.comparison import Comparison, Inequality, compare
+from app.analysis.statistics import Stat
+from app.errors import Conflict, Invalid
+from app.store.rows import Confusion, Run
+from cct.config import EpochRecord, RunSpec
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2430 }
+table { border-collapse: collapse; width: 100%; margin: 1rem 0; font-size: 0.9rem }
+th, td { border-bottom: 1px solid #d8dbe2; padding: 0.3rem 0.6rem; text-align: left }
+.answer { font-size: 1.15rem; border-left: 4px solid #4477aa; padding-left: 1rem }
+.warning { border-left: 4px solid #cc6677; padding-left: 1rem }
+small { color: #5b6270 }
+.scrolls { overflow-x: auto }
+"""
+
+
+VARIANTS_BY_CLASS = 8
+"""Variants at most of which there are charts by class: with many classes these are what makes the file large."""
+
+
+def html(
+    title: str,
+    runs: Sequence[Run],
+    records: Mapping[str, Sequence[EpochRecord]],
+    confusions: Mapping[str, Confusion],
+    group: str,
+    baseline: str | None,
+) -> str:
+    """The whole page; plotly.js is inside, nothing is loaded. Records and confusions are by run id.
+
+    Raises `Invalid` like `compare`.
+    """
+    found = compare(runs, group, baseline)
+    charts = [
+        go.Figure(figures.curves(runs, records, "val_top1", group)),
+        go.Figure(figures.curves(runs, records, "val_loss", group)),
+        figures.final_results(runs, group, found.baseline),
+        figures.differences(runs, group, found.baseline),
+        *_by_class(runs, confusions, found),
+    ]
+    drawn = "".join(chart.to_html(full_html=False, include_plotlyjs=False) for chart in charts)
+    few = f"Charts by class are of the first {VARIANTS_BY_CLASS} of {len(found.variants)} variants."
+    unequal = "".join(f"<li>{escape(_inequality(one))}</li>" for one in found.fairness)
+    warning = f'<div class="warning">The runs differ in more than variant and seed:<ul>{unequal}</ul></div>'
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{escape(title)}</title><style>{STYLE}</style>
+<script>{plotly.offline.get_plotlyjs()}</script></head><body>
+<h1>{escape(title)}</h1>
+<small>CCT Board, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC</small>
+<p class="answer">{escape(found.answer) or "There is nothing to compare yet."}</p>
+{warning if unequal else ""}
+<h2>Comparison</h2>{_variants(found)}
+<h2>Figures</h2>{drawn}
+{f"<p>{few}</p>" if confusions and len(found.variants) > VARIANTS_BY_CLASS else ""}
+<h2>Methods</h2><p>{escape(methods(runs, group))}</p><p>{escape(found.method)}</p>
+<h2>Runs</h2>{_runs(runs)}
+</body></html>
+"""
+
+
+def _by_class(runs: Sequence[Run], confusions: Mapping[str, Confusion], found: Comparison) -> Iterator[go.Figure]:
+    """Each variant's confusion matrix, then its difference to the baseline by class, where there are such."""
+    variants = [row.variant for row in found.variants[:VARIANTS_BY_CLASS]]
+    # A variant may have no matrix, no seed in common with the baseline, or other classes.
+    for variant in variants:
+        with suppress(Conflict, Invalid):
+            yield figures.confusion(runs, confusions, found.group, variant)
+    for variant in variants:
+        if variant != found.baseline:
+            with suppress(Conflict, Invalid):
+                yield figures.class_differences(runs, confusions, found.group, variant, found.baseline)
+
+
+def methods(runs: Sequence[Run], group: str) -> str:
+    """A sentence for a paper: what was trained, with every setting that all runs share."""
+    if not runs:
+        return ""
+    shared = {
+        field.name: getattr(runs[0].spec, field.name)
+        for field in fields(RunSpec)
+        if field.name not in ("seed", group) and len({getattr(run.spec, field.name) for run in runs}) == 1
+    }
+    variants = list(dict.fromkeys(str(getattr(run.spec, group)) for run in runs))
+    seeds = sorted({run.spec.seed for run in runs})
+    what = f"{shared.pop('model', 'the models')} on {shared.pop('dataset', 'the datasets')}"
+    epochs = f" for {shared.pop('epochs')} epochs" if "epochs" in shared else ""
+    rest = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shared.items() if value != "")
+    number = f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} each ({', '.join(map(str, seeds))})"
+    return (
+        f"We trained {what}{epochs} with {group} {', '.join(variants)} and {number}; "
+        f"optimizer AdamW with a warm-up and a cosine schedule; {rest}."
+    )
+
+
+def epochs_csv(runs: Sequence[Run], records: Mapping[str, Sequence[EpochRecord]]) -> str:
+    """One line per run and epoch: what is varied, then what was measured."""
+    measured = ["lr_of_epoch" if field.name == "lr" else field.name for field in fields(EpochRecord)]
+    specified = [field.name for field in fields(RunSpec)]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["run", *specified, *measured])
+    for run in runs:
+        spec = [getattr(run.spec, name) for name in specified]
+        for record in records[run.id]:
+            writer.writerow([run.id, *spec, *asdict(record).values()])
+    return out.getvalue()
+
+
+def _inequality(one: Inequality) -> str:
+    return f"{one.field}: " + "; ".join(f"{s.value} ({', '.join(s.variants)})" for s in one.settings)
+
+
+def _variants(found: Comparison) -> str:
+    rows = [
+        [
+            row.variant + (" (mixes the batch)" if row.mixes_batch else ""),
+            str(row.seeds),
+            _stat(row.final, " %"),
+            _stat(row.best, " %"),
+            _stat(row.difference, " points") if row.variant != found.baseline else "baseline",
+            row.verdict,
+        ]
+        for row in found.variants
+    ]
+    rows += [[f"{r.label}: {r.pooling}", "", f"{r.top1:g} %", "", "", r.source] for r in found.references]
+    return _table(
+        [found.group, "seeds", "final top-1", "best top-1", f"difference to {found.baseline}", "verdict"], rows
+    )
+
+
+def _runs(runs: Sequence[Run]) -> str:
+    rows: list[list[Any]] = [
+        [r.id, r.spec.pooling, r.spec.seed, r.state, f"{r.epoch}/{r.spec.epochs}", r.best_top1, r.final_top1, r.device]
+        for r in runs
+    ]
+    return _table(["run", "pooling", "seed", "state", "epoch", "best top-1", "final top-1", "device"], rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    def line(tag: str, cells: Sequence[Any]) -> str:
+        texts = ["" if cell is None else str(cell) for cell in cells]
+        return "<tr>" + "".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts) + "</tr>"
+
+    table = f"<table><thead>{line('th', head)}</thead><tbody>{''.join(line('td', row) for row in rows)}</tbody></table>"
+    return f'<div class="scrolls" tabindex="0">{table}</div>'
+
+
+def _stat(stat: Stat | None, unit: str) -> str:
+    if stat is None:
+        return "-"
+    spread = f" ± {stat.sd:.2f}" if stat.sd is not None else ""
+    interval = f" (95 % CI {stat.low:.2f} to {stat.high:.2f})" if stat.low is not None else ""
+    return f"{stat.mean:.2f}{spread}{unit}{interval}"

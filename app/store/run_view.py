@@ -1,0 +1,63 @@
+"""All runs in this process's memory, as current as the database at each read."""
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import redis
+
+from app.store.rows import Run
+
+_START = "0-0"
+
+
+class RunView:
+    """Reading thousands of hashes takes a third of a second, so they are read once.
+
+    After that each read first applies what the stream of events tells since the last one. A run's hash and its event
+    are written together, so whoever has written a run finds it, by whichever process. If the stream no longer holds
+    the event up to which this view is current (it was trimmed, or the database is another one), all is read again.
+    """
+
+    def __init__(self, database: redis.Redis, stream: str, read_all: Callable[[], Iterable[Run]]) -> None:
+        self._redis = database
+        self._stream = stream
+        self._read_all = read_all
+        self._lock = threading.Lock()
+        self._position = _START
+        self._runs: dict[str, Run] = {}
+
+    def runs(self) -> list[Run]:
+        """All runs in the order of their creation."""
+        while True:
+            position = self._position
+            events = cast(list[tuple[str, dict[str, str]]], self._redis.xrange(self._stream, min=position))
+            with self._lock:
+                if position != self._position:
+                    continue  # another thread was faster, and these events may be old
+                if events and events[0][0] == position:
+                    self._apply(events[1:])
+                else:
+                    self._start_over()
+                return list(self._runs.values())
+
+    def _start_over(self) -> None:
+        # The position is read first: events that come while hashes are read change nothing when they are applied again.
+        newest = cast(list[tuple[str, Any]], self._redis.xrevrange(self._stream, count=1))
+        self._runs = {run.id: run for run in self._read_all()}
+        self._position = newest[0][0] if newest else _START
+
+    def _apply(self, events: list[tuple[str, dict[str, str]]]) -> None:
+        changed: dict[str, dict[str, str]] = {}
+        for _, event in events:
+            if event["kind"] == "run":
+                fields = json.loads(event["data"])
+                changed[fields["id"]] = fields
+            elif event["kind"] == "deleted":
+                run_id = json.loads(event["data"])["run_id"]
+                changed.pop(run_id, None)
+                self._runs.pop(run_id, None)
+        self._runs |= {run_id: Run.model_validate(fields) for run_id, fields in changed.items()}
+        if events:
+            self._position = events[-1][0]

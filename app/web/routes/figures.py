@@ -1,0 +1,107 @@
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse
+
+from app.analysis import comparison, figures, report
+from app.store.rows import Confusion, Run
+from app.store.run_store import RunStore
+from app.web.dependencies import SelectedRuns, Store
+from cct.config import EpochRecord
+
+router = APIRouter(tags=["figures"])
+
+Group = Annotated[str, Query(description="The spec field whose values are the variants", examples=["pooling"])]
+Baseline = Annotated[str | None, Query(description="The variant that others are compared with")]
+Figure: dict[str, Any] = {
+    "response_class": Response,
+    "responses": {200: {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Figure"}}}}},
+}
+
+
+@router.get("/comparison", summary="Compare variants")
+def compare(runs: SelectedRuns, group: Group = "pooling", baseline: Baseline = None) -> comparison.Comparison:
+    """Which variant is better, by how much, how sure that is, and in what else the runs differ."""
+    return comparison.compare(runs, group, baseline)
+
+
+@router.get("/figures/curves", summary="Draw a metric in the course of training", **Figure)
+def draw_curves(
+    store: Store,
+    runs: SelectedRuns,
+    metric: Annotated[str, Query(description="A metric of the catalog", examples=["val_top1"])] = "val_top1",
+    group: Group = "pooling",
+    theme: figures.Theme = "light",
+    x: Annotated[figures.Axis, Query(description="The horizontal axis")] = "epoch",
+    band: Annotated[figures.Band, Query(description="What is shaded around the mean of several seeds")] = "sd",
+    smoothing: Annotated[float, Query(ge=0, le=0.99, description="Weight of the past in an exponential mean")] = 0,
+    log_y: Annotated[bool, Query(description="A logarithmic vertical axis")] = False,
+) -> Response:
+    """A Plotly figure (`data` and `layout`): one thin line per run, mean and band per variant, published results."""
+    records = _records(store, runs)
+    drawn = figures.curves(runs, records, metric, group, theme, x=x, band=band, smoothing=smoothing, log_y=log_y)
+    return Response(orjson.dumps(drawn), media_type="application/json")
+
+
+@router.get("/figures/finals", summary="Draw final results", **Figure)
+def draw_finals(
+    runs: SelectedRuns, group: Group = "pooling", baseline: Baseline = None, theme: figures.Theme = "light"
+) -> Response:
+    """A Plotly figure: a point per seed, mean and 95 % confidence interval per variant, published results."""
+    return sent(figures.final_results(runs, group, baseline, theme))
+
+
+@router.get("/figures/differences", summary="Draw differences to the baseline", **Figure)
+def draw_differences(
+    runs: SelectedRuns, group: Group = "pooling", baseline: Baseline = None, theme: figures.Theme = "light"
+) -> Response:
+    """A Plotly figure: per variant a point per seed, mean and 95 % confidence interval of the paired differences."""
+    return sent(figures.differences(runs, group, baseline, theme))
+
+
+@router.get("/figures/cost", summary="Draw results against their cost", **Figure)
+def draw_cost(
+    runs: SelectedRuns,
+    x: Annotated[figures.Cost, Query(description="The cost")] = "seconds",
+    group: Group = "pooling",
+    theme: figures.Theme = "light",
+) -> Response:
+    """A Plotly figure: final top-1 of each completed run against training time, size or speed."""
+    return sent(figures.cost(runs, x, group, theme))
+
+
+@router.get("/report", summary="Save a comparison as one HTML file", response_class=HTMLResponse)
+def save_report(
+    store: Store,
+    runs: SelectedRuns,
+    title: Annotated[str, Query(max_length=200)] = "Comparison of CCT runs",
+    group: Group = "pooling",
+    baseline: Baseline = None,
+) -> HTMLResponse:
+    """Answer, table, figures (interactive, plotly.js inside), methods and runs; nothing is loaded when it is read."""
+    page = report.html(title, runs, _records(store, runs), confusions(store, runs, "last"), group, baseline)
+    return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="cctboard-report.html"'})
+
+
+@router.get("/epochs.csv", summary="Save all epochs of runs as CSV", response_class=PlainTextResponse)
+def save_epochs(store: Store, runs: SelectedRuns) -> PlainTextResponse:
+    """One line per run and epoch, with the run's spec."""
+    headers = {"Content-Disposition": 'attachment; filename="cctboard-epochs.csv"'}
+    return PlainTextResponse(report.epochs_csv(runs, _records(store, runs)), headers=headers, media_type="text/csv")
+
+
+def _records(store: RunStore, runs: Sequence[Run]) -> dict[str, list[EpochRecord]]:
+    ids = [run.id for run in runs]
+    return dict(zip(ids, store.epochs(ids), strict=True))
+
+
+def confusions(store: RunStore, runs: Sequence[Run], epoch: figures.Epoch) -> dict[str, Confusion]:
+    """By run id, of the runs that have finished an epoch."""
+    ids = [run.id for run in runs]
+    return {run_id: found for run_id, found in zip(ids, store.confusions(ids, epoch), strict=True) if found}
+
+
+def sent(figure: Any) -> Response:
+    return Response(figure.to_json(remove_uids=False), media_type="application/json")

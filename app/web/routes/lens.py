@@ -1,0 +1,76 @@
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from app.errors import Invalid
+from app.store.own_images import OwnImages
+from app.web.dependencies import SelectedRuns, Store
+from app.web.schemas import Lens, LensImage, LensRun, Look, OwnImage, OwnImageRun
+
+router = APIRouter(tags=["lens"])
+
+FILE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The file as it is",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+async def _image_file(request: Request) -> bytes:
+    """A worker will decode it; what is no image at all need not wait for one."""
+    file = await request.body()
+    is_webp = file[:4] == b"RIFF" and file[8:12] == b"WEBP"
+    if not (is_webp or file.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"))):
+        raise Invalid("image", "is not a PNG, JPEG, WebP or GIF file; save it as one of these")
+    return file
+
+
+@router.get("/lens", summary="See what the pooling step looks at")
+def read_lens(store: Store, runs: SelectedRuns) -> Lens:
+    """For the same few test images the share of each token, the prediction and its confidence, in chosen epochs."""
+    looks = store.looks(run.id for run in runs)
+    seen = [
+        LensRun(
+            run_id=run.id,
+            pooling=run.spec.pooling,
+            seed=run.spec.seed,
+            dataset=run.spec.source,
+            looks=[Look.model_validate(look) for look in of_run],
+        )
+        for run, of_run in zip(runs, looks, strict=True)
+    ]
+    class_names = {run.spec.source: run.class_names for run in runs}
+    images = {source: [LensImage.model_validate(image) for image in store.images(source)] for source in class_names}
+    return Lens(images=images, class_names=class_names, runs=seen)
+
+
+@router.post("/lens/images", status_code=202, summary="Show runs an image of your own", openapi_extra=FILE)
+def show_image(
+    store: Store, runs: SelectedRuns, file: Annotated[bytes, Depends(_image_file)], response: Response
+) -> OwnImage:
+    """PNG, JPEG, WebP or GIF, at most 5 MB, kept for an hour at most. A worker looks, also one that is training; the
+    answer is at the address in `Location`, and an event `own_image` tells when there is more of it."""
+    own_images = OwnImages(store)
+    image_id = own_images.ask(file, [run.id for run in runs])
+    response.headers["Location"] = f"/lens/images/{image_id}"
+    return _own_image(image_id, own_images.found(image_id))
+
+
+@router.get("/lens/images/{image_id}", summary="See what runs make of an image of your own")
+def read_image(store: Store, image_id: str) -> OwnImage:
+    """Prediction, confidence and the share of each token, with the last and the best checkpoint of each run."""
+    return _own_image(image_id, OwnImages(store).found(image_id))
+
+
+def _own_image(image_id: str, fields: dict[str, str]) -> OwnImage:
+    said = {name.removeprefix("run:"): json.loads(value) for name, value in fields.items() if name.startswith("run:")}
+    return OwnImage(
+        id=image_id,
+        done=fields["done"] == "1",
+        error=fields.get("error") or None,
+        images={name.removeprefix("image:"): url for name, url in fields.items() if name.startswith("image:")},
+        runs=[OwnImageRun(run_id=run_id, **said[run_id]) for run_id in json.loads(fields["runs"]) if run_id in said],
+    )

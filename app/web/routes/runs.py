@@ -1,0 +1,198 @@
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Depends, Header, Query, Response
+
+from app.analysis.statistics import stat
+from app.queue import wake_workers
+from app.store.rows import Run, State
+from app.web.dependencies import Queue, Store
+from app.web.schemas import (
+    EXAMPLES,
+    History,
+    Log,
+    RunEdit,
+    RunGroup,
+    RunGroups,
+    RunList,
+    RunRequest,
+    Sparkline,
+    Sparklines,
+    parse_spec,
+)
+from cct.config import EpochRecord
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+Sort = Literal[
+    "state", "epoch", "eta_seconds", "best_top1", "final_top1", "started_at", "model", "pooling", "dataset", "seed"
+]
+GroupBy = Literal["pooling", "model", "dataset", "experiment", "tag"]
+Archived = Literal["hidden", "only", "shown"]
+SPARKLINE_POINTS = 24
+
+IdempotencyKey = Annotated[
+    str | None, Header(description="A repeated request with the same key gets the first one's answer", max_length=200)
+]
+
+
+@router.post("", status_code=201, summary="Queue a run")
+def create_run(
+    store: Store,
+    queue: Queue,
+    response: Response,
+    request: Annotated[
+        RunRequest,
+        Body(openapi_examples={name: {"value": value} for name, value in EXAMPLES.items()}),
+    ],
+    idempotency_key: IdempotencyKey = None,
+) -> Run:
+    """Every field has a default that reproduces the reference recipe, so `{}` is a valid run."""
+    spec = parse_spec(request.model_dump(exclude={"priority"}))
+    [run] = store.create_runs([spec], request.priority, idempotency_key)
+    wake_workers(queue, 1)
+    response.headers["Location"] = f"/runs/{run.id}"
+    return run
+
+
+def _matching_runs(
+    store: Store,
+    state: Annotated[list[State], Query(description="Only runs in one of these states")] = [],  # noqa: B006
+    experiment: Annotated[str | None, Query(description="Only runs of this experiment; empty: of none")] = None,
+    pooling: Annotated[str | None, Query(description="Only runs with this pooling")] = None,
+    model: Annotated[str | None, Query(description="Only runs of this model")] = None,
+    dataset: Annotated[str | None, Query(description="Only runs on this dataset")] = None,
+    tag: Annotated[str | None, Query(description="Only runs with this tag; empty: without any")] = None,
+    text: Annotated[str, Query(description="Only runs whose id, spec, note or tags contain this", max_length=200)] = "",
+    archived: Annotated[Archived, Query(description="Whether archived runs are left out")] = "hidden",
+) -> list[Run]:
+    """Newest first."""
+    runs = store.experiment_runs(experiment)[::-1] if experiment else store.runs()
+    if experiment == "":
+        runs = [run for run in runs if run.experiment_id is None]
+    if archived != "shown":
+        runs = [run for run in runs if run.archived == (archived == "only")]
+    for name, wanted in {"pooling": pooling, "model": model, "dataset": dataset}.items():
+        if wanted is not None:
+            runs = [run for run in runs if getattr(run.spec, name) == wanted]
+    if tag is not None:
+        runs = [run for run in runs if (tag in run.tags if tag else not run.tags)]
+    if state:
+        runs = [run for run in runs if run.state in state]
+    return [run for run in runs if _contains(run, text.lower())] if text else runs
+
+
+MatchingRuns = Annotated[list[Run], Depends(_matching_runs)]
+
+
+@router.get("", summary="List runs, newest first unless sorted")
+def list_runs(
+    matching: MatchingRuns,
+    sort: Annotated[Sort | None, Query(description="Sort by this; runs that lack it come last")] = None,
+    descending: Annotated[bool, Query(description="Sort the largest first")] = False,
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+) -> RunList:
+    if sort:
+        matching = _sorted(matching, sort, descending)
+    return RunList(runs=matching[offset : offset + limit], total=len(matching))
+
+
+@router.get("/groups", summary="Count and average runs by what they share")
+def group_runs(matching: MatchingRuns, by: GroupBy) -> RunGroups:
+    """The groups with the best mean of the final top-1 come first. A run with several tags is in several groups."""
+    groups: dict[str | None, list[Run]] = {}
+    for run in matching:
+        for value in _shared(run, by):
+            groups.setdefault(value, []).append(run)
+    rows = [_summary(value, runs) for value, runs in groups.items()]
+    return RunGroups(groups=sorted(rows, key=lambda row: -row.final_top1.mean if row.final_top1 else 1))
+
+
+@router.get("/sparklines", summary="Read the course of runs' validation top-1 at a few epochs")
+def read_sparklines(
+    store: Store, run: Annotated[list[str], Query(description="Of these runs", min_length=1, max_length=250)]
+) -> Sparklines:
+    """Runs that are not there are left out."""
+    runs = [known for known in store.runs() if known.id in set(run)]
+    lines = zip(runs, store.sparklines(runs, SPARKLINE_POINTS), strict=True)
+    return Sparklines(
+        sparklines=[Sparkline(run_id=run.id, epochs=list(line), val_top1=list(line.values())) for run, line in lines]
+    )
+
+
+def _contains(run: Run, text: str) -> bool:
+    spec = run.spec
+    return any(text in value.lower() for value in (run.id, spec.model, spec.pooling, spec.dataset, run.note, *run.tags))
+
+
+def _sorted(runs: list[Run], by: Sort, descending: bool) -> list[Run]:
+    def value(run: Run) -> Any:
+        return getattr(run if hasattr(run, by) else run.spec, by)
+
+    known = sorted((run for run in runs if value(run) is not None), key=value, reverse=descending)
+    return known + [run for run in runs if value(run) is None]
+
+
+def _shared(run: Run, by: GroupBy) -> Sequence[str | None]:
+    if by == "tag":
+        return run.tags or [None]
+    return [run.experiment_id if by == "experiment" else getattr(run.spec, by)]
+
+
+def _summary(value: str | None, runs: Sequence[Run]) -> RunGroup:
+    completed = [run for run in runs if run.state is State.completed]  # others would be compared at different epochs
+    return RunGroup(
+        value=value,
+        runs=len(runs),
+        states=Counter(run.state for run in runs),
+        best_top1=stat(run.best_top1 for run in completed if run.best_top1 is not None),
+        final_top1=stat(run.final_top1 for run in completed if run.final_top1 is not None),
+    )
+
+
+@router.get("/{run_id}", summary="Read a run")
+def read_run(store: Store, run_id: str) -> Run:
+    return store.run(run_id)
+
+
+@router.get("/{run_id}/epochs", summary="Read what a run's epochs measured")
+def read_epochs(store: Store, run_id: str) -> Sequence[EpochRecord]:
+    store.run(run_id)
+    return store.epochs([run_id])[0]
+
+
+@router.get("/{run_id}/log", summary="Read what a run's trainer printed")
+def read_log(store: Store, run_id: str) -> Log:
+    return Log(lines=store.log(run_id))
+
+
+@router.post("/{run_id}/cancel", summary="Cancel a run")
+def cancel_run(store: Store, run_id: str) -> Run:
+    """A queued run is cancelled at once, a running one after its current step; what was measured is kept."""
+    return store.cancel(run_id)
+
+
+@router.get("/{run_id}/history", summary="Read a run's time line")
+def read_history(store: Store, run_id: str) -> History:
+    return History(entries=store.history(run_id))
+
+
+@router.patch("/{run_id}", summary="Change a run's priority, note or tags, or archive it")
+def edit_run(store: Store, run_id: str, edit: RunEdit) -> Run:
+    return store.edit(run_id, edit.model_dump(exclude_none=True))
+
+
+@router.post("/{run_id}/retry", summary="Queue a failed or cancelled run again")
+def retry_run(store: Store, queue: Queue, run_id: str) -> Run:
+    """It goes on from its last checkpoint."""
+    run = store.retry(run_id)
+    wake_workers(queue, 1)
+    return run
+
+
+@router.delete("/{run_id}", status_code=204, summary="Delete a run and its checkpoints")
+def delete_run(store: Store, run_id: str) -> None:
+    """A running run must be cancelled first."""
+    store.delete(run_id)

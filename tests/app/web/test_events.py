@@ -1,0 +1,94 @@
+"""Subscribers of one process's event hub, over a real database."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import app.web.events
+from app.settings import Settings
+from app.store.run_store import RunStore
+from app.web.events import HELLO, RESET, EventHub
+
+
+def with_hub(settings: Settings, store: RunStore, check: Callable[[EventHub], Awaitable[None]]) -> None:
+    async def run() -> None:
+        hub = EventHub(settings, store)
+        async with asyncio.timeout(20), hub.running():
+            stream = hub.subscribe(None)
+            await anext(stream)
+            arrival = asyncio.ensure_future(anext(stream))
+            while not arrival.done():  # from its first event on, the hub reads all
+                store.tell("test", {"number": -1})
+                await asyncio.sleep(0.02)
+            store.tell("test", {"number": 0})
+            await read(stream, 0)
+            await check(hub)
+
+    with ThreadPoolExecutor(1) as thread:  # Playwright leaves a loop in that of the tests
+        thread.submit(asyncio.run, run()).result()
+
+
+async def read(stream: AsyncIterator[bytes], until: int) -> list[int]:
+    """The numbers of the events that arrive, up to this one."""
+    numbers: list[int] = []
+    while until not in numbers:
+        lines = (await anext(stream)).decode().splitlines()
+        numbers += [json.loads(line.removeprefix("data: "))["number"] for line in lines if line.startswith("data: ")]
+    return numbers
+
+
+def test_a_slow_subscriber_starts_over_and_holds_nobody_up(
+    settings: Settings, store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.web.events, "BACKLOG_BYTES", 10_000)
+
+    async def check(hub: EventHub) -> None:
+        slow, fast = hub.subscribe(None), hub.subscribe(None)
+        assert [await anext(slow), await anext(fast)] == [HELLO, HELLO]
+        for number in range(1, 31):
+            store.tell("test", {"number": number, "text": "x" * 1_000})
+            assert await read(fast, number) == [number]
+        assert await anext(slow) == RESET.encoded
+        store.tell("test", {"number": 31})
+        assert await read(slow, 31) == [31]
+
+    with_hub(settings, store, check)
+
+
+def test_who_comes_back_gets_each_event_once(settings: Settings, store: RunStore) -> None:
+    async def check(hub: EventHub) -> None:
+        watching = hub.subscribe(None)
+        await anext(watching)
+        store.tell("test", {"number": 1})
+        first = await anext(watching)
+        last_id = first.decode().splitlines()[0].removeprefix("id: ")
+        back = hub.subscribe(last_id)
+        assert await anext(back) == HELLO
+        # These are both missed and, as the subscription has begun, still to come.
+        for number in (2, 3):
+            store.tell("test", {"number": number})
+            await read(watching, number)
+        store.tell("test", {"number": 4})
+        assert await read(back, 4) == [2, 3, 4]
+
+    with_hub(settings, store, check)
+
+
+def test_streams_end_when_the_server_stops(settings: Settings, store: RunStore) -> None:
+    async def check(hub: EventHub) -> None:
+        streams = [hub.subscribe(None) for _ in range(3)]
+        for stream in streams:
+            await anext(stream)
+        waiting = [asyncio.ensure_future(anext(stream)) for stream in streams]
+        await asyncio.sleep(0)
+        hub.end_streams()
+        for following in waiting:
+            with contextlib.suppress(StopAsyncIteration):
+                await following
+                raise AssertionError("more came")
+
+    with_hub(settings, store, check)

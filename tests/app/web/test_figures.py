@@ -1,0 +1,162 @@
+"""Charts over stored rows, as the API sends them."""
+
+from dataclasses import replace
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+from fastapi.testclient import TestClient
+
+from app.analysis import figures
+from app.store.rows import Run, State
+from cct.config import EpochRecord
+from tests.app.analysis.test_comparison import BASELINE, WORSE, run, runs
+from tests.app.store.test_store import RECORD
+
+
+def traces(figure: Any) -> dict[str, Any]:
+    """By identity; `go.Figure` refuses what is not a valid figure."""
+    return {trace.uid: trace for trace in go.Figure(figure).data}
+
+
+def records(*top1: float, seconds: float = 2.0) -> list[EpochRecord]:
+    return [
+        replace(RECORD, epoch=epoch, val_top1=value, seconds=seconds, pooling_entropy=None if epoch == 1 else 3.0)
+        for epoch, value in enumerate(top1, start=1)
+    ]
+
+
+@pytest.fixture
+def two() -> tuple[list[Run], dict[str, list[EpochRecord]]]:
+    """Two seeds of one variant on digits, the second slower and one epoch behind."""
+    spec = {"dataset": "digits", "epochs": 5}
+    members = [run("mean", seed, state=State.running, spec=spec) for seed in (0, 1)]
+    return members, {
+        members[0].id: records(40.0, 60.0, 80.0),
+        members[1].id: records(44.0, 64.0, seconds=4.0),
+    }
+
+
+def test_a_curve_over_time_or_images(two: tuple[list[Run], dict[str, list[EpochRecord]]]) -> None:
+    seconds = traces(figures.curves(*two, x="seconds"))
+    assert seconds[f"run_{two[0][1].id}"].x == (4.0, 8.0)
+    assert seconds["mean_mean"].x == (3.0, 6.0, 6.0)
+    assert seconds["mean_mean"].y == (42.0, 62.0, 80.0), "means are of epochs"
+    images = go.Figure(figures.curves(*two, x="images"))
+    assert traces(images)["mean_mean"].x == (1437, 2874, 4311)
+    assert images.layout.xaxis.title.text == "Training images seen"
+    assert images.layout.uirevision != figures.curves(*two)["layout"]["uirevision"]
+
+
+def test_bands(two: tuple[list[Run], dict[str, list[EpochRecord]]]) -> None:
+    def edges(band: figures.Band) -> list[tuple[float, float]]:
+        y = traces(figures.curves(*two, band=band))["band_mean"].y
+        return list(zip(y[: len(y) // 2], reversed(y[len(y) // 2 :]), strict=True))
+
+    assert edges("minmax") == [(44.0, 40.0), (64.0, 60.0), (80.0, 80.0)]
+    assert edges("sd")[0] == pytest.approx((42 + 8**0.5, 42 - 8**0.5))
+    assert edges("ci")[0] == pytest.approx((42 + 12.706 * 2, 42 - 12.706 * 2), abs=0.01)
+    assert edges("ci")[2] == (80.0, 80.0), "one seed has no interval"
+    assert "band_mean" not in traces(figures.curves(*two, band="none"))
+
+
+def test_smoothing_leaves_what_was_measured_visible(two: tuple[list[Run], dict[str, list[EpochRecord]]]) -> None:
+    members, found = two
+    alone = traces(figures.curves(members[:1], found, smoothing=0.5))
+    raw, smooth = alone[f"run_{members[0].id}"], alone[f"smooth_{members[0].id}"]
+    assert raw.y == (40.0, 60.0, 80.0)
+    assert smooth.y == pytest.approx((40, (20 + 60) / 1.5, (10 + 30 + 80) / 1.75))
+    assert (raw.opacity, raw.showlegend, smooth.showlegend) == (0.25, False, None)
+    both = traces(figures.curves(*two, smoothing=0.5))
+    assert both["mean_mean"].y[1] == pytest.approx((20 + 60 + 22 + 64) / 3)
+    assert traces(figures.curves(*two))["mean_mean"].y == traces(figures.curves(*two, smoothing=0))["mean_mean"].y
+
+
+def test_a_logarithmic_axis_has_no_band_below_zero() -> None:
+    members = [run("mean", seed) for seed in (0, 1)]
+    found = {member.id: [replace(RECORD, train_loss=loss)] for member, loss in zip(members, (0.01, 2.0), strict=True)}
+    figure = go.Figure(figures.curves(members, found, "train_loss", log_y=True))
+    assert figure.layout.yaxis.type == "log"
+    assert min(traces(figure)["band_mean"].y) == 0.01
+    assert min(traces(figures.curves(members, found, "train_loss"))["band_mean"].y) < 0
+
+
+def test_what_was_not_measured_is_not_drawn(two: tuple[list[Run], dict[str, list[EpochRecord]]]) -> None:
+    drawn = traces(figures.curves(*two, "pooling_entropy", x="seconds"))
+    assert (drawn[f"run_{two[0][0].id}"].x, drawn[f"run_{two[0][0].id}"].y) == ((4.0, 6.0), (3.0, 3.0))
+
+
+def test_final_results_with_references() -> None:
+    figure = figures.final_results(runs(seqpool=BASELINE, mean=[86.9]))
+    drawn = traces(figure)
+    assert figure.layout.yaxis.ticktext == ("seqpool", "mean")
+    assert drawn["seeds_seqpool"].x == tuple(BASELINE)
+    assert drawn["mean_seqpool"].x == (pytest.approx(88.2),)
+    assert drawn["mean_seqpool"].error_x.array[0] == pytest.approx(0.3619, abs=1e-3)
+    assert drawn["mean_mean"].error_x.array == (0.0,)
+    first_seed = [drawn[f"seeds_{variant}"].y[0] - position for position, variant in enumerate(("seqpool", "mean"))]
+    assert first_seed[0] == pytest.approx(first_seed[1]), "a seed stands at the same height in each row"
+    assert {trace.x[0] for uid, trace in drawn.items() if uid.startswith("reference")} == {84.56, 86.99, 88.34, 89.17}
+
+
+def test_differences_are_filled_where_they_are_claimed() -> None:
+    figure = figures.differences([*runs(seqpool=BASELINE, mean=WORSE, max=[88.0, 88.5]), run("class_token", 9, 50.0)])
+    drawn = traces(figure)
+    assert set(figure.layout.yaxis.ticktext) == {"mean", "max", "class_token"}
+    assert drawn["seeds_mean"].x == pytest.approx([b - a for a, b in zip(BASELINE, WORSE, strict=True)])
+    assert (drawn["mean_mean"].marker.symbol, drawn["mean_max"].marker.symbol) == ("diamond", "diamond-open")
+    assert "worse than seqpool by 1.4 points" in drawn["mean_mean"].hovertemplate
+    assert "mean_class_token" not in drawn
+    assert drawn["seeds_class_token"].x == ()
+
+
+def test_variants_keep_their_colours() -> None:
+    shown = runs(seqpool=BASELINE, mean=WORSE)
+    curves = figures.curves(shown, {one.id: [RECORD] for one in shown})
+    expected = traces(curves)["mean_mean"].line.color
+    charts = (figures.final_results(shown), figures.differences(shown), figures.cost(runs(mean=WORSE)))
+    found = [{trace.marker.color for trace in chart.data if trace.name == "mean"} for chart in charts]
+    assert found == [{expected}] * 3
+
+
+def test_cost() -> None:
+    members = [
+        run("mean", 0, 80.0, parameters=10, images_per_second=50.0),
+        run("mean", 1, 81.0, parameters=10),
+        run("mean", 2),
+        run("max", 0, 70.0, state=State.cancelled),
+    ]
+    [by_size] = figures.cost(members, "parameters").data
+    assert (by_size.x, by_size.y) == ((10, 10), (80.0, 81.0))
+    [by_speed] = figures.cost(members, "images_per_second").data
+    assert (by_speed.x, by_speed.name) == ((50.0,), "mean")
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [
+        ("curves?x=seconds&band=ci&smoothing=0.9&log_y=true", "smoothing=1"),
+        ("curves?x=images&theme=dark", "x=days"),
+        ("finals?baseline=mean", "baseline=max"),
+        ("differences?theme=dark", "group=seed"),
+        ("cost?x=parameters", "x=money"),
+    ],
+)
+def test_charts_are_served(client: TestClient, path: str, wrong: str) -> None:
+    axes = {"pooling": ["seqpool", "mean"], "seed": [0, 1]}
+    experiment = client.post("/experiments", json={"axes": axes}).json()["id"]
+    served = client.get(f"/figures/{path}&experiment={experiment}")
+    assert served.status_code == 200
+    figure = served.json()
+    assert figure["layout"]["xaxis"]["title"]["text"]
+    assert all(trace["uid"] for trace in figure["data"])
+    name = path.partition("?")[0]
+    assert client.get(f"/figures/{name}?{wrong}&experiment={experiment}").status_code == 422
+
+
+def test_the_first_epochs_of_a_long_run_have_no_tick_for_each_epoch_to_come() -> None:
+    first = run("seqpool", 0, state=State.running, spec={"epochs": 200})
+    found = {first.id: records(40.0, 50.0, 55.0)}
+    long = figures.curves([first], found)["layout"]["xaxis"]
+    assert (long["range"], "dtick" in long) == ([1, 200], False), "references reach to the last epoch"
+    assert figures.curves([first], found, "val_loss")["layout"]["xaxis"]["dtick"] == 1
