@@ -12,7 +12,7 @@ import { RouterProvider } from "react-router/dom";
 
 import { ApiError } from "./api/client";
 import { sessionQuery } from "./api/queries";
-import { Layout, Loading } from "./components/Layout";
+import { Layout, Loading } from "./components/frame/Layout";
 import { BoardPage } from "./pages/BoardPage";
 import { NotFoundPage } from "./pages/NotFoundPage";
 import { theme } from "./theme";

@@ -6,10 +6,10 @@ import { Link, useNavigate } from "react-router";
 
 import { api, body } from "../api/client";
 import { catalogQuery, experimentsQuery, runsQuery } from "../api/queries";
-import { ErrorAlert } from "../components/ErrorAlert";
-import { ExperimentList } from "../components/ExperimentList";
-import { QueueBar } from "../components/QueueBar";
-import { RunList } from "../components/RunList";
+import { ErrorAlert } from "../components/shared/ErrorAlert";
+import { ExperimentList } from "../components/board/ExperimentList";
+import { QueueBar } from "../components/board/QueueBar";
+import { RunList } from "../components/board/RunList";
 
 export function BoardPage() {
   const { data: experiments } = useQuery(experimentsQuery);

@@ -4,7 +4,7 @@ import { Link, useSearchParams } from "react-router";
 
 import { catalogQuery } from "../api/queries";
 import { specFields } from "../api/spec";
-import { ComparisonView } from "../components/ComparisonView";
+import { ComparisonView } from "../components/comparison/ComparisonView";
 import { plural } from "../format";
 import { NotFoundPage } from "./NotFoundPage";
 

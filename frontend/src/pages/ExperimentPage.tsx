@@ -7,13 +7,13 @@ import { onExperiment } from "../api/actions";
 import type { Experiment } from "../api/client";
 import { experimentQuery, runsQuery } from "../api/queries";
 import { formPath } from "../api/spec";
-import { ErrorAlert } from "../components/ErrorAlert";
-import { CancelButton } from "../components/CancelButton";
-import { ComparisonView, useComparison } from "../components/ComparisonView";
-import { ConfirmButton } from "../components/ConfirmButton";
-import { EditableText } from "../components/EditableText";
-import { ExperimentProgress } from "../components/ExperimentList";
-import { RunMatrix } from "../components/RunMatrix";
+import { ErrorAlert } from "../components/shared/ErrorAlert";
+import { CancelButton } from "../components/shared/CancelButton";
+import { ComparisonView, useComparison } from "../components/comparison/ComparisonView";
+import { ConfirmButton } from "../components/shared/ConfirmButton";
+import { EditableText } from "../components/shared/EditableText";
+import { ExperimentProgress } from "../components/board/ExperimentList";
+import { RunMatrix } from "../components/experiment/RunMatrix";
 import { moment, plural } from "../format";
 
 export function ExperimentPage() {

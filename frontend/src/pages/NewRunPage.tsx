@@ -19,10 +19,10 @@ import { useNavigate, useSearchParams } from "react-router";
 import { api, ApiError, body, type Catalog } from "../api/client";
 import { catalogQuery, previewQuery } from "../api/queries";
 import { draftFromParams, paramsFromDraft, requestOf, specFields, type Draft, type Value } from "../api/spec";
-import { ErrorAlert } from "../components/ErrorAlert";
-import { PreviewOfRuns } from "../components/PreviewOfRuns";
-import { ShellCommands, type QueueRequest } from "../components/ShellCommands";
-import { AxisInput, SpecFieldInput } from "../components/SpecFieldInput";
+import { ErrorAlert } from "../components/shared/ErrorAlert";
+import { PreviewOfRuns } from "../components/new-run/PreviewOfRuns";
+import { ShellCommands, type QueueRequest } from "../components/new-run/ShellCommands";
+import { AxisInput, SpecFieldInput } from "../components/new-run/SpecFieldInput";
 import { plural } from "../format";
 
 const PREVIEW_AFTER_MS = 300;

@@ -4,7 +4,7 @@ import { Link } from "react-router";
 
 import type { Worker } from "../api/client";
 import { runQuery, workersQuery } from "../api/queries";
-import { ErrorAlert } from "../components/ErrorAlert";
+import { ErrorAlert } from "../components/shared/ErrorAlert";
 import { bytes, duration, moment, percent } from "../format";
 
 const READ_EVERY_MS = 3_000;

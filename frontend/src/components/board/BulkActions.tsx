@@ -1,0 +1,158 @@
+import { Button, Group, Paper, Popover, TagsInput, Text } from "@mantine/core";
+import { IconArchive, IconArchiveOff, IconRefresh, IconTag, IconTrash, IconX } from "@tabler/icons-react";
+import { useState } from "react";
+import { Link } from "react-router";
+
+import { onRun, toEach, useAction } from "../../api/actions";
+import { api, body } from "../../api/client";
+import { plural } from "../../format";
+import { ConfirmButton } from "../shared/ConfirmButton";
+import { PriorityButton } from "../shared/PriorityButton";
+
+/** More curves than that are unreadable. */
+const MOST_COMPARED = 100;
+
+type Props = {
+  ids: string[];
+  onClear: () => void;
+  /** Which of the two the selected runs may be; both where archived runs are listed among the others. */
+  canArchive: boolean;
+  canUnarchive: boolean;
+  /** How many runs match on all pages, and what selects them; absent when all are selected. */
+  all?: { total: number; select: () => Promise<void> };
+};
+
+/** What can be done to all selected runs, which may be on several pages. */
+export function BulkActions({ ids, onClear, canArchive, canUnarchive, all }: Props) {
+  const runs = plural(ids.length, "run");
+  const retry = useAction("Not all retried", () => toEach(ids, onRun.retry));
+  const archive = useAction<boolean>("Not all archived", (archived) => toEach(ids, (id) => onRun.edit(id, { archived })), onClear);
+  return (
+    <Paper p="xs" mb="sm" role="region" aria-label="Selected runs">
+      <Group gap="xs">
+        <Text size="sm" fw={600} role="status">
+          {runs} selected
+        </Text>
+        {all && (
+          <Button size="compact-xs" variant="subtle" onClick={() => void all.select()}>
+            Select all {all.total}
+          </Button>
+        )}
+        <Button size="compact-xs" variant="subtle" onClick={onClear}>
+          Clear
+        </Button>
+        <Group gap="xs" ml="auto">
+          {ids.length <= MOST_COMPARED && (
+            <Button component={Link} to={`/board/compare?${ids.map((id) => `run=${id}`).join("&")}`} size="xs">
+              Compare {runs}
+            </Button>
+          )}
+          <Button
+            size="xs"
+            variant="default"
+            leftSection={<IconRefresh size={14} aria-hidden />}
+            loading={retry.isPending}
+            onClick={() => retry.mutate()}
+          >
+            Retry
+          </Button>
+          <TagButton ids={ids} />
+          <PriorityButton label="Priority" change={(priority) => toEach(ids, (id) => onRun.edit(id, { priority }))} />
+          {canArchive && (
+            <Button
+              size="xs"
+              variant="default"
+              leftSection={<IconArchive size={14} aria-hidden />}
+              loading={archive.isPending}
+              onClick={() => archive.mutate(true)}
+            >
+              Archive
+            </Button>
+          )}
+          {canUnarchive && (
+            <Button
+              size="xs"
+              variant="default"
+              leftSection={<IconArchiveOff size={14} aria-hidden />}
+              loading={archive.isPending}
+              onClick={() => archive.mutate(false)}
+            >
+              Unarchive
+            </Button>
+          )}
+          <ConfirmButton
+            label="Cancel"
+            icon={IconX}
+            question={`Stop ${runs}? Measured epochs are kept.`}
+            yes={`Yes, cancel ${runs}`}
+            no="Keep going"
+            failed="Not all cancelled"
+            change={() => toEach(ids, onRun.cancel)}
+          />
+          <DeleteButton ids={ids} done={onClear} />
+        </Group>
+      </Group>
+    </Paper>
+  );
+}
+
+/** Deletes runs after asking; the question says how many and that nothing of them is kept. */
+export function DeleteButton({ ids, done }: { ids: string[]; done: () => void }) {
+  const runs = plural(ids.length, "run");
+  return (
+    <ConfirmButton
+      label="Delete"
+      icon={IconTrash}
+      question={`Delete ${runs}? Their results, logs and checkpoints are removed for good.`}
+      yes={`Yes, delete ${runs}`}
+      no="Keep"
+      failed="Not all deleted"
+      change={() => toEach(ids, onRun.delete)}
+      done={done}
+    />
+  );
+}
+
+/** Adds tags to the runs; those they have stay. */
+function TagButton({ ids }: { ids: string[] }) {
+  const [opened, setOpened] = useState(false);
+  const [tags, setTags] = useState<string[]>([]);
+  const add = useAction("Not all tagged", () => toEach(ids, (id) => addTags(id, tags)), () => setOpened(false));
+  return (
+    <Popover opened={opened} onChange={setOpened} trapFocus>
+      <Popover.Target>
+        <Button
+          size="xs"
+          variant="default"
+          leftSection={<IconTag size={14} aria-hidden />}
+          onClick={() => {
+            setTags([]);
+            setOpened(true);
+          }}
+        >
+          Tag
+        </Button>
+      </Popover.Target>
+      <Popover.Dropdown aria-label="Tag">
+        <form
+          onSubmit={(event) => {
+            event.preventDefault();
+            add.mutate();
+          }}
+        >
+          <TagsInput size="xs" w={240} mb="xs" label="Tags to add" value={tags} onChange={setTags} data-autofocus />
+          <Group justify="flex-end">
+            <Button size="xs" type="submit" disabled={tags.length === 0} loading={add.isPending}>
+              Add to {plural(ids.length, "run")}
+            </Button>
+          </Group>
+        </form>
+      </Popover.Dropdown>
+    </Popover>
+  );
+}
+
+async function addTags(id: string, tags: string[]) {
+  const run = await body(api.GET("/runs/{run_id}", { params: { path: { run_id: id } } }));
+  return onRun.edit(id, { tags: [...new Set([...run.tags, ...tags])] });
+}

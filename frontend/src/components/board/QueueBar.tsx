@@ -1,0 +1,77 @@
+import { Alert, Button, Group, Text } from "@mantine/core";
+import { IconPlayerPause, IconPlayerPlay } from "@tabler/icons-react";
+import { useQuery } from "@tanstack/react-query";
+
+import { onQueue, useAction } from "../../api/actions";
+import { queueQuery } from "../../api/queries";
+import { duration, plural } from "../../format";
+
+/** How many runs wait, when the last starts, and the switch that keeps runs from starting. */
+export function QueueBar() {
+  const { data: queue } = useQuery(queueQuery);
+  const pause = useAction("Not paused", onQueue.pause);
+  const resume = useAction("Not resumed", onQueue.resume);
+  if (!queue) return null;
+  const last = queue.entries.at(-1);
+  if (queue.paused) {
+    return (
+      <Alert variant="default" style={{ "--alert-color": "var(--warn)" }} title="The queue is paused" mt="lg">
+        <Group justify="space-between" gap="sm">
+          <Text size="sm">
+            What runs goes on; {plural(queue.entries.length, "queued run")} will wait until you resume.
+          </Text>
+          <Button
+            size="xs"
+            leftSection={<IconPlayerPlay size={14} aria-hidden />}
+            loading={resume.isPending}
+            onClick={() => resume.mutate()}
+          >
+            Resume
+          </Button>
+        </Group>
+      </Alert>
+    );
+  }
+  return (
+    <Group gap="xs" mt="lg">
+      <Text size="sm">
+        <span>{last ? `${plural(queue.entries.length, "run")} in the queue` : "The queue is empty"}</span>
+        {last?.starts_in_seconds != null && (
+          <Text span inherit c="dimmed">
+            {" "}
+            · the last starts in about {duration(last.starts_in_seconds)}
+          </Text>
+        )}
+      </Text>
+      <Button
+        size="compact-xs"
+        variant="default"
+        leftSection={<IconPlayerPause size={12} aria-hidden />}
+        loading={pause.isPending}
+        onClick={() => pause.mutate()}
+      >
+        Pause
+      </Button>
+    </Group>
+  );
+}
+
+/** A queued run's place and when it is expected to start. */
+export function QueuePlace({ id }: { id: string }) {
+  const { data: queue } = useQuery(queueQuery);
+  const entry = queue?.entries.find(({ run_id }) => run_id === id);
+  if (!queue || !entry) return "–";
+  const start = entry.starts_in_seconds;
+  const when = queue.paused ? "paused" : start === 0 ? "now" : start != null && `in ${duration(start)}`;
+  return (
+    <>
+      {entry.position}.
+      {when && (
+        <Text span inherit c="dimmed">
+          {" "}
+          {when}
+        </Text>
+      )}
+    </>
+  );
+}

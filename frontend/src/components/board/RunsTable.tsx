@@ -1,0 +1,268 @@
+import { Anchor, Checkbox, Table, Text, UnstyledButton, VisuallyHidden } from "@mantine/core";
+import { IconArrowDown, IconArrowsSort, IconArrowUp } from "@tabler/icons-react";
+import {
+  columnVisibilityFeature,
+  createColumnHelper,
+  rowSelectionFeature,
+  rowSortingFeature,
+  tableFeatures,
+  useTable,
+  type ColumnVisibilityState,
+  type RowSelectionState,
+  type SortingState,
+} from "@tanstack/react-table";
+import { Link } from "react-router";
+
+import { onRun } from "../../api/actions";
+import type { Run } from "../../api/client";
+import { duration, integer, moment, percent } from "../../format";
+import { CancelButton } from "../shared/CancelButton";
+import { EditableTags } from "./EditableTags";
+import { EditableText } from "../shared/EditableText";
+import { ExperimentName } from "./ExperimentList";
+import { QueuePlace } from "./QueueBar";
+import { Archived, PoolingWithBadge, RunProgress, StateLabel } from "../shared/RunFacts";
+import { Curve, Curves } from "./Sparkline";
+
+const features = tableFeatures({ columnVisibilityFeature, rowSelectionFeature, rowSortingFeature });
+
+const column = createColumnHelper<typeof features, Run>();
+const NUMERIC = ["seed", "lr", "priority", "eta_seconds", "best_top1", "final_top1", "seconds", "speed", "started_at"];
+
+const cellClass = (id: string) =>
+  NUMERIC.includes(id) ? "right nowrap" : id === "select" ? "not-on-phones" : undefined;
+
+const columns = column.columns([
+  column.display({
+    id: "select",
+    enableHiding: false,
+    header: ({ table }) => (
+      <Checkbox
+        size="xs"
+        aria-label="Select all runs on this page"
+        checked={table.getIsAllRowsSelected()}
+        indeterminate={table.getIsSomeRowsSelected() && !table.getIsAllRowsSelected()}
+        onChange={table.getToggleAllRowsSelectedHandler()}
+      />
+    ),
+    cell: ({ row }) => (
+      <Checkbox
+        size="xs"
+        aria-label={`Select run ${row.id}`}
+        checked={row.getIsSelected()}
+        onChange={row.getToggleSelectedHandler()}
+      />
+    ),
+  }),
+  column.accessor("state", {
+    id: "state",
+    header: "State",
+    cell: ({ row: { original: run } }) => (
+      <>
+        <StateLabel run={run} /> {run.archived && <Archived />}
+      </>
+    ),
+  }),
+  column.accessor("epoch", { id: "epoch", header: "Epochs", cell: ({ row }) => <RunProgress run={row.original} /> }),
+  column.accessor((run) => run.spec.model, {
+    id: "model",
+    header: "Model",
+    enableHiding: false,
+    cell: ({ row: { original: run } }) => (
+      <Anchor component={Link} to={`/board/runs/${run.id}`} size="sm" title={`Run ${run.id}`}>
+        {run.spec.model}
+        <VisuallyHidden> run {run.id}</VisuallyHidden>
+      </Anchor>
+    ),
+  }),
+  column.accessor((run) => run.spec.pooling, {
+    id: "pooling",
+    header: "Pooling",
+    cell: ({ row }) => <PoolingWithBadge run={row.original} />,
+  }),
+  column.accessor(({ spec }) => [spec.dataset, spec.image_folder].filter(Boolean).join("/"), {
+    id: "dataset",
+    header: "Dataset",
+  }),
+  column.accessor((run) => run.spec.seed, { id: "seed", header: "Seed" }),
+  column.display({ id: "lr", header: "Learning rate", cell: ({ row }) => row.original.spec.lr }),
+  column.display({
+    id: "experiment",
+    header: "Experiment",
+    cell: ({ row: { original: run } }) =>
+      run.experiment_id ? (
+        <Text inherit truncate maw={180}>
+          <ExperimentName id={run.experiment_id} />
+        </Text>
+      ) : (
+        "–"
+      ),
+  }),
+  column.display({
+    id: "queue",
+    header: "Queue",
+    cell: ({ row: { original: run } }) => (run.state === "queued" ? <QueuePlace id={run.id} /> : "–"),
+  }),
+  column.display({ id: "priority", header: "Priority", cell: ({ row }) => row.original.priority }),
+  column.accessor((run) => run.eta_seconds ?? undefined, {
+    id: "eta_seconds",
+    header: "ETA",
+    cell: ({ getValue }) => duration(getValue()),
+  }),
+  column.accessor((run) => run.best_top1 ?? undefined, {
+    id: "best_top1",
+    header: "Best top-1",
+    cell: ({ getValue }) => percent(getValue()),
+  }),
+  column.accessor((run) => run.final_top1 ?? undefined, {
+    id: "final_top1",
+    header: "Final top-1",
+    cell: ({ getValue }) => percent(getValue()),
+  }),
+  column.display({
+    id: "curve",
+    header: "Top-1 by epoch",
+    cell: ({ row }) => <Curve id={row.id} />,
+  }),
+  column.display({
+    id: "seconds",
+    header: "Training time",
+    cell: ({ row: { original: run } }) => duration(run.seconds || null),
+  }),
+  column.display({
+    id: "speed",
+    header: "Images/s",
+    cell: ({ row: { original: run } }) =>
+      run.images_per_second == null ? "–" : integer(Math.round(run.images_per_second)),
+  }),
+  column.display({ id: "device", header: "Device", cell: ({ row }) => row.original.device ?? "–" }),
+  column.accessor((run) => run.started_at ?? undefined, {
+    id: "started_at",
+    header: "Started",
+    cell: ({ getValue }) => (getValue() ? moment(getValue()!) : "–"),
+  }),
+  column.display({ id: "tags", header: "Tags", cell: ({ row }) => <EditableTags run={row.original} /> }),
+  column.display({
+    id: "note",
+    header: "Note",
+    cell: ({ row: { original: run } }) => (
+      <EditableText
+        label={`Note of run ${run.id}`}
+        value={run.note}
+        maxLength={10_000}
+        multiline
+        save={(note) => onRun.edit(run.id, { note })}
+      >
+        <Text size="xs" lineClamp={2} miw={100} maw={200}>
+          {run.note}
+        </Text>
+      </EditableText>
+    ),
+  }),
+  column.display({
+    id: "cancel",
+    enableHiding: false,
+    header: () => <VisuallyHidden>Cancel</VisuallyHidden>,
+    cell: ({ row: { original: run } }) =>
+      (run.state === "queued" || run.state === "running") &&
+      !run.cancelling && <CancelButton what="run" id={run.id} compact />,
+  }),
+]);
+
+/** Columns that can be hidden, and which are shown until the user chooses. */
+export const HIDEABLE = columns.flatMap(({ id, header, enableHiding }) =>
+  enableHiding === false || typeof header !== "string" ? [] : [{ id: id!, header }],
+);
+const AT_FIRST_HIDDEN = ["lr", "experiment", "priority", "seconds", "speed", "device", "tags", "note"];
+export const AT_FIRST: ColumnVisibilityState = Object.fromEntries(AT_FIRST_HIDDEN.map((id) => [id, false]));
+
+type Props = {
+  runs: Run[];
+  shown: ColumnVisibilityState;
+  selected: RowSelectionState;
+  onSelect: (update: RowSelectionState | ((now: RowSelectionState) => RowSelectionState)) => void;
+  sorting: SortingState;
+  /** Absent where the order cannot be chosen. */
+  onSort?: (sorting: SortingState) => void;
+  label?: string;
+};
+
+/** One page of runs, in the order in which the server sent them. */
+export function RunsTable({ runs, shown, selected, onSelect, sorting, onSort, label = "Runs" }: Props) {
+  const table = useTable({
+    features,
+    columns,
+    data: runs,
+    getRowId: (run) => run.id,
+    state: { sorting, rowSelection: selected, columnVisibility: shown },
+    onRowSelectionChange: onSelect,
+    onSortingChange: (update) => onSort?.(typeof update === "function" ? update(sorting) : update),
+    manualSorting: true,
+  });
+
+  return (
+    <Curves ids={shown.curve === false ? [] : runs.map(({ id }) => id)}>
+      <Table.ScrollContainer minWidth={980} type="native">
+        <Table highlightOnHover highlightOnHoverColor="var(--hovered)" fz="sm" horizontalSpacing={8}>
+          <Table.Caption className="visually-hidden">{label}</Table.Caption>
+          <Table.Thead>
+            {table.getHeaderGroups().map((group) => (
+              <Table.Tr key={group.id}>
+                {group.headers.map((header) => (
+                  <HeaderCell
+                    key={header.id}
+                    id={header.column.id}
+                    sorted={onSort && header.column.getCanSort() ? header.column.getIsSorted() : undefined}
+                    onSort={header.column.getToggleSortingHandler()}
+                  >
+                    <table.FlexRender header={header} />
+                  </HeaderCell>
+                ))}
+              </Table.Tr>
+            ))}
+          </Table.Thead>
+          <Table.Tbody>
+            {table.getRowModel().rows.map((row) => (
+              <Table.Tr key={row.id} data-selected={row.getIsSelected() || undefined}>
+                {row.getVisibleCells().map((cell) => (
+                  <Table.Td key={cell.id} className={cellClass(cell.column.id)}>
+                    <table.FlexRender cell={cell} />
+                  </Table.Td>
+                ))}
+              </Table.Tr>
+            ))}
+          </Table.Tbody>
+        </Table>
+        {runs.length === 0 && (
+          <Text c="dimmed" size="sm" ta="center" py="lg">
+            No run matches.
+          </Text>
+        )}
+      </Table.ScrollContainer>
+    </Curves>
+  );
+}
+
+type HeaderProps = {
+  id: string;
+  sorted: false | "asc" | "desc" | undefined;
+  onSort?: (event: unknown) => void;
+  children: React.ReactNode;
+};
+
+function HeaderCell({ id, sorted, onSort, children }: HeaderProps) {
+  const className = cellClass(id);
+  if (sorted === undefined) return <Table.Th className={className}>{children}</Table.Th>;
+  const Icon = sorted === "asc" ? IconArrowUp : sorted === "desc" ? IconArrowDown : IconArrowsSort;
+  return (
+    <Table.Th
+      className={className}
+      aria-sort={sorted === "asc" ? "ascending" : sorted === "desc" ? "descending" : "none"}
+    >
+      <UnstyledButton onClick={onSort}>
+        {children}
+        <Icon size={13} aria-hidden />
+      </UnstyledButton>
+    </Table.Th>
+  );
+}

@@ -1,0 +1,107 @@
+import { Badge, Code, Group, List, Paper, Table, Text, Title, Tooltip } from "@mantine/core";
+
+import type { Comparison } from "../../api/client";
+import { plural } from "../../format";
+import { Variant } from "../shared/RunFacts";
+
+/** What came out, in words; what may be wrong with it; how it was found. */
+export function Answer({ comparison }: { comparison: Comparison }) {
+  const { variants, baseline, answer, fairness, method } = comparison;
+  const provisional = variants.some((row) => row.provisional);
+  return (
+    <Paper p="md" component="section" aria-labelledby="answer">
+      <Group gap="xs" mb={6}>
+        <Title order={2} id="answer">
+          Answer
+        </Title>
+        {provisional && (
+          <Tooltip label="Some runs are unfinished; verdicts may change until they are done.">
+            <Badge variant="outline" color="gray" size="sm" tt="none" tabIndex={0} className="provisional">
+              provisional
+            </Badge>
+          </Tooltip>
+        )}
+      </Group>
+      <Text className="answer">{answer || "Nothing to compare: there is only one variant."}</Text>
+      {variants.length > 1 && (
+        <List listStyleType="none" spacing={2} size="sm" mt="xs">
+          {variants
+            .filter(({ variant }) => variant !== baseline)
+            .map(({ variant, color, verdict }) => (
+              <List.Item key={variant}>
+                <Verdict variant={variant} color={color} verdict={verdict} />
+              </List.Item>
+            ))}
+        </List>
+      )}
+      {fairness.length > 0 && <Fairness fairness={fairness} />}
+      <details className="more">
+        <summary>How verdicts are reached</summary>
+        <Text size="sm" maw="75ch">
+          {method}
+        </Text>
+      </details>
+    </Paper>
+  );
+}
+
+/** The sentence, after the variant's name if the sentence does not begin with it. */
+function Verdict({ variant, color, verdict }: { variant: string; color: string; verdict: string }) {
+  if (!verdict.startsWith(`${variant} `)) {
+    return (
+      <>
+        <Variant name={variant} color={color} />: {verdict}
+      </>
+    );
+  }
+  return (
+    <>
+      <Variant name={variant} color={color} />
+      {verdict.slice(variant.length)}
+    </>
+  );
+}
+
+/** In what the runs differ besides variant and seed, and which variants have which value. */
+function Fairness({ fairness }: { fairness: Comparison["fairness"] }) {
+  return (
+    <div className="unfair" role="note" aria-label="The runs differ in more than variant and seed">
+      <Text size="sm" fw={600}>
+        The runs differ in more than variant and seed; a difference in results may come from there.
+      </Text>
+      <div className="scrolls" tabIndex={0} role="region" aria-label="What differs">
+        <Table fz="sm" withRowBorders={false}>
+          <Table.Thead>
+            <Table.Tr>
+              <Table.Th>Field</Table.Th>
+              <Table.Th>Value</Table.Th>
+              <Table.Th>Variants</Table.Th>
+            </Table.Tr>
+          </Table.Thead>
+          <Table.Tbody>
+            {fairness.flatMap(({ field, settings }) =>
+              settings.map(({ value, variants, runs }, position) => (
+                <Table.Tr key={`${field} ${value}`}>
+                  {position === 0 && (
+                    <Table.Th scope="rowgroup" rowSpan={settings.length} fw={500}>
+                      {field}
+                    </Table.Th>
+                  )}
+                  <Table.Td>
+                    <Code className="value">{value}</Code>
+                  </Table.Td>
+                  <Table.Td>
+                    {variants.join(", ")}{" "}
+                    <Text span inherit c="dimmed">
+                      ({plural(runs.length, "run")})
+                    </Text>
+                  </Table.Td>
+                </Table.Tr>
+              )),
+            )}
+          </Table.Tbody>
+        </Table>
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,174 @@
+import { Code, Group, Paper, Table, Text, Tooltip, UnstyledButton } from "@mantine/core";
+import { IconArrowDown, IconArrowUp } from "@tabler/icons-react";
+
+import type { Comparison, Stat } from "../../api/client";
+import { meanAndSd } from "../../format";
+import { pValue } from "./exportTable";
+import { MixesBatchBadge, Variant } from "../shared/RunFacts";
+import { useUrlParam } from "../shared/urlState";
+
+type Row = Comparison["variants"][number];
+
+/** Columns by which the table can be sorted, by their name in the address. */
+const SORTED = {
+  final: (row: Row) => row.final?.mean,
+  best: (row: Row) => row.best?.mean,
+  minutes: (row: Row) => row.minutes?.mean,
+  difference: (row: Row) => row.difference?.mean,
+  p: (row: Row) => row.difference?.p_corrected,
+};
+type Sorted = keyof typeof SORTED;
+
+/** Variants over seeds with their differences to the baseline, and what others published under the same conditions. */
+export function ComparisonTable({ comparison }: { comparison: Comparison }) {
+  const { group, baseline, references, other_references: others } = comparison;
+  const [order] = useUrlParam("order");
+  const rows = sorted(comparison.variants, order);
+  return (
+    <>
+      <Paper>
+        <Table.ScrollContainer minWidth={860} type="native">
+          <Table fz="sm" className="named-rows">
+            <Table.Caption className="visually-hidden">Comparison</Table.Caption>
+            <Table.Thead>
+              <Table.Tr>
+                <Table.Th>{group}</Table.Th>
+                <Table.Th className="right">Seeds</Table.Th>
+                <SortableHead by="final" hint="Mean ± SD over seeds; below, the 95 % confidence interval of the mean">
+                  Final top-1 (%)
+                </SortableHead>
+                <SortableHead by="best" hint="Highest top-1 of any epoch: it flatters, for it is chosen on the test images">
+                  Best top-1 (%)
+                </SortableHead>
+                <SortableHead by="minutes">Minutes</SortableHead>
+                <SortableHead
+                  by="difference"
+                  hint="Final top-1 minus the baseline's, paired by seed, over seeds that both have completed"
+                >
+                  Difference (points)
+                </SortableHead>
+                <SortableHead by="p" hint="Of the paired t-test, corrected after Holm for the number of variants">
+                  p
+                </SortableHead>
+                <Table.Th className="right">
+                  <Tooltip label="Effect size d_z: mean of the paired differences over their standard deviation">
+                    <span tabIndex={0}>Effect</span>
+                  </Tooltip>
+                </Table.Th>
+              </Table.Tr>
+            </Table.Thead>
+            <Table.Tbody>
+              {rows.map((row) => (
+                <Table.Tr key={row.variant}>
+                  <Table.Th scope="row" fw={500}>
+                    <Group gap="2px 8px">
+                      <Variant name={row.variant} color={row.color} />
+                      <MixesBatchBadge mixes={row.mixes_batch} />
+                    </Group>
+                    {row.formula && (
+                      <Code fz="xs" bg="transparent" c="dimmed" pl="1rem" className="not-on-phones">
+                        {row.formula}
+                      </Code>
+                    )}
+                  </Table.Th>
+                  <Table.Td className="right nowrap">
+                    {row.finished < row.runs ? `${row.finished} of ${row.runs} done` : row.seeds}
+                  </Table.Td>
+                  <StatCell stat={row.final} interval />
+                  <StatCell stat={row.best} />
+                  <StatCell stat={row.minutes} digits={1} />
+                  {row.variant === baseline ? (
+                    <Table.Td className="right" c="dimmed">
+                      baseline
+                    </Table.Td>
+                  ) : (
+                    <StatCell stat={row.difference} signed interval outcome={row.outcome ?? undefined} />
+                  )}
+                  <Table.Td className="right nowrap">{row.variant !== baseline && pValue(row.difference?.p_corrected)}</Table.Td>
+                  <Table.Td className="right nowrap">
+                    {row.variant !== baseline && (row.difference?.effect_size?.toFixed(2).replace("-", "−") ?? "–")}
+                  </Table.Td>
+                </Table.Tr>
+              ))}
+              {references.map((result) => (
+                <Table.Tr key={`${result.label} ${result.model} ${result.dataset} ${result.epochs} ${result.pooling}`}>
+                  <Table.Th scope="row" fw={400} colSpan={2}>
+                    {result.label}: {result.pooling}
+                    <Text size="xs" c="dimmed" className="not-on-phones">
+                      {result.model} on {result.dataset}, {result.epochs} epochs. {result.source}
+                    </Text>
+                  </Table.Th>
+                  <Table.Td className="right">{result.top1.toFixed(2)}</Table.Td>
+                  <Table.Td colSpan={5} />
+                </Table.Tr>
+              ))}
+            </Table.Tbody>
+          </Table>
+        </Table.ScrollContainer>
+      </Paper>
+      {others.length > 0 && (
+        <details className="more">
+          <summary>Published results that are not comparable ({others.length})</summary>
+          <ul className="others">
+            {others.map((result) => (
+              <li key={`${result.label} ${result.model} ${result.dataset} ${result.epochs} ${result.pooling}`}>
+                {result.label}, {result.model} with {result.pooling} on {result.dataset}: {result.top1.toFixed(2)} %.{" "}
+                {result.why_not}{" "}
+                <Text span inherit c="dimmed">
+                  {result.source}
+                </Text>
+              </li>
+            ))}
+          </ul>
+        </details>
+      )}
+    </>
+  );
+}
+
+/** The order of the catalog, unless the address names another: `final`, or `-final` for the highest first. */
+function sorted(rows: Row[], order: string | null): Row[] {
+  const by = order?.replace("-", "") ?? "";
+  if (!(by in SORTED)) return rows;
+  const value = SORTED[by as Sorted];
+  const sign = order!.startsWith("-") ? -1 : 1;
+  return rows.toSorted((a, b) => {
+    const [left, right] = [value(a), value(b)];
+    if (left == null || right == null) return Number(left == null) - Number(right == null);
+    return sign * (left - right);
+  });
+}
+
+/** Sorts by the column: highest first, lowest first, as in the catalog. */
+function SortableHead({ by, hint, children }: { by: Sorted; hint?: string; children: string }) {
+  const [order, setOrder] = useUrlParam("order");
+  const direction = order === by ? "ascending" : order === `-${by}` ? "descending" : "none";
+  const next = { none: `-${by}`, descending: by, ascending: null }[direction];
+  const Arrow = direction === "ascending" ? IconArrowUp : IconArrowDown;
+  return (
+    <Table.Th className="right" aria-sort={direction}>
+      <Tooltip label={hint} disabled={!hint}>
+        <UnstyledButton onClick={() => setOrder(next)}>
+          {children}
+          <Arrow size={14} aria-hidden />
+        </UnstyledButton>
+      </Tooltip>
+    </Table.Th>
+  );
+}
+
+type StatCellProps = { stat: Stat | null; digits?: number; signed?: boolean; interval?: boolean; outcome?: string };
+
+function StatCell({ stat, digits, signed, interval, outcome }: StatCellProps) {
+  const title = stat ? `n = ${stat.n}${stat.sd == null ? "" : "; mean ± sample standard deviation"}` : undefined;
+  return (
+    <Table.Td className="right nowrap" title={title} data-outcome={outcome}>
+      {meanAndSd(stat, digits, signed)}
+      {interval && stat?.low != null && stat.high != null && (
+        <Text size="xs" c="dimmed">
+          {`${stat.low.toFixed(2)} to ${stat.high.toFixed(2)}`.replaceAll("-", "−")}
+        </Text>
+      )}
+    </Table.Td>
+  );
+}

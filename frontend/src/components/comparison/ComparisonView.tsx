@@ -1,0 +1,64 @@
+import { Group, NativeSelect, Skeleton, Title } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+
+import { comparisonQuery, type Selection } from "../../api/queries";
+import { Answer } from "./Answer";
+import { ComparisonTable } from "./ComparisonTable";
+import { ErrorAlert } from "../shared/ErrorAlert";
+import { Figures } from "./Figures";
+import { LensView } from "./LensView";
+import { TakeAway } from "./TakeAway";
+import { useUrlParam } from "../shared/urlState";
+import "./comparison.css";
+
+/** The comparison of the selected runs by the field and with the baseline that the address names. */
+export function useComparison(selection: Selection) {
+  const group = useUrlParam("group")[0] ?? "pooling";
+  const baseline = useUrlParam("baseline")[0] ?? undefined;
+  return useQuery(comparisonQuery({ ...selection, group, baseline }));
+}
+
+type Props = { selection: Selection; groups: string[]; title: string; children?: React.ReactNode };
+
+/** The answer over the variants of the selected runs, its numbers, its figures; `children` stand before the figures. */
+export function ComparisonView({ selection, groups, title, children }: Props) {
+  const [group, setGroup] = useUrlParam("group", "baseline");
+  const [baseline, setBaseline] = useUrlParam("baseline");
+  const { data: comparison, error } = useComparison(selection);
+
+  if (!comparison) return error ? <ErrorAlert title="No comparison" message={error.message} /> : <Skeleton h={320} />;
+  return (
+    <>
+      {error && <ErrorAlert title="The comparison may be out of date" message={error.message} />}
+      <Answer comparison={comparison} />
+      <Group justify="space-between" mt="xl" mb="sm" gap="sm">
+        <Title order={2}>Comparison</Title>
+        <Group gap="sm">
+          {groups.length > 1 && (
+            <NativeSelect
+              size="xs"
+              aria-label="Group by"
+              data={groups.map((value) => ({ value, label: `by ${value}` }))}
+              value={group ?? "pooling"}
+              onChange={({ currentTarget: { value } }) => setGroup(value === "pooling" ? null : value)}
+            />
+          )}
+          {comparison.variants.length > 1 && (
+            <NativeSelect
+              size="xs"
+              aria-label="Baseline"
+              data={comparison.variants.map(({ variant }) => ({ value: variant, label: `baseline: ${variant}` }))}
+              value={comparison.baseline ?? undefined}
+              onChange={({ currentTarget: { value } }) => setBaseline(value)}
+            />
+          )}
+          <TakeAway comparison={comparison} selection={selection} title={title} />
+        </Group>
+      </Group>
+      <ComparisonTable comparison={comparison} />
+      {children}
+      <Figures selection={selection} group={comparison.group} baseline={baseline ?? undefined} />
+      <LensView selection={selection} />
+    </>
+  );
+}

@@ -1,0 +1,152 @@
+import { Button, CloseButton, Code, FileButton, Group, Loader, Table, Text } from "@mantine/core";
+import { IconPhotoUp } from "@tabler/icons-react";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState, type DragEvent, type ReactNode } from "react";
+
+import { api, body, type Lens, type OwnImage } from "../../api/client";
+import { ownImageQuery, workersQuery, type Selection } from "../../api/queries";
+import { IMAGE_PIXELS, Seen } from "./Seen";
+import { useUrlParam } from "../shared/urlState";
+
+/** As `MAX_IMAGE_BYTES` in app/web/security.py, which ends a connection that sends more. */
+const MAX_BYTES = 5_000_000;
+const TYPES = ["image/png", "image/jpeg", "image/webp", "image/gif"];
+const DONE = "Your image is in the first two rows, with each run’s last and best checkpoint.";
+const CHECKPOINTS = { last: "last epoch", best: "best epoch" } as const;
+
+/** The image that the user shows to the runs; which one is in the address, for as long as the board keeps it. */
+export function useOwnImage(selection: Selection) {
+  const [id, setId] = useUrlParam("lens_image");
+  const queries = useQueryClient();
+  const sending = useMutation({
+    mutationFn: async (file: File) => {
+      if (!TYPES.includes(file.type)) throw new Error(`${file.name} is not a PNG, JPEG, WebP or GIF file.`);
+      if (file.size > MAX_BYTES) throw new Error(`${file.name} is larger than ${MAX_BYTES / 1e6} MB; make it smaller first.`);
+      const sent = api.POST("/lens/images", {
+        params: { query: selection },
+        headers: { "Content-Type": "application/octet-stream" },
+        body: "", // what is sent is the file, which the API's types know as text
+        bodySerializer: () => file,
+      });
+      return body(sent);
+    },
+    onSuccess: (image) => {
+      queries.setQueryData(ownImageQuery(image.id).queryKey, image);
+      setId(image.id);
+    },
+  });
+  const { data, error } = useQuery({ ...ownImageQuery(id ?? ""), enabled: id !== null });
+  const forget = () => {
+    sending.reset();
+    setId(null);
+  };
+  return { image: id === null ? undefined : data, error: sending.error ?? error, show: sending.mutate, forget };
+}
+
+type State = ReturnType<typeof useOwnImage>;
+
+export function OwnImageButton({ show }: Pick<State, "show">) {
+  return (
+    <FileButton accept={TYPES.join(",")} onChange={(file) => file && show(file)}>
+      {(props) => (
+        <Button {...props} size="xs" variant="default" leftSection={<IconPhotoUp size={14} />}>
+          Show an image of your own
+        </Button>
+      )}
+    </FileButton>
+  );
+}
+
+/** Takes an image that is dropped on what is inside. */
+export function DropZone({ show, children }: Pick<State, "show"> & { children: ReactNode }) {
+  const [over, setOver] = useState(false);
+  const withFile = (handle: (event: DragEvent) => void) => (event: DragEvent) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    handle(event);
+  };
+  return (
+    <div
+      onDragOver={withFile(() => setOver(true))}
+      onDragLeave={(event) => {
+        if (!event.currentTarget.contains(event.relatedTarget as Node | null)) setOver(false);
+      }}
+      onDrop={withFile((event) => {
+        setOver(false);
+        const file = event.dataTransfer.files[0];
+        if (file) show(file);
+      })}
+      style={over ? { outline: "2px dashed var(--active)", outlineOffset: "0.5rem" } : undefined}
+    >
+      {children}
+    </div>
+  );
+}
+
+/** What there is to tell of the image beside what runs say of it. */
+export function OwnImageStatus({ image, error, forget }: State) {
+  const { data: workers } = useQuery(workersQuery);
+  const why = error?.message ?? image?.error;
+  if (!image && !why) return null;
+  const waiting = (
+    <>
+      <Loader size={14} aria-hidden /> A worker is about to look at your image.
+    </>
+  );
+  const noWorker = (
+    <>
+      No worker is connected, so nobody looks at your image yet. Start one with <Code>cctboard worker</Code>.
+    </>
+  );
+  return (
+    <Group gap="xs" mb="sm" wrap="nowrap">
+      <Text size="sm" role="status" component="div" c={why ? "var(--bad)" : undefined}>
+        {why ?? (image?.done ? DONE : workers?.workers.length === 0 ? noWorker : waiting)}
+      </Text>
+      <CloseButton size="xs" aria-label="Forget my image" onClick={forget} />
+    </Group>
+  );
+}
+
+type RowsProps = {
+  image: OwnImage;
+  runs: readonly Lens["runs"][number][];
+  classNames: readonly string[];
+  dataset: string;
+};
+
+/** The image as the models see it, and what each run's last and best checkpoint make of it. */
+export function OwnImageRows({ image, runs, classNames, dataset }: RowsProps) {
+  const url = image.images[dataset];
+  if (!url) return null;
+  return Object.entries(CHECKPOINTS).map(([checkpoint, epochName]) => (
+    <Table.Tr key={checkpoint}>
+      <Table.Td>
+        <img src={url} width={IMAGE_PIXELS} height={IMAGE_PIXELS} alt={`your image, ${epochName}`} />
+        <Text size="xs" ta="center" w={IMAGE_PIXELS}>
+          yours, {epochName}
+        </Text>
+      </Table.Td>
+      {runs.map(({ run_id }) => {
+        const said = image.runs.find((run) => run.run_id === run_id);
+        const look = said?.looks[checkpoint];
+        return (
+          <Table.Td key={run_id}>
+            {look ? (
+              <>
+                <Seen url={url} look={look} number={0} classNames={classNames} />
+                <Text size="xs" c="dimmed">
+                  epoch {look.epoch}, entropy {look.entropy[0]!.toFixed(2)}
+                </Text>
+              </>
+            ) : (
+              <Text size="xs" c="dimmed">
+                {said?.error ?? (image.done ? "was not asked" : "…")}
+              </Text>
+            )}
+          </Table.Td>
+        );
+      })}
+    </Table.Tr>
+  ));
+}

@@ -1,0 +1,106 @@
+import type { Comparison, Stat } from "../../api/client";
+
+type Row = Comparison["variants"][number];
+type Cell = string | number | null;
+
+/** How a comparison leaves the board: the ending of its file and its type. */
+export const FORMATS = {
+  Markdown: { ending: "md", type: "text/markdown", write: markdown },
+  LaTeX: { ending: "tex", type: "application/x-tex", write: latex },
+  CSV: { ending: "csv", type: "text/csv", write: csv },
+  JSON: { ending: "json", type: "application/json", write: (found: Comparison) => JSON.stringify(found, null, 2) },
+};
+
+const P_DIGITS = 4;
+
+/** A p value as it is written in papers. */
+export function pValue(p: number | null | undefined): string {
+  if (p == null) return "–";
+  return p < 10 ** -P_DIGITS ? `< ${10 ** -P_DIGITS}` : p.toFixed(p < 0.1 ? P_DIGITS : 2);
+}
+
+const spread = (stat: Stat | null, digits = 2) =>
+  stat ? stat.mean.toFixed(digits) + (stat.sd == null ? "" : ` ± ${stat.sd.toFixed(digits)}`) : "–";
+
+const interval = (stat: Stat | null) =>
+  stat?.low == null || stat.high == null ? "" : ` [${stat.low.toFixed(2)}, ${stat.high.toFixed(2)}]`;
+
+function table({ group, baseline, variants }: Comparison): [string[], string[][]] {
+  const head = [
+    group,
+    "n",
+    "final top-1 (%)",
+    "best top-1 (%)",
+    "minutes",
+    `difference to ${baseline} (points) [95 % CI]`,
+    "p (Holm)",
+    "d_z",
+  ];
+  const rows = variants.map((row) => [
+    row.variant,
+    String(row.final?.n ?? 0),
+    spread(row.final),
+    spread(row.best),
+    spread(row.minutes, 1),
+    row.variant === baseline ? "baseline" : spread(row.difference) + interval(row.difference),
+    pValue(row.difference?.p_corrected),
+    row.difference?.effect_size?.toFixed(2) ?? "–",
+  ]);
+  return [head, rows];
+}
+
+function markdown(found: Comparison): string {
+  const [head, rows] = table(found);
+  const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll("|", String.raw`\|`)).join(" | ")} |`;
+  const ruler = head.map((_, column) => (column === 0 ? "---" : "---:"));
+  return [line(head), line(ruler), ...rows.map(line), "", found.answer, ""].join("\n");
+}
+
+/** Needs the package booktabs. */
+function latex(found: Comparison): string {
+  const [head, rows] = table(found);
+  const special: Record<string, string> = { "±": String.raw`$\pm$`, "–": "--", "<": "$<$", "\\": String.raw`\textbackslash{}` };
+  const escaped = (text: string) =>
+    text
+      .replace(/[\\±–<]|[&%$#_{}]/g, (char) => special[char] ?? `\\${char}`)
+      .replace(/(^|[^\w-])-(?=\d)/g, String.raw`$1$$-$$`);
+  const line = (cells: string[]) => `  ${cells.map(escaped).join(" & ")} \\\\`;
+  return [
+    String.raw`\begin{tabular}{l${"r".repeat(head.length - 1)}}`,
+    String.raw`  \toprule`,
+    line(head),
+    String.raw`  \midrule`,
+    ...rows.map(line),
+    String.raw`  \bottomrule`,
+    String.raw`\end{tabular}`,
+    "",
+  ].join("\n");
+}
+
+const COLUMNS: [string, (row: Row) => Cell][] = [
+  ["variant", (row) => row.variant],
+  ["runs", (row) => row.runs],
+  ["completed", (row) => row.finished],
+  ...(["final", "best", "minutes", "difference"] as const).flatMap((name) =>
+    (["mean", "sd", "n", "low", "high"] as const).map((part): [string, (row: Row) => Cell] => [
+      `${name}_${part}`,
+      (row) => row[name]?.[part] ?? null,
+    ]),
+  ),
+  ...(["p", "p_corrected", "p_sign_flip", "effect_size"] as const).map((name): [string, (row: Row) => Cell] => [
+    name,
+    (row) => row.difference?.[name] ?? null,
+  ]),
+  ["outcome", (row) => row.outcome],
+  ["verdict", (row) => row.verdict],
+];
+
+/** All numbers as they were computed; nothing where there is none. */
+function csv({ variants }: Comparison): string {
+  const quoted = (cell: Cell) => {
+    const text = String(cell ?? "");
+    return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  const rows = variants.map((row) => COLUMNS.map(([, read]) => quoted(read(row))).join(","));
+  return [COLUMNS.map(([name]) => name).join(","), ...rows, ""].join("\n");
+}

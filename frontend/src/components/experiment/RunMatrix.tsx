@@ -1,0 +1,132 @@
+import { Button, Group, Paper, Stack, Table, Text, Title } from "@mantine/core";
+import { notifications } from "@mantine/notifications";
+import { IconPlus, IconRefresh } from "@tabler/icons-react";
+import { Link } from "react-router";
+
+import { onExperiment, useAction } from "../../api/actions";
+import type { Comparison, Experiment, Run } from "../../api/client";
+import { percent, plural, runProgress, withinEpoch } from "../../format";
+import { ProgressBars, StateLabel, Variant } from "../shared/RunFacts";
+
+const MORE_SEEDS = 2;
+
+type Props = { experiment: Experiment; runs: Run[]; group: string; variants: Comparison["variants"] };
+
+/** Variants × seeds, each tile a run; and what makes the study whole: missing runs, failed runs, further seeds. */
+export function RunMatrix({ experiment, runs, group, variants }: Props) {
+  const { id, axes, failed } = experiment;
+  const planned = Object.values(axes).reduce((product, values) => product * values.length, 1);
+  const missing = planned - experiment.runs;
+  const plannedSeeds = (axes["seed"] ?? []) as number[];
+  const seeds = [...new Set([...plannedSeeds, ...runs.map((run) => run.spec.seed)])].toSorted((a, b) => a - b);
+  const valueOf = (run: Run) => String(run.spec[group as keyof Run["spec"]]);
+
+  const add = useAction("No runs added", async (count: number) => {
+    const grown = await onExperiment.addRuns(id, { axes: {}, seeds: count });
+    notifications.show({ message: `${plural(grown.runs - experiment.runs, "run")} queued` });
+  });
+  const retry = useAction("Not queued again", () => onExperiment.retry(id));
+
+  return (
+    <section aria-labelledby="runs">
+      <Group justify="space-between" mt="xl" mb="sm" gap="sm">
+        <Title order={2} id="runs">
+          Runs
+        </Title>
+        <Group gap="xs">
+          {missing > 0 && (
+            <Button size="xs" variant="default" loading={add.isPending} onClick={() => add.mutate(0)}>
+              Fill missing seeds ({missing})
+            </Button>
+          )}
+          {failed > 0 && (
+            <Button
+              size="xs"
+              variant="default"
+              loading={retry.isPending}
+              onClick={() => retry.mutate()}
+              leftSection={<IconRefresh size={14} aria-hidden />}
+            >
+              Retry failed ({failed})
+            </Button>
+          )}
+          <Button
+            size="xs"
+            variant="default"
+            loading={add.isPending}
+            onClick={() => add.mutate(MORE_SEEDS)}
+            leftSection={<IconPlus size={14} aria-hidden />}
+          >
+            Add {MORE_SEEDS} seeds to all
+          </Button>
+        </Group>
+      </Group>
+      <Paper>
+        <Table.ScrollContainer minWidth={180 + 125 * seeds.length} type="native">
+          <Table fz="sm" withRowBorders={false} className="named-rows">
+            <Table.Caption className="visually-hidden">Runs by seed</Table.Caption>
+            <Table.Thead>
+              <Table.Tr>
+                <Table.Th>{group}</Table.Th>
+                {seeds.map((seed) => (
+                  <Table.Th key={seed}>seed {seed}</Table.Th>
+                ))}
+              </Table.Tr>
+            </Table.Thead>
+            <Table.Tbody>
+              {variants.map(({ variant, color }) => (
+                <Table.Tr key={variant}>
+                  <Table.Th scope="row" fw={500}>
+                    <Variant name={variant} color={color} />
+                  </Table.Th>
+                  {seeds.map((seed) => {
+                    const here = runs.filter((run) => run.spec.seed === seed && valueOf(run) === variant);
+                    return (
+                      <Table.Td key={seed}>
+                        <Stack gap={4}>
+                          {here.length > 0 ? here.map((run) => <Tile key={run.id} run={run} />) : <Gap />}
+                        </Stack>
+                      </Table.Td>
+                    );
+                  })}
+                </Table.Tr>
+              ))}
+            </Table.Tbody>
+          </Table>
+        </Table.ScrollContainer>
+      </Paper>
+    </section>
+  );
+}
+
+function Tile({ run }: { run: Run }) {
+  const best = run.epoch === 0 ? "no epoch yet" : `best ${percent(run.best_top1)}`;
+  return (
+    <Link
+      to={`/board/runs/${run.id}`}
+      className="tile"
+      data-state={run.cancelling ? "cancelling" : run.state}
+      title={run.error ?? undefined}
+    >
+      <StateLabel run={run} />
+      {run.state !== "completed" && run.state !== "queued" && (
+        <ProgressBars
+          value={runProgress(run)}
+          within={run.state === "running" ? withinEpoch(run) : undefined}
+          label={`Progress of run ${run.id}`}
+        />
+      )}
+      <Text size="xs" c="dimmed">
+        {run.state === "completed" ? best : `${run.epoch}/${run.spec.epochs} · ${best}`}
+      </Text>
+    </Link>
+  );
+}
+
+function Gap() {
+  return (
+    <Text size="xs" c="dimmed" className="gap">
+      missing
+    </Text>
+  );
+}

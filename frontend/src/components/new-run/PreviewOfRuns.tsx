@@ -1,0 +1,77 @@
+import { Table, Text, Title } from "@mantine/core";
+
+import type { Preview } from "../../api/client";
+import { duration, integer, plural } from "../../format";
+
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+
+type Props = { preview: Preview | undefined; problem: string | undefined };
+
+/** What would be queued: how many runs, how large their models are, how long it should take; or why it cannot be. */
+export function PreviewOfRuns({ preview, problem }: Props) {
+  return (
+    <section aria-labelledby="preview" aria-live="polite">
+      <Title order={2} id="preview">
+        Before it is queued
+      </Title>
+      {problem ? (
+        <Text size="sm" c="dimmed">
+          {problem}
+        </Text>
+      ) : (
+        preview && <Costs preview={preview} />
+      )}
+    </section>
+  );
+}
+
+function Costs({ preview: { runs, epochs, seconds, costs } }: { preview: Preview }) {
+  const fields = (["model", "dataset"] as const).filter((name) => new Set(costs.map((cost) => cost[name])).size > 1);
+  return (
+    <>
+      <Text size="sm" mb="xs">
+        {plural(runs, "run")}, {plural(epochs, "epoch")} together;{" "}
+        {seconds == null
+          ? "how long it takes is unknown until something like it was trained"
+          : `about ${duration(seconds)} on one worker`}
+        .
+      </Text>
+      <div className="scrolls" tabIndex={0} role="region" aria-label="Size of the models">
+        <Table fz="xs" verticalSpacing={2} horizontalSpacing={6}>
+          <Table.Thead>
+            <Table.Tr>
+              <Table.Th>pooling</Table.Th>
+              {fields.map((name) => (
+                <Table.Th key={name}>{name}</Table.Th>
+              ))}
+              <Table.Th className="right" title="Parameters">
+                Parameters
+              </Table.Th>
+              <Table.Th className="right" title="Multiply-accumulates of one image's forward pass">
+                MACs
+              </Table.Th>
+            </Table.Tr>
+          </Table.Thead>
+          <Table.Tbody>
+            {costs.map((cost) => (
+              <Table.Tr key={`${cost.model} ${cost.pooling} ${cost.dataset}`}>
+                <Table.Th scope="row" fw={400}>
+                  {cost.pooling}
+                </Table.Th>
+                {fields.map((name) => (
+                  <Table.Td key={name}>{cost[name]}</Table.Td>
+                ))}
+                <Table.Td className="right">
+                  {cost.parameters === null ? "depends on the classes" : integer(cost.parameters)}
+                </Table.Td>
+                <Table.Td className="right" title={integer(cost.macs)}>
+                  {short.format(cost.macs)}
+                </Table.Td>
+              </Table.Tr>
+            ))}
+          </Table.Tbody>
+        </Table>
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,75 @@
+import { MultiSelect, Select, TagsInput, TextInput } from "@mantine/core";
+
+import { parseValue, type SpecField, type Value } from "../../api/spec";
+
+type Props = {
+  field: SpecField;
+  value: Value | undefined;
+  onChange: (value: Value) => void;
+  varies: boolean;
+  error?: string;
+};
+
+/** One hyperparameter, drawn from its schema alone. Numbers may be written like 5e-4. */
+export function SpecFieldInput({ field, value, onChange, varies, error }: Props) {
+  const changed = value !== undefined && value !== field.default;
+  const common = {
+    label: field.name,
+    description: field.description + (changed ? ` (default: ${field.default === "" ? "empty" : field.default})` : ""),
+    disabled: varies,
+    error,
+    className: "spec-field",
+    "data-changed": changed || undefined,
+    inputWrapperOrder: ["label", "input", "description", "error"] as ("label" | "input" | "description" | "error")[],
+  };
+  if (field.enum) {
+    return (
+      <Select
+        {...common}
+        data={field.enum}
+        value={String(value ?? field.default)}
+        onChange={(chosen) => chosen && onChange(chosen)}
+        allowDeselect={false}
+        searchable={field.enum.length > 8}
+      />
+    );
+  }
+  if (field.type === "string") {
+    return (
+      <TextInput
+        {...common}
+        maxLength={field.maxLength}
+        placeholder={String(field.default)}
+        value={value ?? field.default}
+        onChange={(event) => onChange(event.currentTarget.value)}
+      />
+    );
+  }
+  return (
+    <TextInput
+      {...common}
+      type="number"
+      step={field.type === "integer" ? 1 : "any"}
+      min={field.minimum ?? field.exclusiveMinimum}
+      max={field.maximum}
+      placeholder={String(field.default)}
+      value={value ?? field.default}
+      onChange={(event) => onChange(parseValue(field, event.currentTarget.value))}
+    />
+  );
+}
+
+type AxisProps = { field: SpecField; values: Value[]; onChange: (values: Value[]) => void; error?: string };
+
+/** The values of a hyperparameter that varies between the runs of an experiment. */
+export function AxisInput({ field, values, onChange, error }: AxisProps) {
+  const common = {
+    label: `${field.name} values`,
+    value: values.map(String),
+    onChange: (chosen: string[]) => onChange(chosen.map((text) => parseValue(field, text))),
+    error,
+    clearable: true,
+  };
+  if (field.enum) return <MultiSelect {...common} data={field.enum} placeholder={values.length ? "" : "choose two or more"} />;
+  return <TagsInput {...common} splitChars={[",", " "]} placeholder={values.length ? "" : "for example 0, 1, 2"} />;
+}

@@ -1,0 +1,50 @@
+import { Anchor, Paper, Table, Text } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+
+import type { Run } from "../../api/client";
+import { filesQuery } from "../../api/queries";
+import { bytes } from "../../format";
+
+/** What a run leaves behind, to be downloaded. */
+export function RunFiles({ run }: { run: Run }) {
+  const { data: files = [] } = useQuery(filesQuery(run));
+  if (run.epoch === 0) {
+    return (
+      <Paper p="sm">
+        <Text size="sm" c="dimmed">
+          Files appear when the first epoch is finished.
+        </Text>
+      </Paper>
+    );
+  }
+  return (
+    <Paper p="xs">
+      <Table>
+        <Table.Tbody>
+          {files.map((file) => (
+            <FileRow key={file.name} href={`/runs/${run.id}/files/${file.name}`} {...file} />
+          ))}
+          <FileRow href={`/runs/${run.id}/tensorboard`} name="TensorBoard" about="all curves, as an event file in a zip" />
+        </Table.Tbody>
+      </Table>
+    </Paper>
+  );
+}
+
+function FileRow({ href, name, about, ...file }: { href: string; name: string; about: string; bytes?: number }) {
+  return (
+    <Table.Tr>
+      <Table.Td>
+        <Anchor href={href} download size="sm">
+          {name}
+        </Anchor>
+        <Text size="xs" c="dimmed">
+          {about}
+        </Text>
+      </Table.Td>
+      <Table.Td ta="right" style={{ whiteSpace: "nowrap" }}>
+        {file.bytes !== undefined && bytes(file.bytes)}
+      </Table.Td>
+    </Table.Tr>
+  );
+}

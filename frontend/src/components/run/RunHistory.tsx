@@ -1,0 +1,43 @@
+import { Paper, Skeleton, Text } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+
+import { historyQuery } from "../../api/queries";
+import { momentWithSeconds } from "../../format";
+import { ErrorAlert } from "../shared/ErrorAlert";
+
+/** In which of the app's state colours an entry is drawn. */
+const STATE_OF: Record<string, string> = {
+  started: "running",
+  resumed: "running",
+  lost: "reconnecting",
+  completed: "completed",
+  failed: "failed",
+};
+
+/** What happened to the run, oldest first. */
+export function RunHistory({ id }: { id: string }) {
+  const { data: history, error } = useQuery(historyQuery(id));
+  if (error) return <ErrorAlert title="No time line" message={error.message} />;
+  if (!history) return <Skeleton h={120} />;
+  return (
+    <Paper p="md">
+      <ol className="history" aria-label="Time line">
+        {history.entries.map(({ at, what, detail }, index) => (
+          <li key={index} data-state={STATE_OF[what] ?? "queued"}>
+            <Text size="sm" fw={500} component="span">
+              {what}
+            </Text>
+            <Text size="xs" c="dimmed" component="time" dateTime={at} ml="xs">
+              {momentWithSeconds(at)}
+            </Text>
+            {detail && (
+              <Text size="sm" c="dimmed" lineClamp={4} className="note">
+                {detail}
+              </Text>
+            )}
+          </li>
+        ))}
+      </ol>
+    </Paper>
+  );
+}

@@ -1,0 +1,83 @@
+import { Button, Group, Paper, SimpleGrid, TagsInput, Text, Textarea } from "@mantine/core";
+import { IconPencil } from "@tabler/icons-react";
+import { useState } from "react";
+
+import { onRun, useAction } from "../../api/actions";
+import type { Run } from "../../api/client";
+
+/** The run's note and tags, edited in place. */
+export function RunNotes({ run }: { run: Run }) {
+  const tag = useAction<string[]>("Tags not saved", (tags) => onRun.edit(run.id, { tags }));
+  return (
+    <Paper p="sm">
+      <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="md">
+        <Note run={run} />
+        <TagsInput
+          size="xs"
+          label="Tags"
+          placeholder={run.tags.length === 0 ? "Add a tag and press Enter" : ""}
+          maxTags={20}
+          maxLength={50}
+          value={tag.isPending ? tag.variables : run.tags}
+          onChange={(tags) => tag.mutate(tags)}
+          clearable
+        />
+      </SimpleGrid>
+    </Paper>
+  );
+}
+
+function Note({ run: { id, note } }: { run: Run }) {
+  const [draft, setDraft] = useState<string | null>(null);
+  const save = useAction("Note not saved", () => onRun.edit(id, { note: draft ?? "" }), () => setDraft(null));
+  if (draft === null) {
+    return (
+      <div>
+        <Group gap="xs">
+          <Text size="xs" fw={600}>
+            Note
+          </Text>
+          <Button
+            size="compact-xs"
+            variant="subtle"
+            leftSection={<IconPencil size={12} aria-hidden />}
+            onClick={() => setDraft(note)}
+          >
+            {note ? "Edit note" : "Add a note"}
+          </Button>
+        </Group>
+        <Text size="sm" className="note">
+          {note}
+        </Text>
+      </div>
+    );
+  }
+  return (
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        save.mutate();
+      }}
+    >
+      <Textarea
+        size="xs"
+        label="Note"
+        autosize
+        minRows={2}
+        maxRows={12}
+        maxLength={10_000}
+        autoFocus
+        value={draft}
+        onChange={(event) => setDraft(event.currentTarget.value)}
+      />
+      <Group gap="xs" mt="xs">
+        <Button size="xs" type="submit" loading={save.isPending}>
+          Save
+        </Button>
+        <Button size="xs" variant="default" onClick={() => setDraft(null)}>
+          Discard
+        </Button>
+      </Group>
+    </form>
+  );
+}

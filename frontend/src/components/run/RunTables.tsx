@@ -1,0 +1,72 @@
+import { Paper, Skeleton, Table, Text } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+
+import type { Run } from "../../api/client";
+import { catalogQuery } from "../../api/queries";
+import { defaultOf, specFields } from "../../api/spec";
+
+/** All hyperparameters; those that differ from the defaults stand out. */
+export function SpecTable({ run }: { run: Run }) {
+  const { data: catalog } = useQuery(catalogQuery);
+  if (!catalog) return <Skeleton h={300} />;
+  const spec: Record<string, string | number> = run.spec;
+  return (
+    <Paper>
+      <Table fz="sm">
+        <Table.Caption className="visually-hidden">Spec</Table.Caption>
+        <Table.Tbody>
+          {specFields(catalog).map((field) => {
+            const usual = defaultOf(field, catalog, run.spec);
+            const differs = spec[field.name] !== usual;
+            return (
+              <Table.Tr key={field.name} className={differs ? "differs" : undefined}>
+                <Table.Th scope="row" fw={400} title={field.description}>
+                  {field.name}
+                </Table.Th>
+                <Table.Td fw={differs ? 600 : 400}>
+                  {spec[field.name]}
+                  {differs && (
+                    <Text span inherit fw={400} c="dimmed">
+                      {" "}
+                      (default: {usual})
+                    </Text>
+                  )}
+                </Table.Td>
+              </Table.Tr>
+            );
+          })}
+        </Table.Tbody>
+      </Table>
+    </Paper>
+  );
+}
+
+/** Versions, device, precision and dataset of the newest attempt. */
+export function ProvenanceTable({ run: { provenance } }: { run: Run }) {
+  if (!provenance) {
+    return (
+      <Paper p="md">
+        <Text size="sm" c="dimmed">
+          It is written down when training begins.
+        </Text>
+      </Paper>
+    );
+  }
+  return (
+    <Paper>
+      <Table fz="sm">
+        <Table.Caption className="visually-hidden">Provenance</Table.Caption>
+        <Table.Tbody>
+          {Object.entries(provenance).map(([name, value]) => (
+            <Table.Tr key={name}>
+              <Table.Th scope="row" fw={400}>
+                {name.replaceAll("_", " ")}
+              </Table.Th>
+              <Table.Td style={{ overflowWrap: "anywhere" }}>{value}</Table.Td>
+            </Table.Tr>
+          ))}
+        </Table.Tbody>
+      </Table>
+    </Paper>
+  );
+}
