@@ -1,8 +1,4 @@
-"""The errors a user can cause or meet, and the one shape in which the API tells of them (RFC 9457)."""
-
-from collections.abc import Sequence
-
-from starlette.responses import JSONResponse
+"""The errors that a user can cause or meet."""
 
 
 class BoardError(Exception):
@@ -41,9 +37,3 @@ class Invalid(BoardError):
 
 class LeaseLost(Exception):
     """The caller may no longer train or write this run: its lease expired and the run belongs to someone else."""
-
-
-def problem_response(status: int, title: str, detail: str, errors: Sequence[dict[str, str]] = ()) -> JSONResponse:
-    """The body of every error response; `errors` name the fields at fault and what is allowed."""
-    content = {"type": "about:blank", "title": title, "status": status, "detail": detail, "errors": list(errors)}
-    return JSONResponse(content, status, media_type="application/problem+json")

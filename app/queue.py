@@ -5,9 +5,9 @@ import logging
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis import Redis
 
 from app.settings import Settings
-from app.store.run_store import RunStore
 
 TRAIN_NEXT = "cctboard.train_next"
 QUEUE = "cctboard"
@@ -42,10 +42,9 @@ def wake_workers(queue: Celery, runs: int) -> None:
         logger.warning("could not wake the workers, their next sweep will: %s", error)
 
 
-def resend_lost_messages(store: RunStore, queue: Celery) -> int:
-    """Sends messages for runs that are queued while the broker holds none; returns how many."""
-    waiting = store.queued()
-    if not waiting or store.paused() or store.redis.llen(QUEUE):
+def resend_lost_messages(queue: Celery, redis: Redis, waiting: int) -> int:
+    """Sends messages for runs that wait while the broker holds none; returns how many."""
+    if not waiting or redis.llen(QUEUE):
         return 0
     wake_workers(queue, waiting)
     return waiting

@@ -34,7 +34,8 @@ from pydantic import RedisDsn
 
 from app.cli.services import free_port, running
 from app.settings import Settings
-from app.store.run_store import Lease, RunStore
+from app.store.lease import Lease
+from app.store.run_store import RunStore
 from cct.config import EpochRecord, RunSpec
 
 RECORD = EpochRecord(

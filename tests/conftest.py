@@ -12,15 +12,14 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 import uvicorn
-from celery import Celery
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import RedisDsn
 
 from app.cli.services import Services, free_port, running, start_valkey
-from app.queue import create_queue
 from app.settings import Settings
-from app.store.run_store import Lease, RunStore
+from app.store.lease import Lease
+from app.store.run_store import RunStore
 from app.web.main import create_app
 
 # Before torch is imported. Trainings at the same time, with a thread per core each, would mostly wait for one another.
@@ -64,14 +63,9 @@ def store(settings: Settings) -> RunStore:
 
 
 @pytest.fixture
-def queue(settings: Settings) -> Celery:
-    return create_queue(settings)
-
-
-@pytest.fixture
-def client(settings: Settings, store: RunStore, queue: Celery) -> Iterator[TestClient]:
+def client(settings: Settings, store: RunStore) -> Iterator[TestClient]:
     """The API without pages and without workers."""
-    with TestClient(create_app(settings, store, queue, dashboard=None)) as client:
+    with TestClient(create_app(settings, store, dashboard=None)) as client:
         yield client
 
 
@@ -91,9 +85,9 @@ def serving(app: FastAPI, port: int) -> Iterator[str]:
 
 
 @pytest.fixture
-def server(settings: Settings, store: RunStore, queue: Celery) -> Iterator[str]:
+def server(settings: Settings, store: RunStore) -> Iterator[str]:
     """The API without pages and without workers, on a port of its own; its address."""
-    with serving(create_app(settings, store, queue, dashboard=None), free_port()) as url:
+    with serving(create_app(settings, store, dashboard=None), free_port()) as url:
         yield url
 
 

@@ -11,7 +11,9 @@ from functools import partial
 from redis.exceptions import RedisError
 
 from app.errors import LeaseLost
-from app.store.run_store import Lease, RunStore, Scalar
+from app.store.database import Scalar
+from app.store.lease import Lease
+from app.store.run_store import RunStore
 from cct.config import EpochRecord
 from cct.lens import Image, Look
 

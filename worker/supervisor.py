@@ -23,8 +23,9 @@ from redis.exceptions import RedisError
 
 from app.errors import LeaseLost
 from app.settings import Settings
+from app.store.lease import LOG_LINES_KEPT, Lease
 from app.store.rows import State
-from app.store.run_store import LOG_LINES_KEPT, Lease, RunStore
+from app.store.run_store import RunStore
 from cct.machine import cores
 
 POLL_SECONDS = 0.5

@@ -75,7 +75,7 @@ def _keep_house() -> None:
                 store.heartbeat(slot.worker, **facts, slot=slot.number, run_id=slot.run_id, memory_bytes=memory)
             if lost := store.expire_leases():
                 logger.warning("%d runs lost their worker", lost)
-            resend_lost_messages(store, celery)
+            resend_lost_messages(celery, store.redis, 0 if store.paused() else store.queued())
             for run_id in store.garbage():
                 shutil.rmtree(settings.checkpoints(run_id), ignore_errors=True)
                 store.collected(run_id)

@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 
 from app.settings import Settings
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from cct.checkpoint import BEST, export_safetensors
 from cct.step import RecordingFailed, Stopped
 from cct.training import Facts, Progress, train
@@ -31,7 +31,7 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
     settings = Settings()
     store = RunStore(settings)
     run = store.run(run_id)
-    outbox = Outbox(store, Lease(store, run_id, token))
+    outbox = Outbox(store, store.lease(run_id, token))
     shown = 0.0
 
     def should_stop() -> bool:

@@ -5,7 +5,7 @@ import os
 import psutil
 import pynvml
 
-from app.store.run_store import Scalar
+from app.store.database import Scalar
 
 
 def vitals() -> dict[str, Scalar | None]:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
@@ -86,7 +87,7 @@ def api(
 ) -> None:
     """Run the API and the dashboard alone."""
     from app import logs
-    from app.queue import create_queue
+    from app.queue import create_queue, wake_workers
     from app.store.run_store import RunStore
     from app.web.main import create_app, serve
 
@@ -94,7 +95,8 @@ def api(
     if settings.token is None and not _is_loopback(host):
         raise UsageError(f"whoever reaches {host} could use the board; set CCTBOARD_TOKEN, see `cctboard secrets`")
     logs.configure(settings)
-    serve(create_app(settings, RunStore(settings), create_queue(settings)), host, port)
+    store = RunStore(settings, wake=partial(wake_workers, create_queue(settings)))
+    serve(create_app(settings, store), host, port)
 
 
 @cli.command("secrets")
@@ -172,12 +174,11 @@ def import_(archive: Archive, data: Data = None) -> None:
 @cli.command()
 def openapi() -> None:
     """Print the API's OpenAPI document."""
-    from app.queue import create_queue
     from app.store.run_store import RunStore
     from app.web.main import create_app
 
     settings = Settings()
-    app = create_app(settings, RunStore(settings), create_queue(settings), dashboard=None)
+    app = create_app(settings, RunStore(settings), dashboard=None)
     print(json.dumps(app.openapi(), indent=2))
 
 

@@ -1,8 +1,7 @@
-"""What routes are handed: the store, the queue, the event hub, and the runs that a query selects."""
+"""What routes are handed: the store, the event hub, and the runs that a query selects."""
 
 from typing import Annotated
 
-from celery import Celery
 from fastapi import Depends, Query, Request
 
 from app.errors import Invalid
@@ -15,16 +14,11 @@ def _store(request: Request) -> RunStore:
     return request.app.state.store  # type: ignore[no-any-return]
 
 
-def _queue(request: Request) -> Celery:
-    return request.app.state.queue
-
-
 def _hub(request: Request) -> EventHub:
     return request.app.state.hub  # type: ignore[no-any-return]
 
 
 Store = Annotated[RunStore, Depends(_store)]
-Queue = Annotated[Celery, Depends(_queue)]
 Hub = Annotated[EventHub, Depends(_hub)]
 
 

@@ -7,21 +7,21 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import redis.asyncio
 from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from app.settings import Settings
-from app.store.rows import Experiment, Run
+from app.store.rows import Experiment, Run, Worker
 from app.store.run_store import RunStore
 from app.web.metrics import observe_event_delay
-from app.web.schemas import WorkerList
 
 WORKERS_EVERY_SECONDS = 2.0
 BACKLOG_BYTES = 4_000_000
@@ -31,6 +31,10 @@ PING_SECONDS = 15.0
 """Proxies close connections on which nothing is sent."""
 
 logger = logging.getLogger(__name__)
+
+
+class WorkerList(BaseModel):
+    workers: Sequence[Worker]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,9 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import problem_response
+from app.limits import BODY_BYTES, IMAGE_BYTES
+from app.web.problems import problem_response
 
-MAX_BODY_BYTES = 1_000_000
-MAX_IMAGE_BYTES = 5_000_000
-"""Of an image of the user's own, the only body that is not JSON."""
 BODY_SECONDS = 30.0
 """How long a client may take to send a request's body."""
 SESSION_COOKIE = "cctboard_session"
@@ -173,7 +171,7 @@ class GuardMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = MAX_IMAGE_BYTES if scope["path"] == "/lens/images" else MAX_BODY_BYTES
+        most = IMAGE_BYTES if scope["path"] == "/lens/images" else BODY_BYTES
         refusal = self._refusal(scope, most)
         if refusal is None and scope["method"] not in READING:
             try:

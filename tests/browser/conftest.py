@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from celery import Celery
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from app.cli.services import free_port
@@ -72,9 +71,9 @@ def screenshot(page: Page) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def site(settings: Settings, store: RunStore, queue: Celery) -> Iterator[str]:
+def site(settings: Settings, store: RunStore) -> Iterator[str]:
     """API and dashboard over an empty database, without workers; the address."""
-    with serving(create_app(settings, store, queue, DASHBOARD), free_port()) as url:
+    with serving(create_app(settings, store, DASHBOARD), free_port()) as url:
         yield url
 
 

@@ -10,7 +10,6 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from app.cli.services import free_port
-from app.queue import create_queue
 from app.settings import Settings
 from app.store.run_store import RunStore
 from app.web.main import DASHBOARD, create_app
@@ -36,7 +35,7 @@ def never_reloaded(page: Page) -> Callable[[], bool]:
 @contextmanager
 def api(settings: Settings, store: RunStore, port: int) -> Iterator[str]:
     """The API and the dashboard without a worker."""
-    with serving(create_app(settings, store, create_queue(settings), DASHBOARD), port) as url:
+    with serving(create_app(settings, store, DASHBOARD), port) as url:
         yield url
 
 

@@ -11,8 +11,9 @@ import httpx2 as httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from app.store.lease import Lease
 from app.store.rows import Experiment, State
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from cct.catalog import poolings
 from cct.config import RunSpec
 from tests.app.store.test_store import RECORD
@@ -221,9 +222,8 @@ def test_a_shared_address_shows_the_same_figure(
     assert ranges(theirs) == pytest.approx(seen, rel=1e-3)
     # New runs are drawn without losing the view.
     before = theirs.locator(".trace").count()
-    store.add_runs(
-        study.id, study.spec, study.axes | {"seed": [*study.axes["seed"], 5]}, [replace(SPEC, pooling="mean", seed=5)]
-    )
+    axes = study.axes | {"seed": [*study.axes["seed"], 5]}
+    store.add_runs(study.id, lambda *_: (study.spec, axes, [replace(SPEC, pooling="mean", seed=5)]))
     train(store, claim, 1)
     expect(theirs.locator(".trace")).not_to_have_count(before)
     assert ranges(theirs) == pytest.approx(seen, rel=1e-3)

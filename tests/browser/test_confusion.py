@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from app.store.lease import Lease
 from app.store.rows import Experiment, State
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from tests.app.store.test_store import RECORD
 from tests.browser.test_comparison import SPEC, Save, check_page
 

@@ -15,8 +15,9 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from safetensors.torch import load_file, save_file
 
 from app.settings import Settings
+from app.store.lease import Lease
 from app.store.rows import Experiment
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from tests.app.web.test_files import events_of
 from tests.browser.test_confusion import EPOCHS, RECALL, complete, queue_study
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from celery import Celery
 from playwright.sync_api import Page, expect
 from pydantic import SecretStr
 
@@ -18,9 +17,9 @@ TOKEN = "correct-horse-battery-staple"
 
 
 @pytest.fixture
-def locked_site(settings: Settings, store: RunStore, queue: Celery) -> Iterator[str]:
+def locked_site(settings: Settings, store: RunStore) -> Iterator[str]:
     settings = settings.model_copy(update={"token": SecretStr(TOKEN)})
-    with serving(create_app(settings, store, queue, DASHBOARD), free_port()) as url:
+    with serving(create_app(settings, store, DASHBOARD), free_port()) as url:
         yield url
 
 

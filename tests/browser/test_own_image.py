@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from app.store.lease import Lease
 from app.store.own_images import OwnImages
 from app.store.rows import Experiment
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from tests.browser.test_comparison import IMAGE, queue_study, train
 from tests.conftest import wait_for
 

@@ -7,10 +7,10 @@ from playwright.sync_api import Page, expect
 from pydantic import SecretStr
 
 from app.cli.services import free_port
-from app.queue import create_queue
 from app.settings import Settings
+from app.store.lease import Lease
 from app.store.rows import State
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from app.web.main import DASHBOARD, create_app
 from cct.config import RunSpec
 from tests.app.store.test_store import RECORD
@@ -34,7 +34,7 @@ def test_pages_and_charts_work_under_the_policy(
             lease.record_epoch(replace(RECORD, epoch=epoch, val_top1=50.0 + epoch * epoch))
         lease.release(State.completed)
     settings = settings.model_copy(update={"token": SecretStr(TOKEN)})
-    with serving(create_app(settings, store, create_queue(settings), DASHBOARD), free_port()) as url:
+    with serving(create_app(settings, store, DASHBOARD), free_port()) as url:
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         assert page.request.post(f"{url}/session", data={"token": TOKEN}).ok
@@ -54,7 +54,7 @@ def test_the_documentation_of_the_api_is_served_by_the_board(
 ) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    with serving(create_app(settings, store, create_queue(settings), DASHBOARD), free_port()) as url:
+    with serving(create_app(settings, store, DASHBOARD), free_port()) as url:
         page.goto(f"{url}/docs")
         expect(page.get_by_role("heading", name="CCT Board")).to_be_visible()
         operation = page.locator("#operations-catalog-read_catalog_catalog_get")

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from playwright.sync_api import Page, expect
 
+from app.store.lease import Lease
 from app.store.rows import Run, State
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from cct.config import RunSpec
 from tests.app.store.test_store import RECORD
 from tests.browser.test_runs import Check, Save, row_of

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from celery import Celery
 from playwright.sync_api import Page, expect
 
 from app.cli.services import Services, free_port, start_valkey
@@ -61,9 +60,7 @@ def test_workers_come_work_and_show_their_load(
     expect(page).to_have_url(f"{site}/board/runs/{run.id}")
 
 
-def test_a_page_says_that_the_database_is_away_and_catches_up(
-    page: Page, settings: Settings, tmp_path: Path, queue: Celery
-) -> None:
+def test_a_page_says_that_the_database_is_away_and_catches_up(page: Page, settings: Settings, tmp_path: Path) -> None:
     data = tmp_path / "database"
     data.mkdir()
     services = Services(data)
@@ -71,7 +68,7 @@ def test_a_page_says_that_the_database_is_away_and_catches_up(
     settings = settings.model_copy(update={"redis_url": url})
     store = RunStore(settings)
     try:
-        with serving(create_app(settings, store, queue, DASHBOARD), free_port()) as site:
+        with serving(create_app(settings, store, DASHBOARD), free_port()) as site:
             page.goto(site)
             badge = page.get_by_role("status").filter(has_text=re.compile("^(live|reconnecting)"))
             expect(badge).to_have_text("live")

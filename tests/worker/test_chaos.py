@@ -25,8 +25,9 @@ from redis.exceptions import RedisError
 from app.cli.services import Services, free_port, running
 from app.queue import create_queue, wake_workers
 from app.settings import Settings
+from app.store.lease import MAX_LOSSES
 from app.store.rows import State
-from app.store.run_store import MAX_LOSSES, RunStore
+from app.store.run_store import RunStore
 from cct.checkpoint import LAST
 from cct.config import RunSpec
 from cct.training import train

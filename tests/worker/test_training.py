@@ -8,7 +8,7 @@ import httpx2 as httpx
 import psutil
 import pytest
 
-from app.store.run_store import MAX_LOSSES
+from app.store.lease import MAX_LOSSES
 from tests.cct.test_image_files import write_folder
 from tests.conftest import DIGITS, wait_for
 

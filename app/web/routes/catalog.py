@@ -1,10 +1,88 @@
-from fastapi import APIRouter, Request
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
-from app.web import schemas
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from app.analysis.comparison import PALETTE
+from app.analysis.figures import METRICS
+from app.web.demo import DEMO
+from app.web.routes.experiments import ExperimentRequest
+from app.web.specs import SpecRequest
+from cct.catalog import poolings
+from cct.config import DATASETS, MODELS
 
 router = APIRouter(tags=["catalog"])
 
 
+class ModelEntry(BaseModel):
+    name: str
+    image_size: int | None = Field(default=None, description="Side in pixels; null for models of texts")
+    text_length: int | None = Field(default=None, description="In words; null for models of images")
+    depth: int
+    embed_dim: int
+    pooling: str
+    positional_embedding: str
+
+
+class PoolingEntry(BaseModel):
+    name: str
+    summary: str
+    formula: str
+    color: str
+
+
+class DatasetEntry(BaseModel):
+    name: str
+    title: str
+    num_classes: int | None = Field(description="Null, as the other sizes, if known only when the files are read")
+    train_size: int | None
+    test_size: int | None
+    image_size: int | None = Field(description="Side in pixels; null for texts and for images as large as the model's")
+    has_texts: bool = Field(description="Texts instead of images")
+    bundled: bool
+
+
+class MetricEntry(BaseModel):
+    name: str
+    label: str
+
+
+class Catalog(BaseModel):
+    """All that can be chosen, the schema of a run's spec and the demo experiment (a body for `POST /experiments`)."""
+
+    models: Sequence[ModelEntry]
+    poolings: Sequence[PoolingEntry]
+    datasets: Sequence[DatasetEntry]
+    metrics: Sequence[MetricEntry]
+    spec_schema: dict[str, Any]
+    demo: ExperimentRequest
+    version: str
+
+
 @router.get("/catalog", summary="List models, poolings, datasets and metrics")
-def read_catalog(request: Request) -> schemas.Catalog:
-    return schemas.catalog(request.app.version)
+def read_catalog(request: Request) -> Catalog:
+    return _catalog(request.app.version)
+
+
+def _catalog(version: str) -> Catalog:
+    return Catalog(
+        models=[ModelEntry(name=name, **_pick(ModelEntry, asdict(config))) for name, config in MODELS.items()],
+        poolings=[
+            PoolingEntry(**asdict(info), color=PALETTE[position % len(PALETTE)])
+            for position, info in enumerate(poolings().values())
+        ],
+        datasets=[
+            DatasetEntry(name=name, has_texts=info.has_texts, **_pick(DatasetEntry, asdict(info)))
+            for name, info in DATASETS.items()
+        ],
+        metrics=[MetricEntry(name=metric.name, label=metric.label) for metric in METRICS.values()],
+        spec_schema=SpecRequest.model_json_schema(),
+        demo=ExperimentRequest.model_validate(DEMO),
+        version=version,
+    )
+
+
+def _pick(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in model.model_fields if name in values}

@@ -1,14 +1,29 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
 
 from app.analysis import figures
 from app.analysis.comparison import group_runs
 from app.web.dependencies import SelectedRuns, Store
 from app.web.routes.figures import Baseline, Figure, Group, confusions, sent
-from app.web.schemas import ConfusionOfRun, Confusions
 
 router = APIRouter(tags=["figures"])
+
+
+class ConfusionOfRun(BaseModel):
+    run_id: str
+    variant: str
+    seed: int
+    dataset: str
+    epoch: int
+    counts: list[list[int]] = Field(description="Test images of each class (rows) taken for each class (columns)")
+
+
+class Confusions(BaseModel):
+    class_names: dict[str, list[str]] = Field(description="By dataset, in the order of rows and columns")
+    runs: list[ConfusionOfRun] = Field(description="Those that have finished an epoch")
+
 
 Epoch = Annotated[figures.Epoch, Query(description="Each run's last epoch, or that with its highest validation top-1")]
 Variant = Annotated[str | None, Query(description="A value of the spec field; the first that is not the baseline")]

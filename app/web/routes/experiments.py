@@ -1,24 +1,119 @@
-from fastapi import APIRouter, Response
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
-from app.queue import wake_workers
-from app.store.rows import Experiment
-from app.web.dependencies import Queue, Store
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.analysis.schedule import expected_seconds
+from app.errors import Invalid
+from app.limits import RUNS_PER_REQUEST, SEEDS_PER_REQUEST
+from app.store.rows import Experiment, Run
+from app.store.run_store import Grown
+from app.web.demo import DEMO
+from app.web.dependencies import Store
 from app.web.routes.runs import IdempotencyKey
-from app.web.schemas import ExperimentEdit, ExperimentList, ExperimentRequest, MoreRuns, Preview, preview
+from app.web.specs import Name, Note, Priority, Request, parse_spec
+from cct.config import DATASETS, RunSpec
+from cct.cost import cost_of_run
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
 
+class ExperimentRequest(Request):
+    """A base spec and axes; the runs are the product of the axes' values."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [DEMO]})
+
+    name: Name = "Experiment"
+    spec: dict[str, Any] = Field(default={})
+    """The fields that all runs share; what is left out has its default."""
+    axes: dict[str, list[Any]] = Field(default={}, max_length=len(fields(RunSpec)))
+    """Values per field. Seeds vary slowest, so that every variant has its first seed before any has its second."""
+    priority: Priority = 0
+
+    def specs(self) -> list[RunSpec]:
+        """One spec per combination of the axes' values. Raises `Invalid`, or pydantic's `ValidationError`."""
+        axes = dict(sorted(self.axes.items(), key=lambda axis: axis[0] != "seed"))
+        for name, values in axes.items():
+            if not values:
+                raise Invalid(f"axes.{name}", "is empty; give at least one value or leave the axis out")
+            if len({json.dumps(value) for value in values}) < len(values):
+                raise Invalid(f"axes.{name}", "names a value twice; each combination is one run")
+            if name in self.spec:
+                raise Invalid(f"axes.{name}", "is given in the base spec too; leave it out of one of them")
+        count = 1
+        for values in axes.values():
+            count *= len(values)
+        if count > RUNS_PER_REQUEST:
+            raise Invalid("axes", f"make {count} runs; at most {RUNS_PER_REQUEST} can be queued with one request")
+        combinations = itertools.product(*axes.values())
+        return [parse_spec(self.spec | dict(zip(axes, values, strict=True))) for values in combinations]
+
+
+class ExperimentEdit(Request):
+    """What can be changed of an experiment; the priority is that of its unfinished runs."""
+
+    name: Name | None = None
+    priority: Priority | None = None
+    note: Note | None = None
+
+
+class MoreRuns(Request):
+    """Runs to add to an experiment: those it lacks of the product of its axes, after these have grown."""
+
+    axes: dict[str, list[Any]] = Field(default={})
+    """Values to add to the axes."""
+    seeds: int = Field(default=0, ge=0, le=SEEDS_PER_REQUEST, strict=True)
+    """How many new seeds to add."""
+
+    def extend(self, experiment: Experiment) -> ExperimentRequest:
+        """The request that describes the grown experiment."""
+        spec, axes = dict(experiment.spec), {name: list(values) for name, values in experiment.axes.items()}
+        defaults = {field.name: field.default for field in fields(RunSpec)}
+        if self.seeds:
+            seeds = axes.setdefault("seed", [spec.pop("seed", defaults["seed"])])
+            seeds += range(max(seeds) + 1, max(seeds) + 1 + self.seeds)
+        for name, values in self.axes.items():
+            # An axis that is new had one value so far.
+            known = axes.setdefault(name, [spec.pop(name, defaults[name])] if name in defaults else [])
+            known += [value for value in values if value not in known]
+        return ExperimentRequest(name=experiment.name, spec=spec, axes=axes)
+
+
+class ModelCost(BaseModel):
+    model: str
+    pooling: str
+    dataset: str
+    parameters: int | None = Field(description="Null if the number of classes is known only when the files are read")
+    macs: int = Field(description="Multiply-accumulates of one image's forward pass")
+    tokens: int
+
+
+class Preview(BaseModel):
+    """What an experiment would queue."""
+
+    runs: int
+    epochs: int = Field(description="Of all runs together")
+    costs: Sequence[ModelCost]
+    seconds: float | None = Field(description="Expected training time on one worker; null if nothing was measured yet")
+
+
+class ExperimentList(BaseModel):
+    experiments: Sequence[Experiment]
+
+
 @router.post("", status_code=201, summary="Queue an experiment")
 def create_experiment(
-    store: Store, queue: Queue, response: Response, request: ExperimentRequest, idempotency_key: IdempotencyKey = None
+    store: Store, response: Response, request: ExperimentRequest, idempotency_key: IdempotencyKey = None
 ) -> Experiment:
     """Queues one run per combination of the axes' values, all or none."""
     specs = request.specs()
     experiment = store.create_experiment(
         request.name, request.spec, request.axes, specs, request.priority, idempotency_key
     )
-    wake_workers(queue, len(specs))
     response.headers["Location"] = f"/experiments/{experiment.id}"
     return experiment
 
@@ -26,7 +121,26 @@ def create_experiment(
 @router.post("/preview", summary="See what an experiment would queue, without queueing it")
 def preview_experiment(store: Store, request: ExperimentRequest) -> Preview:
     """Number of runs, parameters and multiply-accumulates of each model, expected time."""
-    return preview(request.specs(), store.runs())
+    return _preview(request.specs(), store.runs())
+
+
+def _preview(specs: Sequence[RunSpec], known: Sequence[Run]) -> Preview:
+    models = {(spec.model, spec.pooling, spec.source): spec for spec in specs}
+    costs = [_cost(spec) for spec in models.values()]
+    epochs = sum(spec.epochs for spec in specs)
+    return Preview(runs=len(specs), epochs=epochs, costs=costs, seconds=expected_seconds(specs, known))
+
+
+def _cost(spec: RunSpec) -> ModelCost:
+    cost = cost_of_run(spec)
+    return ModelCost(
+        model=spec.model,
+        pooling=spec.pooling,
+        dataset=spec.source,
+        parameters=cost.parameters if DATASETS[spec.dataset].num_classes else None,
+        macs=cost.macs,
+        tokens=cost.tokens,
+    )
 
 
 @router.get("", summary="List experiments, newest first")
@@ -45,17 +159,15 @@ def edit_experiment(store: Store, experiment_id: str, edit: ExperimentEdit) -> E
 
 
 @router.post("/{experiment_id}/runs", status_code=201, summary="Add runs to an experiment")
-def add_runs(
-    store: Store, queue: Queue, experiment_id: str, more: MoreRuns, idempotency_key: IdempotencyKey = None
-) -> Experiment:
+def add_runs(store: Store, experiment_id: str, more: MoreRuns, idempotency_key: IdempotencyKey = None) -> Experiment:
     """Queues what the experiment lacks of the product of its axes, after seeds and values were added to these."""
-    grown = more.extend(store.experiment(experiment_id))
-    existing = {run.spec for run in store.experiment_runs(experiment_id)}
-    specs = [spec for spec in dict.fromkeys(grown.specs()) if spec not in existing]
-    request = more.model_dump(mode="json")
-    experiment = store.add_runs(experiment_id, grown.spec, grown.axes, specs, idempotency_key, request)
-    wake_workers(queue, len(specs))
-    return experiment
+
+    def grow(experiment: Experiment, runs: Sequence[Run]) -> Grown:
+        grown = more.extend(experiment)
+        existing = {run.spec for run in runs}
+        return grown.spec, grown.axes, [spec for spec in dict.fromkeys(grown.specs()) if spec not in existing]
+
+    return store.add_runs(experiment_id, grow, idempotency_key, more.model_dump(mode="json"))
 
 
 @router.post("/{experiment_id}/cancel", summary="Cancel all unfinished runs of an experiment")
@@ -64,10 +176,8 @@ def cancel_experiment(store: Store, experiment_id: str) -> Experiment:
 
 
 @router.post("/{experiment_id}/retry", summary="Queue all failed runs of an experiment again")
-def retry_experiment(store: Store, queue: Queue, experiment_id: str) -> Experiment:
-    experiment = store.retry_experiment(experiment_id)
-    wake_workers(queue, experiment.queued)
-    return experiment
+def retry_experiment(store: Store, experiment_id: str) -> Experiment:
+    return store.retry_experiment(experiment_id)
 
 
 @router.delete("/{experiment_id}", status_code=204, summary="Delete an experiment with its runs and checkpoints")

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from app.analysis import comparison, figures, report
+from app.limits import NAME_LENGTH
 from app.store.rows import Confusion, Run
 from app.store.run_store import RunStore
 from app.web.dependencies import SelectedRuns, Store
@@ -76,7 +77,7 @@ def draw_cost(
 def save_report(
     store: Store,
     runs: SelectedRuns,
-    title: Annotated[str, Query(max_length=200)] = "Comparison of CCT runs",
+    title: Annotated[str, Query(max_length=NAME_LENGTH)] = "Comparison of CCT runs",
     group: Group = "pooling",
     baseline: Baseline = None,
 ) -> HTMLResponse:

@@ -1,14 +1,60 @@
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, Field
 
 from app.errors import Invalid
 from app.store.own_images import OwnImages
 from app.web.dependencies import SelectedRuns, Store
-from app.web.schemas import Lens, LensImage, LensRun, Look, OwnImage, OwnImageRun
 
 router = APIRouter(tags=["lens"])
+
+
+class LensImage(BaseModel):
+    label: int
+    url: str = Field(description="A data URL of a PNG file")
+
+
+class Look(BaseModel):
+    """What a model makes of the images at the end of an epoch; lists are by image."""
+
+    epoch: int
+    shares: list[list[float]] = Field(description="Of each token, row by row over the square token grid; sums to 1")
+    entropy: list[float] = Field(description="Of the shares, in nats")
+    predicted: list[int]
+    confidence: list[float] = Field(description="Probability of the predicted class")
+
+
+class LensRun(BaseModel):
+    run_id: str
+    pooling: str
+    seed: int
+    dataset: str
+    looks: list[Look]
+
+
+class Lens(BaseModel):
+    images: dict[str, list[LensImage]] = Field(description="By dataset")
+    class_names: dict[str, list[str]] = Field(description="By dataset, in the order of labels; empty without names")
+    runs: list[LensRun]
+
+
+class OwnImageRun(BaseModel):
+    run_id: str
+    looks: dict[Literal["last", "best"], Look] = Field({}, description="By checkpoint; lists have one image")
+    error: str | None = Field(None, description="Why there are none")
+
+
+class OwnImage(BaseModel):
+    """An image of the user's own and what runs make of it, as far as workers have looked."""
+
+    id: str
+    done: bool
+    error: str | None = Field(description="Why no run could look at it")
+    images: dict[str, str] = Field(description="By dataset: as its models see it, a data URL of a PNG file")
+    runs: list[OwnImageRun] = Field(description="Those that have looked")
+
 
 FILE: dict[str, Any] = {
     "requestBody": {

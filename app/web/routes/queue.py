@@ -1,12 +1,24 @@
+from collections.abc import Sequence
+
 from fastapi import APIRouter
+from pydantic import BaseModel, Field
 
 from app.analysis.schedule import expected_starts
-from app.queue import wake_workers
 from app.store.rows import State
-from app.web.dependencies import Queue, Store
-from app.web.schemas import QueueEntry, QueueState
+from app.web.dependencies import Store
 
 router = APIRouter(prefix="/queue", tags=["queue"])
+
+
+class QueueEntry(BaseModel):
+    run_id: str
+    position: int = Field(description="1 is next")
+    starts_in_seconds: float | None = Field(description="Expected time until a worker is free; null when unknown")
+
+
+class QueueState(BaseModel):
+    paused: bool
+    entries: Sequence[QueueEntry]
 
 
 @router.get("", summary="Read the queue, next run first")
@@ -29,7 +41,6 @@ def pause_queue(store: Store) -> QueueState:
 
 
 @router.post("/resume", summary="Start runs again")
-def resume_queue(store: Store, queue: Queue) -> QueueState:
+def resume_queue(store: Store) -> QueueState:
     store.pause(False)
-    wake_workers(queue, store.queued())
     return read_queue(store)

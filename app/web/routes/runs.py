@@ -3,24 +3,14 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
+from pydantic import BaseModel, Field
 
-from app.analysis.statistics import stat
-from app.queue import wake_workers
-from app.store.rows import Run, State
-from app.web.dependencies import Queue, Store
-from app.web.schemas import (
-    EXAMPLES,
-    History,
-    Log,
-    RunEdit,
-    RunGroup,
-    RunGroups,
-    RunList,
-    RunRequest,
-    Sparkline,
-    Sparklines,
-    parse_spec,
-)
+from app.analysis.statistics import Stat, stat
+from app.limits import NAME_LENGTH, RUNS_PER_PAGE, SPARKLINES, TAG_LENGTH, TAGS
+from app.store.rows import HistoryEntry, LogLine, Run, State
+from app.web.demo import EXAMPLES
+from app.web.dependencies import Store
+from app.web.specs import Note, Priority, Request, SpecRequest, parse_spec
 from cct.config import EpochRecord
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -32,15 +22,71 @@ GroupBy = Literal["pooling", "model", "dataset", "experiment", "tag"]
 Archived = Literal["hidden", "only", "shown"]
 SPARKLINE_POINTS = 24
 
+Tag = Annotated[str, Field(min_length=1, max_length=TAG_LENGTH)]
+
 IdempotencyKey = Annotated[
-    str | None, Header(description="A repeated request with the same key gets the first one's answer", max_length=200)
+    str | None,
+    Header(description="A repeated request with the same key gets the first one's answer", max_length=NAME_LENGTH),
 ]
+
+
+class RunRequest(SpecRequest):  # type: ignore[valid-type, misc]
+    """Body of `POST /runs`: the fields of a spec, and how the queue treats the run."""
+
+    priority: Priority = 0
+
+
+class RunEdit(Request):
+    """What can be changed of a run at any time; fields that are left out stay as they are."""
+
+    priority: Priority | None = None
+    note: Note | None = None
+    tags: Annotated[list[Tag], Field(max_length=TAGS)] | None = None
+    archived: bool | None = Field(default=None, strict=True)
+
+
+class RunList(BaseModel):
+    runs: Sequence[Run]
+    total: int = Field(description="Runs that match, on all pages")
+
+
+class RunGroup(BaseModel):
+    """The runs of a query that share a value."""
+
+    value: str | None = Field(description="What they share; null for runs that have none. Of an experiment the id")
+    runs: int
+    states: dict[State, int]
+    best_top1: Stat | None = Field(description="Highest top-1 of any epoch, of completed runs")
+    final_top1: Stat | None = Field(description="Top-1 of the last epoch, of completed runs")
+
+
+class RunGroups(BaseModel):
+    groups: Sequence[RunGroup]
+
+
+class Sparkline(BaseModel):
+    """A run's validation top-1, at a few epochs from the first to the newest."""
+
+    run_id: str
+    epochs: list[int]
+    val_top1: list[float]
+
+
+class Sparklines(BaseModel):
+    sparklines: Sequence[Sparkline]
+
+
+class Log(BaseModel):
+    lines: Sequence[LogLine]
+
+
+class History(BaseModel):
+    entries: Sequence[HistoryEntry]
 
 
 @router.post("", status_code=201, summary="Queue a run")
 def create_run(
     store: Store,
-    queue: Queue,
     response: Response,
     request: Annotated[
         RunRequest,
@@ -51,7 +97,6 @@ def create_run(
     """Every field has a default that reproduces the reference recipe, so `{}` is a valid run."""
     spec = parse_spec(request.model_dump(exclude={"priority"}))
     [run] = store.create_runs([spec], request.priority, idempotency_key)
-    wake_workers(queue, 1)
     response.headers["Location"] = f"/runs/{run.id}"
     return run
 
@@ -64,7 +109,9 @@ def _matching_runs(
     model: Annotated[str | None, Query(description="Only runs of this model")] = None,
     dataset: Annotated[str | None, Query(description="Only runs on this dataset")] = None,
     tag: Annotated[str | None, Query(description="Only runs with this tag; empty: without any")] = None,
-    text: Annotated[str, Query(description="Only runs whose id, spec, note or tags contain this", max_length=200)] = "",
+    text: Annotated[
+        str, Query(description="Only runs whose id, spec, note or tags contain this", max_length=NAME_LENGTH)
+    ] = "",
     archived: Annotated[Archived, Query(description="Whether archived runs are left out")] = "hidden",
 ) -> list[Run]:
     """Newest first."""
@@ -92,7 +139,7 @@ def list_runs(
     sort: Annotated[Sort | None, Query(description="Sort by this; runs that lack it come last")] = None,
     descending: Annotated[bool, Query(description="Sort the largest first")] = False,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=RUNS_PER_PAGE)] = 100,
 ) -> RunList:
     if sort:
         matching = _sorted(matching, sort, descending)
@@ -112,7 +159,7 @@ def group_runs(matching: MatchingRuns, by: GroupBy) -> RunGroups:
 
 @router.get("/sparklines", summary="Read the course of runs' validation top-1 at a few epochs")
 def read_sparklines(
-    store: Store, run: Annotated[list[str], Query(description="Of these runs", min_length=1, max_length=250)]
+    store: Store, run: Annotated[list[str], Query(description="Of these runs", min_length=1, max_length=SPARKLINES)]
 ) -> Sparklines:
     """Runs that are not there are left out."""
     runs = [known for known in store.runs() if known.id in set(run)]
@@ -185,11 +232,9 @@ def edit_run(store: Store, run_id: str, edit: RunEdit) -> Run:
 
 
 @router.post("/{run_id}/retry", summary="Queue a failed or cancelled run again")
-def retry_run(store: Store, queue: Queue, run_id: str) -> Run:
+def retry_run(store: Store, run_id: str) -> Run:
     """It goes on from its last checkpoint."""
-    run = store.retry(run_id)
-    wake_workers(queue, 1)
-    return run
+    return store.retry(run_id)
 
 
 @router.delete("/{run_id}", status_code=204, summary="Delete a run and its checkpoints")

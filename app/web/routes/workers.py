@@ -1,7 +1,7 @@
 from fastapi import APIRouter
 
 from app.web.dependencies import Store
-from app.web.schemas import WorkerList
+from app.web.events import WorkerList
 
 router = APIRouter(prefix="/workers", tags=["workers"])
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from app.store.lease import Lease
 from app.store.rows import State
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from tests.app.store.test_store import RECORD, SPEC
 from tests.app.web.test_files import events_of
 

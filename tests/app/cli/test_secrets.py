@@ -101,7 +101,7 @@ def test_all_clients_of_the_database_know_the_password(locked_url: str, tmp_path
     wake_workers(queue, 1)
     assert store.redis.llen("cctboard") == 1
     with (
-        serving(create_app(settings, store, queue, dashboard=None), free_port()) as url,
+        serving(create_app(settings, store, dashboard=None), free_port()) as url,
         httpx.stream("GET", f"{url}/events") as events,
     ):
         lines = events.iter_lines()
@@ -112,9 +112,7 @@ def test_all_clients_of_the_database_know_the_password(locked_url: str, tmp_path
 
 def test_a_wrong_password_is_not_told(locked_url: str, tmp_path: Path) -> None:
     settings = Settings(redis_url=RedisDsn(locked_url), redis_password=SecretStr("not-the-password"), data=tmp_path)
-    app = create_app(
-        settings.model_copy(update={"allowed_hosts": ["127.0.0.1"]}), RunStore(settings), create_queue(settings), None
-    )
+    app = create_app(settings.model_copy(update={"allowed_hosts": ["127.0.0.1"]}), RunStore(settings), None)
     with serving(app, free_port()) as url:
         answer = httpx.get(f"{url}/readyz")
     assert answer.status_code == 503
@@ -130,7 +128,7 @@ def test_without_a_token_only_this_machine_is_listened_to(host: str) -> None:
 
 
 def test_the_command_line_sends_the_token(settings: Settings, store: RunStore) -> None:
-    app = create_app(settings.model_copy(update={"token": SecretStr(TOKEN)}), store, create_queue(settings), None)
+    app = create_app(settings.model_copy(update={"token": SecretStr(TOKEN)}), store, None)
     with serving(app, free_port()) as url:
         told = cctboard("submit", "dataset=digits", CCTBOARD_URL=url, CCTBOARD_TOKEN=TOKEN)
         assert told.returncode == 0, told.stderr

@@ -16,8 +16,9 @@ from app.cli.services import database
 from app.errors import Conflict, Invalid
 from app.settings import Settings
 from app.store.archive import backup, import_archive, restore
+from app.store.lease import Lease
 from app.store.rows import Run, State
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from tests.app.store.test_store import RECORD, SPEC
 
 

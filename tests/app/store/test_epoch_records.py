@@ -9,8 +9,9 @@ import pytest
 import app.store.epoch_records
 from app.settings import Settings
 from app.store.epoch_records import EpochRecords
+from app.store.lease import Lease
 from app.store.rows import Run, State
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from cct.config import EpochRecord
 from tests.app.store.test_store import RECORD, SPEC, Claim
 
@@ -111,7 +112,7 @@ def test_an_experiments_runs_come_and_go(store: RunStore, claim: Claim, records:
     assert lengths() == [1, 2, 3]
     store.delete(store.experiment_runs(experiment.id)[1].id)
     assert lengths() == [1, 3]
-    store.add_runs(experiment.id, {}, {}, specs[3:])
+    store.add_runs(experiment.id, lambda *_: ({}, {}, specs[3:]))
     train(claim(), range(1, 5))
     assert lengths() == [1, 3, 4, 0]
 

@@ -1,6 +1,6 @@
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -9,8 +9,9 @@ import pytest
 
 from app.errors import Conflict, LeaseLost, NotFound
 from app.settings import Settings
-from app.store.rows import Run, State
-from app.store.run_store import MAX_LOSSES, Lease, RunStore
+from app.store.lease import MAX_LOSSES, Lease
+from app.store.rows import Experiment, Run, State
+from app.store.run_store import Grown, RunStore
 from cct.config import EpochRecord, RunSpec
 from tests.conftest import wait_for
 
@@ -109,10 +110,49 @@ def test_a_cancelled_run_gives_its_turn_back(store: RunStore, claim: Claim) -> N
 
 def test_runs_are_added_at_the_experiments_priority(store: RunStore) -> None:
     experiment = store.create_experiment("E", {}, {}, [SPEC], priority=2).id
-    [added] = (run for run in store.experiment_runs(store.add_runs(experiment, {}, {}, [SPEC]).id)[1:])
+    [added] = (run for run in store.experiment_runs(store.add_runs(experiment, lambda *_: ({}, {}, [SPEC])).id)[1:])
     assert added.priority == 2
     assert store.edit_experiment(experiment, {"priority": -1}).priority == -1
-    assert [run.priority for run in store.experiment_runs(store.add_runs(experiment, {}, {}, [SPEC]).id)] == [-1] * 3
+    assert [
+        run.priority for run in store.experiment_runs(store.add_runs(experiment, lambda *_: ({}, {}, [SPEC])).id)
+    ] == [-1] * 3
+
+
+def test_what_becomes_ready_wakes_as_many_workers(settings: Settings, store: RunStore, claim: Claim) -> None:
+    woken: list[int] = []
+    waking = RunStore(settings, wake=woken.append)
+    [run] = waking.create_runs([SPEC], once="key")
+    waking.create_runs([SPEC], once="key")
+    experiment = waking.create_experiment("E", {}, {}, [SPEC, SPEC]).id
+    waking.add_runs(experiment, lambda *_: ({}, {}, [SPEC, SPEC, SPEC]))
+    waking.cancel(run.id)
+    waking.retry(run.id)
+    for _ in range(2):
+        claim().release(State.failed)
+    waking.retry_experiment(experiment)
+    waking.pause(True)
+    waking.pause(False)
+    assert woken == [1, 2, 3, 1, 1, 5]  # one of the two that failed is of the experiment
+
+
+def test_who_adds_to_an_experiment_at_the_same_time_is_not_lost(store: RunStore) -> None:
+    """Another request comes between reading the experiment and writing it."""
+    experiment = store.create_experiment("E", {}, {"seed": [0]}, [SPEC]).id
+    seen: list[list[int]] = []
+
+    def one_more(found: Experiment, runs: Sequence[Run]) -> Grown:
+        seen.append(found.axes["seed"])
+        seeds = [*found.axes["seed"], max(found.axes["seed"]) + 1]
+        return found.spec, {"seed": seeds}, [replace(SPEC, seed=seeds[-1])]
+
+    def interrupted(found: Experiment, runs: Sequence[Run]) -> Grown:
+        if not seen:
+            store.add_runs(experiment, one_more)
+        return one_more(found, runs)
+
+    grown = store.add_runs(experiment, interrupted)
+    assert (seen, grown.axes) == ([[0], [0], [0, 1]], {"seed": [0, 1, 2]})
+    assert [run.spec.seed for run in store.experiment_runs(experiment)] == [0, 1, 2]
 
 
 def test_higher_priority_goes_first(store: RunStore) -> None:
@@ -263,12 +303,14 @@ def test_a_command_sent_twice_because_its_reply_was_lost_queues_once(store: RunS
 
 def test_runs_are_added_to_an_experiment(store: RunStore) -> None:
     experiment, runs = an_experiment(store, 1)
-    grown = store.add_runs(experiment, {"dataset": "digits", "epochs": 5}, {"seed": [0, 1]}, [replace(SPEC, seed=1)])
+    grown = store.add_runs(
+        experiment, lambda *_: ({"dataset": "digits", "epochs": 5}, {"seed": [0, 1]}, [replace(SPEC, seed=1)])
+    )
     assert (grown.queued, grown.axes, grown.spec["epochs"]) == (2, {"seed": [0, 1]}, 5)
     assert ids(store.experiment_runs(experiment))[:1] == runs
     store.delete_experiment(experiment)
     with pytest.raises(NotFound):
-        store.add_runs(experiment, {}, {}, [SPEC])
+        store.add_runs(experiment, lambda *_: ({}, {}, [SPEC]))
     assert store.runs() == []
 
 

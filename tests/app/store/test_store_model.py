@@ -23,8 +23,9 @@ from hypothesis.stateful import (
 
 from app.errors import Conflict, LeaseLost, NotFound
 from app.settings import Settings
+from app.store.lease import MAX_LOSSES, Lease
 from app.store.rows import Experiment, Run, State
-from app.store.run_store import MAX_LOSSES, Lease, RunStore
+from app.store.run_store import RunStore
 from tests.app.store.test_store import RECORD, SPEC
 
 UNFINISHED = (State.queued, State.running)
@@ -227,9 +228,9 @@ class StoreMachine(RuleBasedStateMachine):
         first = self.answered.get(key or "", (request, []))
         if first[0] != request:
             with pytest.raises(Conflict, match="Idempotency-Key"):
-                self.store.add_runs(experiment, {}, {}, specs, key, request)
+                self.store.add_runs(experiment, lambda *_: ({}, {}, specs), key, request)
             return
-        self.store.add_runs(experiment, {}, {}, specs, key, request)
+        self.store.add_runs(experiment, lambda *_: ({}, {}, specs), key, request)
         if key and key in self.answered:
             assert len(self.store.experiment_runs(experiment)) == before
             return

@@ -7,9 +7,10 @@ from dataclasses import asdict, replace
 import pytest
 from fastapi.testclient import TestClient
 
+from app.store.lease import Lease
 from app.store.rows import State
-from app.store.run_store import Lease, RunStore
-from app.web.schemas import DEMO
+from app.store.run_store import RunStore
+from app.web.demo import DEMO
 from cct.catalog import poolings
 from cct.config import MODELS, RunSpec
 from tests.app.store.test_store import RECORD

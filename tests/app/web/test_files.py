@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 
 from app.analysis.tensorboard import _masked_crc
 from app.settings import Settings
-from app.store.run_store import Lease, RunStore
+from app.store.lease import Lease
+from app.store.run_store import RunStore
 from tests.app.store.test_store import RECORD, SPEC
 
 

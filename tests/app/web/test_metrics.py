@@ -19,8 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from app import logs
 from app.cli.services import free_port
 from app.settings import Settings
+from app.store.lease import Lease
 from app.store.rows import State
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from app.web.metrics import observe_event_delay
 from cct.config import RunSpec
 from tests.app.store.test_store import RECORD

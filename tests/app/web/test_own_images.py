@@ -6,10 +6,10 @@ import httpx2 as httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from app.limits import IMAGE_BYTES
 from app.store import own_images
 from app.store.own_images import WAITING, OwnImages
 from app.store.run_store import RunStore
-from app.web.security import MAX_IMAGE_BYTES
 from cct.config import RunSpec
 
 PNG = b"\x89PNG\r\n\x1a\n and more"
@@ -96,8 +96,8 @@ def test_what_is_no_image_is_refused(client: TestClient, store: RunStore, run_id
 
 
 def test_a_large_image_is_taken_and_a_too_large_one_refused(client: TestClient, run_ids: list[str]) -> None:
-    assert show(client, run_ids, PNG.ljust(MAX_IMAGE_BYTES)).status_code == 202
-    refused = show(client, run_ids, PNG.ljust(MAX_IMAGE_BYTES + 1))
+    assert show(client, run_ids, PNG.ljust(IMAGE_BYTES)).status_code == 202
+    refused = show(client, run_ids, PNG.ljust(IMAGE_BYTES + 1))
     assert (refused.status_code, refused.json()["detail"]) == (413, "at most 5000000 bytes are read")
 
 

@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from app.store.lease import Lease
 from app.store.rows import State
-from app.store.run_store import Lease, RunStore
-from app.web.schemas import ExperimentEdit, ExperimentRequest, MoreRuns, RunEdit, RunRequest, SpecRequest
+from app.store.run_store import RunStore
+from app.web.routes.experiments import ExperimentEdit, ExperimentRequest, MoreRuns
+from app.web.routes.runs import RunEdit, RunRequest
+from app.web.specs import SpecRequest
 from tests.app.store.test_store import RECORD
 
 Claim = Callable[[], Lease]

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from celery import Celery
 from fastapi.testclient import TestClient
 
 from app.settings import Settings
 from app.store.archive import backup, restore
+from app.store.lease import Lease
 from app.store.rows import Run, State
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from app.web.main import create_app
 from cct.config import RunSpec
 from tests.app.store.test_store import RECORD
@@ -37,12 +37,12 @@ def elsewhere(settings: Settings, store: RunStore) -> RunStore:
 
 
 @pytest.fixture
-def site_with_files(settings: Settings, store: RunStore, queue: Celery, tmp_path: Path) -> Iterator[TestClient]:
+def site_with_files(settings: Settings, store: RunStore, tmp_path: Path) -> Iterator[TestClient]:
     """The API with a dashboard of two files."""
     (tmp_path / "assets").mkdir()
     (tmp_path / "index.html").write_text("<title>Board</title>")
     (tmp_path / "assets" / "index-1a2b.js").write_text("// a script\n" * 1000)
-    with TestClient(create_app(settings, store, queue, dashboard=tmp_path)) as client:
+    with TestClient(create_app(settings, store, dashboard=tmp_path)) as client:
         yield client
 
 

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import httpx2 as httpx
 import pytest
-from celery import Celery
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
@@ -47,9 +46,9 @@ def dashboard(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def app(settings: Settings, store: RunStore, queue: Celery, dashboard: Path) -> FastAPI:
+def app(settings: Settings, store: RunStore, dashboard: Path) -> FastAPI:
     settings = settings.model_copy(update={"token": SecretStr(TOKEN)})
-    return create_app(settings, store, queue, dashboard)
+    return create_app(settings, store, dashboard)
 
 
 @pytest.fixture
@@ -213,9 +212,9 @@ def test_a_foreign_host_or_origin_is_refused_even_with_the_token(stranger: TestC
     ],
 )
 def test_hosts_are_compared_without_port_and_case(
-    settings: Settings, store: RunStore, queue: Celery, allowed: str, host: str, passes: bool
+    settings: Settings, store: RunStore, allowed: str, host: str, passes: bool
 ) -> None:
-    app = create_app(settings.model_copy(update={"allowed_hosts": [allowed]}), store, queue, dashboard=None)
+    app = create_app(settings.model_copy(update={"allowed_hosts": [allowed]}), store, dashboard=None)
     assert TestClient(app).get("/healthz", headers={"Host": host}).status_code == (200 if passes else 400)
 
 
@@ -328,9 +327,9 @@ def test_every_kind_of_answer_has_the_security_headers(app: FastAPI) -> None:
     assert "unsafe" not in policy.replace("style-src 'self' 'unsafe-inline'", "")
 
 
-def test_the_probes_tell_life_from_readiness(settings: Settings, queue: Celery) -> None:
+def test_the_probes_tell_life_from_readiness(settings: Settings) -> None:
     away = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
-    with TestClient(create_app(away, RunStore(away), queue, dashboard=None)) as client:
+    with TestClient(create_app(away, RunStore(away), dashboard=None)) as client:
         assert client.get("/healthz").status_code == 200
         unready = client.get("/readyz")
         assert unready.status_code == 503

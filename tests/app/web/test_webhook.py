@@ -12,7 +12,6 @@ import pytest
 from pydantic import HttpUrl, Secret, ValidationError
 
 from app.cli.services import free_port
-from app.queue import create_queue
 from app.settings import Settings
 from app.store.rows import State
 from app.store.run_store import RunStore
@@ -176,7 +175,7 @@ def test_the_api_tells_what_happens_from_its_first_start_on(
     store.create_runs([SPEC])
     fail_all(store, "long ago")
     with_webhook = settings.model_copy(update={"webhook": Secret(receiver.address)})
-    with serving(create_app(with_webhook, store, create_queue(with_webhook), dashboard=None), free_port()):
+    with serving(create_app(with_webhook, store, dashboard=None), free_port()):
         wait_for(lambda: store.redis.exists(store.key("news", "begun")), 20)
         store.create_runs([SPEC])
         fail_all(store, "now")

@@ -1,0 +1,22 @@
+"""The limits of what users may send: server, command line and, by way of the OpenAPI document, pages take them from
+here."""
+
+NAME_LENGTH = 200
+"""Characters of an experiment's name, of a text to search for, of an idempotency key and of a report's title."""
+NOTE_LENGTH = 10_000
+TAG_LENGTH = 50
+TAGS = 20
+"""Of one run."""
+PRIORITY = 100
+"""Priorities go from minus this to this."""
+RUNS_PER_REQUEST = 1_000
+"""Most runs that one request may queue."""
+RUNS_PER_PAGE = 1_000
+"""Most runs of one page of the list."""
+SEEDS_PER_REQUEST = 100
+"""Most new seeds that one request may add to an experiment."""
+SPARKLINES = 250
+"""Runs whose course one request may ask for."""
+BODY_BYTES = 1_000_000
+IMAGE_BYTES = 5_000_000
+"""Of an image of the user's own, the only body that is not JSON."""

@@ -1,0 +1,83 @@
+-- What users do to a run.
+
+-- A queued run is cancelled at once, a running one by its worker, which waits on the control list.
+-- ARGV: run. Reply: "cancelled", or "finished" if it had ended.
+function operations.cancel(id)
+  local state = run_field(id, "state")
+  if state == "queued" then
+    move(id, "cancelled")
+  elseif state == "running" then
+    if redis.call("HSETNX", key("run", id), "cancelling", 1) == 1 then
+      redis.call("LPUSH", key("run", id, "control"), "cancel")
+      emit_run(id)
+    end
+  else
+    return "finished"
+  end
+  return "cancelled"
+end
+
+-- An ended run goes to the queue again; it continues from its last checkpoint.
+-- ARGV: run. Reply: "retried", or the state in which it cannot be.
+function operations.retry(id)
+  local state = run_field(id, "state")
+  if state ~= "failed" and state ~= "cancelled" then
+    return state
+  end
+  redis.call("HDEL", key("run", id), "error", "losses", "finished_at")
+  move(id, "queued", "retried")
+  return "retried"
+end
+
+-- Changes what users may change at any time: priority, note, tags, archived.
+-- ARGV: run, then field and value alternately. Reply: "edited" or "gone".
+function operations.edit(id, ...)
+  if redis.call("EXISTS", key("run", id)) == 0 then
+    return "gone"
+  end
+  local changes = { ... }
+  local priority
+  for i = 1, #changes, 2 do
+    priority = changes[i] == "priority" and changes[i + 1] or priority
+  end
+  local moves = priority and run_field(id, "state") == "queued" and run_field(id, "priority") ~= priority
+  if moves then
+    leave_queue(id)
+  end
+  set(id, ...)
+  if moves then
+    enqueue(id, false)
+    remember(id, "priority", run_field(id, "priority"))
+  end
+  emit_run(id)
+  return "edited"
+end
+
+-- Forgets an ended or queued run; workers remove its checkpoints, the garbage, later.
+-- ARGV: run. Reply: "deleted", "running" if it is, nil if it is gone.
+function operations.delete(id)
+  local state = run_field(id, "state")
+  if not state or state == "running" then
+    return state
+  end
+  local experiment, ekey = experiment_of(id)
+  if state == "queued" then
+    leave_queue(id)
+  end
+  if experiment then
+    redis.call("ZREM", key("experiment", experiment, "runs"), id)
+    redis.call("HINCRBY", ekey, state, -1)
+    redis.call("HINCRBY", ekey, "epochs_done", -tonumber(run_field(id, "epoch")))
+    redis.call("HINCRBY", ekey, "epochs_total", -epochs_expected(id, state))
+    redis.call("HINCRBYFLOAT", ekey, "seconds", -tonumber(run_field(id, "seconds") or "0"))
+  end
+  redis.call("ZREM", key("runs"), id)
+  redis.call("SADD", key("garbage"), id)
+  for _, part in ipairs({ "epochs", "log", "history", "lens", "confusion", "control" }) do
+    redis.call("DEL", key("run", id, part))
+  end
+  redis.call("DEL", key("run", id))
+  emit("deleted", cjson.encode({ run_id = id, experiment_id = experiment or cjson.null }))
+  emit_experiment(experiment)
+  return "deleted"
+end

@@ -1,0 +1,66 @@
+-- A run's states, and what follows when it goes from one to another.
+
+-- Moves a run along an allowed transition; queue, lease, time line and the experiment's counters follow.
+local allowed = {
+  queued = { running = true, cancelled = true },
+  running = { queued = true, completed = true, failed = true, cancelled = true },
+  failed = { queued = true },
+  cancelled = { queued = true },
+}
+local function move(id, to, what, detail)
+  local from = run_field(id, "state")
+  assert(allowed[from] and allowed[from][to], "a run cannot go from " .. from .. " to " .. to)
+  set(id, "state", to)
+  if from == "queued" and to == "running" then
+    redis.call("ZREM", key("queued"), queue_member(id))
+  elseif from == "queued" then
+    leave_queue(id)
+  elseif from == "running" then
+    redis.call("ZREM", key("leases"), id)
+    redis.call("HDEL", key("run", id), "token", "worker", "step", "steps", "epoch_seconds", "cancelling")
+    redis.call("DEL", key("run", id, "control"))
+  end
+  if to == "queued" then
+    enqueue(id, from == "running")
+  elseif to ~= "running" then
+    set(id, "finished_at", now())
+  end
+  remember(id, what or to, detail)
+  local experiment, ekey = experiment_of(id)
+  if experiment then
+    redis.call("HINCRBY", ekey, from, -1)
+    redis.call("HINCRBY", ekey, to, 1)
+    redis.call("HINCRBY", ekey, "epochs_total", epochs_expected(id, to) - epochs_expected(id, from))
+  end
+  emit_run(id)
+  emit_experiment(experiment)
+  local name = experiment and redis.call("HGET", ekey, "name")
+  if to == "failed" then
+    news("run_failed", experiment, { run_id = id, name = name or cjson.null, error = run_field(id, "error") })
+  end
+  if experiment and to ~= "queued" and to ~= "running" then
+    local counts = redis.call("HMGET", ekey, "queued", "running", "completed", "failed", "cancelled")
+    if tonumber(counts[1] or "0") + tonumber(counts[2] or "0") == 0 then
+      news("experiment_ended", experiment,
+        { name = name, completed = counts[3] or "0", failed = counts[4] or "0", cancelled = counts[5] or "0" })
+    end
+  end
+end
+
+-- A run whose worker or trainer vanished: back to the queue, or failed after too many losses without a finished epoch.
+local function lose(id, max_losses, why)
+  local losses = redis.call("HINCRBY", key("run", id), "losses", 1)
+  if run_field(id, "cancelling") then
+    move(id, "cancelled")
+  elseif losses >= tonumber(max_losses) then
+    local said = {}
+    for _, entry in ipairs(redis.call("XREVRANGE", key("run", id, "log"), "+", "-", "COUNT", 5)) do
+      table.insert(said, 1, entry[2][2])
+    end
+    local last = #said > 0 and "; it last printed: " .. table.concat(said, " / ") or ""
+    set(id, "error", "lost " .. losses .. " times without finishing an epoch, the last time because " .. why .. last)
+    move(id, "failed", "failed", why)
+  else
+    move(id, "queued", "lost", why)
+  end
+end

@@ -1,0 +1,84 @@
+"""How the API tells of errors: all have the one shape of RFC 9457."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from app.errors import BoardError, Invalid
+from app.web.specs import SpecRequest
+
+
+class Problem(BaseModel):
+    """What went wrong and what to change (RFC 9457), served as `application/problem+json`."""
+
+    class FieldError(BaseModel):
+        field: str
+        message: str
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: Sequence[FieldError] = ()
+
+
+def problem_response(status: int, title: str, detail: str, errors: Sequence[dict[str, str]] = ()) -> JSONResponse:
+    """The body of every error response; `errors` name the fields at fault and what is allowed."""
+    content = {"type": "about:blank", "title": title, "status": status, "detail": detail, "errors": list(errors)}
+    return JSONResponse(content, status, media_type="application/problem+json")
+
+
+def tell_errors(app: FastAPI, headers: Mapping[str, str]) -> None:
+    """Answers every error of the application with a problem; `headers` are those that every answer has."""
+
+    @app.exception_handler(BoardError)
+    def board_error(request: Request, error: BoardError) -> JSONResponse:
+        errors = [{"field": error.field, "message": error.message}] if isinstance(error, Invalid) else []
+        return problem_response(error.status, error.title, str(error), errors)
+
+    @app.exception_handler(RequestValidationError)
+    @app.exception_handler(ValidationError)
+    def validation_error(request: Request, error: RequestValidationError | ValidationError) -> JSONResponse:
+        errors = [{"field": _path(e["loc"]), "message": _message(e, request, error)} for e in error.errors()]
+        detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors)
+        return problem_response(Invalid.status, Invalid.title, detail, errors)
+
+    @app.exception_handler(HTTPException)
+    def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        response = problem_response(error.status_code, HTTPStatus(error.status_code).phrase, str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(RedisError)
+    def database_error(request: Request, error: RedisError) -> JSONResponse:
+        return problem_response(503, "Database unavailable", f"Redis does not answer, try again shortly: {error}")
+
+    @app.exception_handler(Exception)
+    def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        """Sent from outside all middleware; the server logs the error."""
+        response = problem_response(500, "Internal error", "the board made an error; its log tells more")
+        response.headers.update(headers)
+        return response
+
+
+def _path(location: Sequence[int | str]) -> str:
+    """The field as the user wrote it: without FastAPI's "body" or "query" in front."""
+    parts = location[1:] if location and location[0] in ("body", "query", "path", "header") else location
+    return ".".join(str(part) for part in parts) or "body"
+
+
+def _message(error: Any, request: Request, whole: RequestValidationError | ValidationError) -> str:
+    if error["type"] == "json_invalid":
+        return f"is not valid JSON: {error['ctx']['error']} at character {error['loc'][-1]}"
+    if error["type"] == "extra_forbidden":
+        in_body = isinstance(whole, RequestValidationError)  # else in the spec that an experiment's body contains
+        model = request.scope["route"].body_field.field_info.annotation if in_body else SpecRequest
+        return f"unknown field; known are {', '.join(model.model_fields)}"
+    return str(error["msg"])
