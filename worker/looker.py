@@ -55,7 +55,7 @@ def main(image_id: str) -> None:
 
 
 def _said(settings: Settings, store: RunStore, run: Run, pixels: Tensor | None) -> dict[str, Any]:
-    """The fields of `app.web.schemas.OwnImageRun` that are not known of the run."""
+    """The fields of `app.web.routes.lens.OwnImageRun` that are not known of the run."""
     if pixels is None:
         return {"error": "reads texts"}
     companions = store.images(run.spec.source) if run.mixes_batch else []
