@@ -17,16 +17,17 @@ run: .venv/installed frontend/dist/index.html ## start everything
 test: check browser frontend/dist/index.html ## all checks and tests
 	$(BIN)/pytest --numprocesses 2 --dist loadfile $(TESTS)
 
-check: .venv/installed frontend/node_modules ## linters, type checkers, generated files are current
+check: .venv/installed frontend/node_modules ## linters, type checkers, the dashboard's unit tests, generated files are current
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/cctboard openapi | diff -q - frontend/openapi.json >/dev/null || { echo "frontend/openapi.json is out of date; run: make types"; exit 1; }
 	$(NPM) run check
 
-format: .venv/installed
+format: .venv/installed frontend/node_modules
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+	$(NPM) run format
 
 types: .venv/installed frontend/node_modules ## regenerate the dashboard's API types
 	$(BIN)/cctboard openapi > frontend/openapi.json

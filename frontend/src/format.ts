@@ -33,7 +33,8 @@ export function duration(seconds: number | null | undefined): string {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-export const timeOfDay = (time: Date) => time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+export const timeOfDay = (time: Date) =>
+  time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 /** Today as a time, otherwise as a date with time. */
 export function moment(iso: string): string {

@@ -5,7 +5,14 @@ import { comparisonQuery } from "./api/queries";
 /** What the server calls news: also what its webhook tells. */
 export type News =
   | { what: "run_failed"; experiment_id: string | null; name: string | null; run_id: string; error: string }
-  | { what: "experiment_ended"; experiment_id: string; name: string; completed: string; failed: string; cancelled: string };
+  | {
+      what: "experiment_ended";
+      experiment_id: string;
+      name: string;
+      completed: string;
+      failed: string;
+      cancelled: string;
+    };
 
 const CHOICE = "notices";
 
@@ -32,7 +39,12 @@ export async function notice(news: News, queries: QueryClient) {
   if (!noticesAreOn()) return;
   const experiment = news.experiment_id && `/board/experiments/${news.experiment_id}`;
   if (news.what === "run_failed") {
-    show(`A run${news.name ? ` of ${news.name}` : ""} has failed`, news.error, `/board/runs/${news.run_id}`, experiment);
+    show(
+      `A run${news.name ? ` of ${news.name}` : ""} has failed`,
+      news.error,
+      `/board/runs/${news.run_id}`,
+      experiment,
+    );
     return;
   }
   const counts = `${news.completed} completed, ${news.failed} failed`;

@@ -18,7 +18,10 @@ declare module "plotly.js-cartesian-dist-min" {
     react(element: HTMLElement, data: object[], layout: object, config: object): Promise<PlotlyElement>;
     purge(element: HTMLElement): void;
     /** A data URL. */
-    toImage(figure: { data: object[]; layout: object }, options: { format: "svg"; width: number; height: number }): Promise<string>;
+    toImage(
+      figure: { data: object[]; layout: object },
+      options: { format: "svg"; width: number; height: number },
+    ): Promise<string>;
     Plots: { resize(element: HTMLElement): Promise<void> };
   };
   export default Plotly;

@@ -289,13 +289,13 @@ def test_the_lens_shows_what_the_address_names(site: str, study: Experiment, pag
     page.goto(f"{site}/board/experiments/{study.id}?lens_seed=3&lens_epoch=2")
     lens = page.get_by_role("region", name="What the pooling looks at")
     expect(lens.get_by_text("epoch 2, entropy 1.28")).to_have_count(len(LEVELS))
-    expect(lens.get_by_role("img", name="test image of class 0")).to_be_visible()
+    expect(lens.get_by_role("img", name="test sample of class 0")).to_be_visible()
     # Drawing the charts keeps the browser busy: on a slow machine for longer than a click waits.
     expect(page.locator(".js-plotly-plot", has=page.locator(".trace"))).to_have_count(2, timeout=60_000)
     lens.get_by_role("switch", name="Only images on which variants disagree").click()
     expect(page).to_have_url(re.compile("lens_disputed=1"))
-    expect(lens.get_by_role("img", name="test image of class 0")).to_have_count(0)
-    expect(lens.get_by_role("img", name="test image of class 1")).to_be_visible()
+    expect(lens.get_by_role("img", name="test sample of class 0")).to_have_count(0)
+    expect(lens.get_by_role("img", name="test sample of class 1")).to_be_visible()
 
 
 def test_the_table_is_taken_away(site: str, study: Experiment, page: Page, tmp_path: Path) -> None:

@@ -51,5 +51,11 @@ function isProblem(error: unknown): error is Problem {
 }
 
 function unexpected({ status, statusText }: Response): Problem {
-  return { type: "about:blank", title: statusText, status, detail: `The board answered ${status} ${statusText}`, errors: [] };
+  return {
+    type: "about:blank",
+    title: statusText,
+    status,
+    detail: `The board answered ${status} ${statusText}`,
+    errors: [],
+  };
 }

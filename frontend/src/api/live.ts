@@ -122,7 +122,12 @@ class LiveCache {
     const { epoch, val_top1 } = event.record;
     this.queries.setQueriesData<{ sparklines: Sparkline[] }>(
       { queryKey: ["sparklines"] },
-      (list) => list && { sparklines: list.sparklines.map((line) => (line.run_id === event.run_id ? withPoint(line, epoch, val_top1) : line)) },
+      (list) =>
+        list && {
+          sparklines: list.sparklines.map((line) =>
+            line.run_id === event.run_id ? withPoint(line, epoch, val_top1) : line,
+          ),
+        },
     );
     this.refetchDerived(event.run_id, event.experiment_id);
   }

@@ -129,7 +129,9 @@ export const ownImageQuery = (id: string) =>
     queryFn: () => body(api.GET("/lens/images/{image_id}", { params: { path: { image_id: id } } })),
   });
 
-export type ExperimentRequest = NonNullable<paths["/experiments/preview"]["post"]["requestBody"]>["content"]["application/json"];
+export type ExperimentRequest = NonNullable<
+  paths["/experiments/preview"]["post"]["requestBody"]
+>["content"]["application/json"];
 
 export const previewQuery = (request: ExperimentRequest) =>
   queryOptions({

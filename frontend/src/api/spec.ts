@@ -25,7 +25,7 @@ export type Draft = {
 };
 
 export function specFields(catalog: Catalog): SpecField[] {
-  const properties = catalog.spec_schema["properties"] as Record<string, Omit<SpecField, "name">>;
+  const properties = catalog.spec_schema.properties as Record<string, Omit<SpecField, "name">>;
   return Object.entries(properties).map(([name, field]) => ({ name, ...field }));
 }
 

@@ -9,10 +9,11 @@ import { experimentQuery, runsQuery } from "../api/queries";
 import { formPath } from "../api/spec";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
 import { CancelButton } from "../components/shared/CancelButton";
-import { ComparisonView, useComparison } from "../components/comparison/ComparisonView";
+import { ComparisonView } from "../components/comparison/ComparisonView";
+import { useComparison } from "../components/comparison/useComparison";
 import { ConfirmButton } from "../components/shared/ConfirmButton";
 import { EditableText } from "../components/shared/EditableText";
-import { ExperimentProgress } from "../components/board/ExperimentList";
+import { ExperimentProgress } from "../components/shared/ExperimentFacts";
 import { RunMatrix } from "../components/experiment/RunMatrix";
 import { moment, plural } from "../format";
 
@@ -67,7 +68,7 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
       <Paper px="sm" py="xs" mb="md">
         <ExperimentProgress experiment={experiment} />
       </Paper>
-      <div className="note">
+      <div className="experiment-note">
         <EditableText
           label="Note"
           value={note}
@@ -75,7 +76,7 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
           multiline
           save={(text) => onExperiment.edit(id, { note: text })}
         >
-          <Text size="sm" c={note ? undefined : "dimmed"} className="note-text">
+          <Text size="sm" c={note ? undefined : "dimmed"} className="note">
             {note || "No note yet: what is asked, what was decided before training?"}
           </Text>
         </EditableText>
@@ -91,7 +92,5 @@ function Runs({ experiment }: { experiment: Experiment }) {
   const { data: list } = useQuery(runsQuery({ experiment: experiment.id, archived: "shown", limit: 1000 }));
   const { data: comparison } = useComparison({ experiment: experiment.id });
   if (!list || !comparison) return <Skeleton h={200} mt="xl" />;
-  return (
-    <RunMatrix experiment={experiment} runs={list.runs} group={comparison.group} variants={comparison.variants} />
-  );
+  return <RunMatrix experiment={experiment} runs={list.runs} group={comparison.group} variants={comparison.variants} />;
 }

@@ -137,7 +137,7 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                     maxLength={200}
                     value={draft.name}
                     onChange={(event) => change({ ...draft, name: event.currentTarget.value })}
-                    error={errors["name"]}
+                    error={errors.name}
                   />
                 )}
               </Stack>
@@ -158,9 +158,7 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                 onChange={(value) => change({ ...draft, priority: Number(value) })}
               />
             </Paper>
-            {elsewhere && (
-              <ErrorAlert title="Not queued" message={submit.error.message} />
-            )}
+            {elsewhere && <ErrorAlert title="Not queued" message={submit.error.message} />}
             <Button type="submit" loading={submit.isPending}>
               {request.runs === 1 ? "Queue run" : `Queue ${plural(request.runs, "run")}`}
             </Button>

@@ -7,14 +7,14 @@ import { onRun, useAction } from "../api/actions";
 import type { Run } from "../api/client";
 import { catalogQuery, runQuery } from "../api/queries";
 import { formPath } from "../api/spec";
-import { DeleteButton } from "../components/board/BulkActions";
+import { DeleteButton } from "../components/shared/DeleteButton";
 import { CancelButton } from "../components/shared/CancelButton";
-import { ConfusionOfRun } from "../components/shared/ConfusionView";
+import { ConfusionOfRun } from "../components/run/ConfusionOfRun";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
-import { ExperimentName } from "../components/board/ExperimentList";
+import { ExperimentName } from "../components/shared/ExperimentFacts";
 import { Curves } from "../components/shared/Figure";
 import { PriorityButton } from "../components/shared/PriorityButton";
-import { QueuePlace } from "../components/board/QueueBar";
+import { QueuePlace } from "../components/shared/QueuePlace";
 import { Archived, MixesBatchBadge, Pooling, RunProgress, StateLabel } from "../components/shared/RunFacts";
 import { RunFiles } from "../components/run/RunFiles";
 import { RunHistory } from "../components/run/RunHistory";
@@ -83,7 +83,9 @@ function RunView({ run }: { run: Run }) {
           <Fact name="Training time">{duration(run.seconds || null)}</Fact>
           <Fact name="Device">{run.device ?? "–"}</Fact>
           <Fact name="Parameters">{run.parameters == null ? "–" : integer(run.parameters)}</Fact>
-          <Fact name="Images/s">{run.images_per_second == null ? "–" : integer(Math.round(run.images_per_second))}</Fact>
+          <Fact name="Images/s">
+            {run.images_per_second == null ? "–" : integer(Math.round(run.images_per_second))}
+          </Fact>
           <Fact name="Attempt">{run.attempt || "–"}</Fact>
           <Fact name="Priority">{run.priority}</Fact>
           <Fact name="Started">{run.started_at ? moment(run.started_at) : "–"}</Fact>

@@ -1,5 +1,5 @@
 import { Button, Group, Paper, Popover, TagsInput, Text } from "@mantine/core";
-import { IconArchive, IconArchiveOff, IconRefresh, IconTag, IconTrash, IconX } from "@tabler/icons-react";
+import { IconArchive, IconArchiveOff, IconRefresh, IconTag, IconX } from "@tabler/icons-react";
 import { useState } from "react";
 import { Link } from "react-router";
 
@@ -7,6 +7,7 @@ import { onRun, toEach, useAction } from "../../api/actions";
 import { api, body } from "../../api/client";
 import { plural } from "../../format";
 import { ConfirmButton } from "../shared/ConfirmButton";
+import { DeleteButton } from "../shared/DeleteButton";
 import { PriorityButton } from "../shared/PriorityButton";
 
 /** More curves than that are unreadable. */
@@ -26,7 +27,11 @@ type Props = {
 export function BulkActions({ ids, onClear, canArchive, canUnarchive, all }: Props) {
   const runs = plural(ids.length, "run");
   const retry = useAction("Not all retried", () => toEach(ids, onRun.retry));
-  const archive = useAction<boolean>("Not all archived", (archived) => toEach(ids, (id) => onRun.edit(id, { archived })), onClear);
+  const archive = useAction<boolean>(
+    "Not all archived",
+    (archived) => toEach(ids, (id) => onRun.edit(id, { archived })),
+    onClear,
+  );
   return (
     <Paper p="xs" mb="sm" role="region" aria-label="Selected runs">
       <Group gap="xs">
@@ -96,28 +101,15 @@ export function BulkActions({ ids, onClear, canArchive, canUnarchive, all }: Pro
   );
 }
 
-/** Deletes runs after asking; the question says how many and that nothing of them is kept. */
-export function DeleteButton({ ids, done }: { ids: string[]; done: () => void }) {
-  const runs = plural(ids.length, "run");
-  return (
-    <ConfirmButton
-      label="Delete"
-      icon={IconTrash}
-      question={`Delete ${runs}? Their results, logs and checkpoints are removed for good.`}
-      yes={`Yes, delete ${runs}`}
-      no="Keep"
-      failed="Not all deleted"
-      change={() => toEach(ids, onRun.delete)}
-      done={done}
-    />
-  );
-}
-
 /** Adds tags to the runs; those they have stay. */
 function TagButton({ ids }: { ids: string[] }) {
   const [opened, setOpened] = useState(false);
   const [tags, setTags] = useState<string[]>([]);
-  const add = useAction("Not all tagged", () => toEach(ids, (id) => addTags(id, tags)), () => setOpened(false));
+  const add = useAction(
+    "Not all tagged",
+    () => toEach(ids, (id) => addTags(id, tags)),
+    () => setOpened(false),
+  );
   return (
     <Popover opened={opened} onChange={setOpened} trapFocus>
       <Popover.Target>

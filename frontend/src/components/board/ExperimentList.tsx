@@ -1,14 +1,10 @@
-import { Anchor, Button, Group, Paper, SimpleGrid, Text } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
+import { Button, Group, Paper, SimpleGrid, Text } from "@mantine/core";
 import { useState } from "react";
 import { Link } from "react-router";
 
-import { onExperiment } from "../../api/actions";
-import { STATES, type Experiment } from "../../api/client";
-import { experimentsQuery } from "../../api/queries";
-import { duration, moment } from "../../format";
-import { PriorityButton } from "../shared/PriorityButton";
-import { ProgressBars, StateName } from "../shared/RunFacts";
+import type { Experiment } from "../../api/client";
+import { moment } from "../../format";
+import { ExperimentProgress } from "../shared/ExperimentFacts";
 
 const SHOWN = 6;
 
@@ -44,49 +40,5 @@ export function ExperimentList({ experiments }: { experiments: Experiment[] }) {
         </Button>
       )}
     </>
-  );
-}
-
-/** Share of finished epochs, how many runs are in which state, and when the last will end. */
-export function ExperimentProgress({ experiment }: { experiment: Experiment }) {
-  const unfinished = experiment.queued + experiment.running > 0;
-  return (
-    <>
-      <Group gap="sm" wrap="nowrap" my={6} data-state={unfinished ? "running" : "completed"}>
-        <ProgressBars value={experiment.progress} label={`Progress of ${experiment.name}`} />
-        <Text size="xs" style={{ whiteSpace: "nowrap" }}>
-          {Math.floor(100 * experiment.progress)} %
-        </Text>
-      </Group>
-      <Group gap="2px 0.75rem" fz="xs">
-        {STATES.filter((state) => experiment[state] > 0).map((state) => (
-          <StateName key={state} state={state}>
-            {experiment[state]} {state}
-          </StateName>
-        ))}
-        {experiment.eta_seconds != null && (
-          <Text span inherit c="dimmed">
-            {duration(experiment.eta_seconds)} left
-          </Text>
-        )}
-        {experiment.queued > 0 && (
-          <PriorityButton
-            compact
-            label="Priority"
-            change={(priority) => onExperiment.edit(experiment.id, { priority })}
-          />
-        )}
-      </Group>
-    </>
-  );
-}
-
-/** A link to the experiment, by its name. */
-export function ExperimentName({ id }: { id: string }) {
-  const { data: list } = useQuery(experimentsQuery);
-  return (
-    <Anchor component={Link} to={`/board/experiments/${id}`} inherit underline="always">
-      {list?.experiments.find((experiment) => experiment.id === id)?.name ?? "experiment"}
-    </Anchor>
   );
 }

@@ -9,7 +9,7 @@ import { STATES, type RunGroup } from "../../api/client";
 import { runGroupsQuery, runsQuery, type GroupBy, type RunFilter } from "../../api/queries";
 import { integer, meanAndSd, plural } from "../../format";
 import { ErrorAlert } from "../shared/ErrorAlert";
-import { ExperimentName } from "./ExperimentList";
+import { ExperimentName } from "../shared/ExperimentFacts";
 import { Pooling, StateName } from "../shared/RunFacts";
 import { RunsTable } from "./RunsTable";
 import { useUrlParam } from "../shared/urlState";
@@ -127,7 +127,12 @@ function Row({ group, by, isOpen, onToggle }: RowProps) {
 }
 
 function GroupName({ value, by }: { value: string | null; by: GroupBy }) {
-  if (value === null) return <Text inherit c="dimmed">no {by}</Text>;
+  if (value === null)
+    return (
+      <Text inherit c="dimmed">
+        no {by}
+      </Text>
+    );
   if (by === "experiment") return <ExperimentName id={value} />;
   return by === "pooling" ? <Pooling name={value} /> : value;
 }

@@ -19,8 +19,8 @@ import { duration, integer, moment, percent } from "../../format";
 import { CancelButton } from "../shared/CancelButton";
 import { EditableTags } from "./EditableTags";
 import { EditableText } from "../shared/EditableText";
-import { ExperimentName } from "./ExperimentList";
-import { QueuePlace } from "./QueueBar";
+import { ExperimentName } from "../shared/ExperimentFacts";
+import { QueuePlace } from "../shared/QueuePlace";
 import { Archived, PoolingWithBadge, RunProgress, StateLabel } from "../shared/RunFacts";
 import { Curve, Curves } from "./Sparkline";
 

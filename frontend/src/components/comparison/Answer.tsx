@@ -69,7 +69,7 @@ function Fairness({ fairness }: { fairness: Comparison["fairness"] }) {
       <Text size="sm" fw={600}>
         The runs differ in more than variant and seed; a difference in results may come from there.
       </Text>
-      <div className="scrolls" tabIndex={0} role="region" aria-label="What differs">
+      <section className="scrolls" tabIndex={0} aria-label="What differs">
         <Table fz="sm" withRowBorders={false}>
           <Table.Thead>
             <Table.Tr>
@@ -101,7 +101,7 @@ function Fairness({ fairness }: { fairness: Comparison["fairness"] }) {
             )}
           </Table.Tbody>
         </Table>
-      </div>
+      </section>
     </div>
   );
 }

@@ -37,7 +37,10 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
                 <SortableHead by="final" hint="Mean ± SD over seeds; below, the 95 % confidence interval of the mean">
                   Final top-1 (%)
                 </SortableHead>
-                <SortableHead by="best" hint="Highest top-1 of any epoch: it flatters, for it is chosen on the test images">
+                <SortableHead
+                  by="best"
+                  hint="Highest top-1 of any epoch: it flatters, for it is chosen on the test images"
+                >
                   Best top-1 (%)
                 </SortableHead>
                 <SortableHead by="minutes">Minutes</SortableHead>
@@ -84,7 +87,9 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
                   ) : (
                     <StatCell stat={row.difference} signed interval outcome={row.outcome ?? undefined} />
                   )}
-                  <Table.Td className="right nowrap">{row.variant !== baseline && pValue(row.difference?.p_corrected)}</Table.Td>
+                  <Table.Td className="right nowrap">
+                    {row.variant !== baseline && pValue(row.difference?.p_corrected)}
+                  </Table.Td>
                   <Table.Td className="right nowrap">
                     {row.variant !== baseline && (row.difference?.effect_size?.toFixed(2).replace("-", "−") ?? "–")}
                   </Table.Td>

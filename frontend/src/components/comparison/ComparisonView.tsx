@@ -1,22 +1,15 @@
 import { Group, NativeSelect, Skeleton, Title } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
 
-import { comparisonQuery, type Selection } from "../../api/queries";
+import type { Selection } from "../../api/queries";
 import { Answer } from "./Answer";
 import { ComparisonTable } from "./ComparisonTable";
 import { ErrorAlert } from "../shared/ErrorAlert";
 import { Figures } from "./Figures";
 import { LensView } from "./LensView";
 import { TakeAway } from "./TakeAway";
+import { useComparison } from "./useComparison";
 import { useUrlParam } from "../shared/urlState";
 import "./comparison.css";
-
-/** The comparison of the selected runs by the field and with the baseline that the address names. */
-export function useComparison(selection: Selection) {
-  const group = useUrlParam("group")[0] ?? "pooling";
-  const baseline = useUrlParam("baseline")[0] ?? undefined;
-  return useQuery(comparisonQuery({ ...selection, group, baseline }));
-}
 
 type Props = { selection: Selection; groups: string[]; title: string; children?: React.ReactNode };
 

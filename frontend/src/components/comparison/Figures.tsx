@@ -1,9 +1,27 @@
-import { Group, NativeSelect, Paper, SimpleGrid, Slider, Switch, Tabs, Text, Title, useComputedColorScheme } from "@mantine/core";
+import {
+  Group,
+  NativeSelect,
+  Paper,
+  SimpleGrid,
+  Slider,
+  Switch,
+  Tabs,
+  Text,
+  Title,
+  useComputedColorScheme,
+} from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
-import { catalogQuery, costQuery, differencesQuery, finalsQuery, type CurvesQuery, type Selection } from "../../api/queries";
-import { ClassesPanel, ConfusionPanel } from "../shared/ConfusionView";
+import {
+  catalogQuery,
+  costQuery,
+  differencesQuery,
+  finalsQuery,
+  type CurvesQuery,
+  type Selection,
+} from "../../api/queries";
+import { ClassesPanel, ConfusionPanel } from "./ConfusionPanels";
 import { AskedFigure, Curves } from "../shared/Figure";
 import { useUrlParam } from "../shared/urlState";
 
@@ -101,8 +119,18 @@ function CurvesPanel({ selection, group }: Omit<Props, "baseline">) {
           value={metric}
           onChange={({ currentTarget: { value } }) => setMetric(value === MAIN ? null : value)}
         />
-        <Choice label="Horizontal axis" choices={AXES} value={x} onChange={(value) => setX(value === "epoch" ? null : value)} />
-        <Choice label="Band" choices={BANDS} value={band} onChange={(value) => setBand(value === "sd" ? null : value)} />
+        <Choice
+          label="Horizontal axis"
+          choices={AXES}
+          value={x}
+          onChange={(value) => setX(value === "epoch" ? null : value)}
+        />
+        <Choice
+          label="Band"
+          choices={BANDS}
+          value={band}
+          onChange={(value) => setBand(value === "sd" ? null : value)}
+        />
         <Smoothing value={options.smoothing ?? 0} onChange={(value) => setSmoothing(value ? String(value) : null)} />
         <Switch
           size="xs"
@@ -158,7 +186,11 @@ function Smoothing({ value, onChange }: { value: number; onChange: (value: numbe
 function Finals({ query }: { query: Parameters<typeof finalsQuery>[0] }) {
   return (
     <Paper p="xs">
-      <AskedFigure asked={useQuery(finalsQuery(query))} label="Final results" empty="Results appear when a run is completed." />
+      <AskedFigure
+        asked={useQuery(finalsQuery(query))}
+        label="Final results"
+        empty="Results appear when a run is completed."
+      />
     </Paper>
   );
 }
@@ -181,7 +213,12 @@ function Cost({ query }: { query: Omit<Parameters<typeof costQuery>[0], "x"> & S
   return (
     <>
       <Group mb="sm">
-        <Choice label="Cost" choices={COSTS} value={x} onChange={(value) => setCost(value === "seconds" ? null : value)} />
+        <Choice
+          label="Cost"
+          choices={COSTS}
+          value={x}
+          onChange={(value) => setCost(value === "seconds" ? null : value)}
+        />
       </Group>
       <Paper p="xs">
         <AskedFigure

@@ -67,9 +67,9 @@ export function LensView({ selection }: { selection: Selection }) {
       <Paper p="md">
         <DropZone {...own}>
           <Text size="sm" c="dimmed" mb="sm">
-            Bright tokens count most towards the prediction. A pooling without weights is shown as what it amounts to, the
-            class token by its attention. Below each image: the prediction and its probability.
-            Drop an image here to see what the runs make of it.
+            Bright tokens count most towards the prediction. A pooling without weights is shown as what it amounts to,
+            the class token by its attention. Below each image: the prediction and its probability. Drop an image here
+            to see what the runs make of it.
           </Text>
           <OwnImageStatus {...own} />
           {epochs.length > 1 && (
@@ -92,7 +92,10 @@ export function LensView({ selection }: { selection: Selection }) {
                   <Table.Th>image</Table.Th>
                   {shown.map(({ run, look }) => (
                     <Table.Th key={run.run_id} miw={IMAGE_PIXELS + 16}>
-                      <Link to={`/board/runs/${run.run_id}`} style={{ borderBottom: `3px solid ${colorOf(run.pooling)}` }}>
+                      <Link
+                        to={`/board/runs/${run.run_id}`}
+                        style={{ borderBottom: `3px solid ${colorOf(run.pooling)}` }}
+                      >
                         {run.pooling}
                       </Link>
                       <Text size="xs" c="dimmed" fw={400}>
@@ -107,7 +110,12 @@ export function LensView({ selection }: { selection: Selection }) {
                 {images.map(({ url, label, number }) => (
                   <Table.Tr key={number}>
                     <Table.Td>
-                      <img src={url} width={IMAGE_PIXELS} height={IMAGE_PIXELS} alt={`test image of class ${classNames[label] ?? label}`} />
+                      <img
+                        src={url}
+                        width={IMAGE_PIXELS}
+                        height={IMAGE_PIXELS}
+                        alt={`test sample of class ${classNames[label] ?? label}`}
+                      />
                       <Text size="xs" ta="center" w={IMAGE_PIXELS}>
                         class {classNames[label] ?? label}
                       </Text>

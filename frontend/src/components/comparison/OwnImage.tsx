@@ -21,7 +21,8 @@ export function useOwnImage(selection: Selection) {
   const sending = useMutation({
     mutationFn: async (file: File) => {
       if (!TYPES.includes(file.type)) throw new Error(`${file.name} is not a PNG, JPEG, WebP or GIF file.`);
-      if (file.size > MAX_BYTES) throw new Error(`${file.name} is larger than ${MAX_BYTES / 1e6} MB; make it smaller first.`);
+      if (file.size > MAX_BYTES)
+        throw new Error(`${file.name} is larger than ${MAX_BYTES / 1e6} MB; make it smaller first.`);
       const sent = api.POST("/lens/images", {
         params: { query: selection },
         headers: { "Content-Type": "application/octet-stream" },
@@ -66,6 +67,7 @@ export function DropZone({ show, children }: Pick<State, "show"> & { children: R
     handle(event);
   };
   return (
+    // biome-ignore lint/a11y/noStaticElementInteractions: dropping needs a pointer; the button does the same by keyboard
     <div
       onDragOver={withFile(() => setOver(true))}
       onDragLeave={(event) => {

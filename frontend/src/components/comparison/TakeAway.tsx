@@ -29,7 +29,11 @@ export function TakeAway({ comparison, selection, title }: Props) {
       <Menu.Dropdown>
         <Menu.Label>The table</Menu.Label>
         {Object.entries(FORMATS).map(([format, { write }]) => (
-          <Menu.Item key={format} leftSection={<IconCopy size={14} aria-hidden />} onClick={() => copy(write(comparison))}>
+          <Menu.Item
+            key={format}
+            leftSection={<IconCopy size={14} aria-hidden />}
+            onClick={() => copy(write(comparison))}
+          >
             Copy as {format}
           </Menu.Item>
         ))}
@@ -43,10 +47,20 @@ export function TakeAway({ comparison, selection, title }: Props) {
           </Menu.Item>
         ))}
         <Menu.Divider />
-        <Menu.Item component="a" href={`/report?${report}`} download leftSection={<IconDownload size={14} aria-hidden />}>
+        <Menu.Item
+          component="a"
+          href={`/report?${report}`}
+          download
+          leftSection={<IconDownload size={14} aria-hidden />}
+        >
           Save report with figures (HTML)
         </Menu.Item>
-        <Menu.Item component="a" href={`/epochs.csv?${query}`} download leftSection={<IconDownload size={14} aria-hidden />}>
+        <Menu.Item
+          component="a"
+          href={`/epochs.csv?${query}`}
+          download
+          leftSection={<IconDownload size={14} aria-hidden />}
+        >
           Save all epochs (CSV)
         </Menu.Item>
       </Menu.Dropdown>

@@ -59,11 +59,18 @@ function markdown(found: Comparison): string {
 /** Needs the package booktabs. */
 function latex(found: Comparison): string {
   const [head, rows] = table(found);
-  const special: Record<string, string> = { "±": String.raw`$\pm$`, "–": "--", "<": "$<$", "\\": String.raw`\textbackslash{}` };
+  const special: Record<string, string> = {
+    "±": String.raw`$\pm$`,
+    "–": "--",
+    "<": "$<$",
+    "\\": String.raw`\textbackslash{}`,
+    "^": String.raw`\textasciicircum{}`,
+    "~": String.raw`\textasciitilde{}`,
+  };
   const escaped = (text: string) =>
     text
-      .replace(/[\\±–<]|[&%$#_{}]/g, (char) => special[char] ?? `\\${char}`)
-      .replace(/(^|[^\w-])-(?=\d)/g, String.raw`$1$$-$$`);
+      .replace(/[\\±–<^~]|[&%$#_{}]/g, (char) => special[char] ?? `\\${char}`)
+      .replace(/(^|[^\w-])-(?=\d)/g, "$1$$-$$");
   const line = (cells: string[]) => `  ${cells.map(escaped).join(" & ")} \\\\`;
   return [
     String.raw`\begin{tabular}{l${"r".repeat(head.length - 1)}}`,
@@ -99,7 +106,7 @@ const COLUMNS: [string, (row: Row) => Cell][] = [
 function csv({ variants }: Comparison): string {
   const quoted = (cell: Cell) => {
     const text = String(cell ?? "");
-    return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const rows = variants.map((row) => COLUMNS.map(([, read]) => quoted(read(row))).join(","));
   return [COLUMNS.map(([name]) => name).join(","), ...rows, ""].join("\n");

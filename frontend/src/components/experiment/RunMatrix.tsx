@@ -17,9 +17,9 @@ export function RunMatrix({ experiment, runs, group, variants }: Props) {
   const { id, axes, failed } = experiment;
   const planned = Object.values(axes).reduce((product, values) => product * values.length, 1);
   const missing = planned - experiment.runs;
-  const plannedSeeds = (axes["seed"] ?? []) as number[];
+  const plannedSeeds = (axes.seed ?? []) as number[];
   const seeds = [...new Set([...plannedSeeds, ...runs.map((run) => run.spec.seed)])].toSorted((a, b) => a - b);
-  const valueOf = (run: Run) => String(run.spec[group as keyof Run["spec"]]);
+  const variantOf = (run: Run) => String(run.spec[group as keyof Run["spec"]]);
 
   const add = useAction("No runs added", async (count: number) => {
     const grown = await onExperiment.addRuns(id, { axes: {}, seeds: count });
@@ -80,7 +80,7 @@ export function RunMatrix({ experiment, runs, group, variants }: Props) {
                     <Variant name={variant} color={color} />
                   </Table.Th>
                   {seeds.map((seed) => {
-                    const here = runs.filter((run) => run.spec.seed === seed && valueOf(run) === variant);
+                    const here = runs.filter((run) => run.spec.seed === seed && variantOf(run) === variant);
                     return (
                       <Table.Td key={seed}>
                         <Stack gap={4}>

@@ -130,7 +130,10 @@ function WorkersLink() {
 function NoWorkerWarning() {
   const { data: workers } = useQuery(workersQuery);
   const nobody = workers?.workers.length === 0;
-  const { data: queued } = useQuery({ ...runsQuery({ state: ["queued"], archived: "shown", limit: 1 }), enabled: nobody });
+  const { data: queued } = useQuery({
+    ...runsQuery({ state: ["queued"], archived: "shown", limit: 1 }),
+    enabled: nobody,
+  });
   if (!nobody || !queued?.total) return null;
   return (
     <Alert variant="default" style={{ "--alert-color": "var(--warn)" }} title="No worker is connected" mb="lg">
@@ -189,7 +192,8 @@ function HeaderMenu({ canLogOut, onShortcuts }: { canLogOut: boolean; onShortcut
 }
 
 function NoticesItem() {
-  const explain = (error: Error) => notifications.show({ color: "red", title: "No notifications", message: error.message });
+  const explain = (error: Error) =>
+    notifications.show({ color: "red", title: "No notifications", message: error.message });
   if (noticesAreOn()) {
     return (
       <Menu.Item onClick={turnNoticesOff} leftSection={<IconBellOff size={16} />}>

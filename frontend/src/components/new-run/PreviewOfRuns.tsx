@@ -36,7 +36,7 @@ function Costs({ preview: { runs, epochs, seconds, costs } }: { preview: Preview
           : `about ${duration(seconds)} on one worker`}
         .
       </Text>
-      <div className="scrolls" tabIndex={0} role="region" aria-label="Size of the models">
+      <section className="scrolls" tabIndex={0} aria-label="Size of the models">
         <Table fz="xs" verticalSpacing={2} horizontalSpacing={6}>
           <Table.Thead>
             <Table.Tr>
@@ -71,7 +71,7 @@ function Costs({ preview: { runs, epochs, seconds, costs } }: { preview: Preview
             ))}
           </Table.Tbody>
         </Table>
-      </div>
+      </section>
     </>
   );
 }

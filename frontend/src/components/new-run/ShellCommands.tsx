@@ -3,7 +3,6 @@ import { useQuery } from "@tanstack/react-query";
 
 import { sessionQuery } from "../../api/queries";
 import type { requestOf } from "../../api/spec";
-import "../comparison/comparison.css";
 
 export type QueueRequest = ReturnType<typeof requestOf>;
 
@@ -26,7 +25,10 @@ function submitCommand({ experiment: { name, spec, axes, priority }, runs }: Que
     ...Object.entries(axes).map(([field, values]) => `${field}=${values.join(",")}`),
   ];
   const options = [...(runs > 1 ? ["--name", name] : []), ...(priority ? [`--priority=${priority}`] : [])];
-  return ["cctboard submit", ...[...options, ...fields].map((word) => (/[^\w=,.:/+-]/.test(word) ? quoted(word) : word))].join(" ");
+  return [
+    "cctboard submit",
+    ...[...options, ...fields].map((word) => (/[^\w=,.:/+-]/.test(word) ? quoted(word) : word)),
+  ].join(" ");
 }
 
 const quoted = (text: string) => `'${text.replaceAll("'", String.raw`'\''`)}'`;

@@ -70,6 +70,7 @@ export function AxisInput({ field, values, onChange, error }: AxisProps) {
     error,
     clearable: true,
   };
-  if (field.enum) return <MultiSelect {...common} data={field.enum} placeholder={values.length ? "" : "choose two or more"} />;
+  if (field.enum)
+    return <MultiSelect {...common} data={field.enum} placeholder={values.length ? "" : "choose two or more"} />;
   return <TagsInput {...common} splitChars={[",", " "]} placeholder={values.length ? "" : "for example 0, 1, 2"} />;
 }

@@ -24,7 +24,11 @@ export function RunFiles({ run }: { run: Run }) {
           {files.map((file) => (
             <FileRow key={file.name} href={`/runs/${run.id}/files/${file.name}`} {...file} />
           ))}
-          <FileRow href={`/runs/${run.id}/tensorboard`} name="TensorBoard" about="all curves, as an event file in a zip" />
+          <FileRow
+            href={`/runs/${run.id}/tensorboard`}
+            name="TensorBoard"
+            about="all curves, as an event file in a zip"
+          />
         </Table.Tbody>
       </Table>
     </Paper>

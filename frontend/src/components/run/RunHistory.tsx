@@ -22,8 +22,8 @@ export function RunHistory({ id }: { id: string }) {
   return (
     <Paper p="md">
       <ol className="history" aria-label="Time line">
-        {history.entries.map(({ at, what, detail }, index) => (
-          <li key={index} data-state={STATE_OF[what] ?? "queued"}>
+        {history.entries.map(({ at, what, detail }) => (
+          <li key={`${at} ${what}`} data-state={STATE_OF[what] ?? "queued"}>
             <Text size="sm" fw={500} component="span">
               {what}
             </Text>

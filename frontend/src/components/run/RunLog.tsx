@@ -57,8 +57,11 @@ export function RunLog({ run: { id, state } }: { run: Run }) {
           atEnd.current = scrollHeight - scrollTop - clientHeight < 24;
         }}
       >
-        {log && lines.length === 0 && <Text c="dimmed">{ended ? "Nothing was printed." : "Nothing was printed yet."}</Text>}
+        {log && lines.length === 0 && (
+          <Text c="dimmed">{ended ? "Nothing was printed." : "Nothing was printed yet."}</Text>
+        )}
         {shown.map((line, index) => (
+          // biome-ignore lint/suspicious/noArrayIndexKey: lines have no name of their own, and are only added at the end
           <div key={index}>
             <time dateTime={line.at}>{new Date(line.at).toLocaleTimeString([], { hourCycle: "h23" })}</time>{" "}
             <Highlight span inherit highlight={wanted}>

@@ -29,7 +29,11 @@ export function RunNotes({ run }: { run: Run }) {
 
 function Note({ run: { id, note } }: { run: Run }) {
   const [draft, setDraft] = useState<string | null>(null);
-  const save = useAction("Note not saved", () => onRun.edit(id, { note: draft ?? "" }), () => setDraft(null));
+  const save = useAction(
+    "Note not saved",
+    () => onRun.edit(id, { note: draft ?? "" }),
+    () => setDraft(null),
+  );
   if (draft === null) {
     return (
       <div>

@@ -31,7 +31,14 @@ export function EditableText({ label, value, maxLength, multiline, required, sav
     return (
       <Group gap={4} wrap="nowrap" align="flex-start">
         {children}
-        <ActionIcon ref={pencil} variant="subtle" color="gray" size="sm" aria-label={`Edit: ${label}`} onClick={() => setDraft(value)}>
+        <ActionIcon
+          ref={pencil}
+          variant="subtle"
+          color="gray"
+          size="sm"
+          aria-label={`Edit: ${label}`}
+          onClick={() => setDraft(value)}
+        >
           <IconPencil size={15} aria-hidden />
         </ActionIcon>
       </Group>

@@ -8,7 +8,6 @@ import { ApiError, type Figure as PlotlyFigure } from "../../api/client";
 import { curvesQuery, type CurvesQuery, type Selection } from "../../api/queries";
 import { save } from "../../save";
 import { ErrorAlert } from "./ErrorAlert";
-import "../comparison/comparison.css";
 
 const CONFIG = {
   responsive: true,
@@ -33,6 +32,7 @@ export function Figure({ figure, label, zoom, onZoom }: FigureProps) {
   const props = useRef({ zoom, onZoom });
   props.current = { zoom, onZoom };
 
+  const zoomable = onZoom !== undefined;
   useEffect(() => {
     let outdated = false;
     void plotly().then(async ({ react }) => {
@@ -42,7 +42,7 @@ export function Figure({ figure, label, zoom, onZoom }: FigureProps) {
       const first = !element.current!.classList.contains("js-plotly-plot");
       // Each time: Plotly keeps only a zoom that was made with the pointer, not one that it was given.
       if (props.current.zoom) zoomIn(layout, props.current.zoom);
-      const drawn = await react(element.current!, data, layout, onZoom ? TO_ALL : TO_START);
+      const drawn = await react(element.current!, data, layout, zoomable ? TO_ALL : TO_START);
       if (!first) return;
       drawn.on("plotly_relayout", (changes) => {
         if (Object.keys(changes).some((key) => /^[xy]axis/.test(key))) props.current.onZoom?.(zoomOf(drawn));
@@ -51,7 +51,7 @@ export function Figure({ figure, label, zoom, onZoom }: FigureProps) {
     return () => {
       outdated = true;
     };
-  }, [figure, onZoom === undefined]);
+  }, [figure, zoomable]);
 
   useEffect(() => {
     const drawn = element.current!;
@@ -79,7 +79,12 @@ export function Figure({ figure, label, zoom, onZoom }: FigureProps) {
 }
 
 function zoomIn(layout: object, zoom: string) {
-  const [x0, x1, y0, y1] = zoom.split(",").map((end) => (end === "" ? NaN : Number(end))) as [number, number, number, number];
+  const [x0, x1, y0, y1] = zoom.split(",").map((end) => (end === "" ? NaN : Number(end))) as [
+    number,
+    number,
+    number,
+    number,
+  ];
   const axes = layout as Record<"xaxis" | "yaxis", object>;
   if (Number.isFinite(x0 + x1)) Object.assign(axes.xaxis, { range: [x0, x1], autorange: false });
   if (Number.isFinite(y0 + y1)) Object.assign(axes.yaxis, { range: [y0, y1], autorange: false });
@@ -130,7 +135,8 @@ function NotYet({ children }: { children: string }) {
   );
 }
 
-type CurvesProps = { selection: Selection; label: string } & Omit<CurvesQuery, "theme" | "experiment" | "run"> & Partial<Zoom>;
+type CurvesProps = { selection: Selection; label: string } & Omit<CurvesQuery, "theme" | "experiment" | "run"> &
+  Partial<Zoom>;
 
 /** A metric in the course of training of the selected runs. */
 export function Curves({ selection, label, zoom, onZoom, ...options }: CurvesProps) {

@@ -1,13 +1,11 @@
-import { Group, NativeSelect, Paper, Switch, Text, Title, useComputedColorScheme } from "@mantine/core";
+import { Group, NativeSelect, Paper, Switch, Text, useComputedColorScheme } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 
-import type { Run } from "../../api/client";
-import { classesQuery, confusionQuery, type Selection } from "../../api/queries";
-import { useComparison } from "../comparison/ComparisonView";
-import { AskedFigure } from "./Figure";
-import { useUrlParam } from "./urlState";
-
-const NOT_YET = "A confusion matrix comes with the next epoch that is finished.";
+import { classesQuery, type Selection } from "../../api/queries";
+import { ConfusionMatrix, EpochChoice, useEpoch } from "../shared/ConfusionMatrix";
+import { AskedFigure } from "../shared/Figure";
+import { useUrlParam } from "../shared/urlState";
+import { useComparison } from "./useComparison";
 
 type Props = { selection: Selection; group: string; baseline?: string };
 
@@ -36,7 +34,12 @@ export function ConfusionPanel({ selection, group }: Props) {
         )}
       </Group>
       {shown !== undefined && (
-        <Matrix selection={selection} group={group} variant={shown} baseline={subtracts ? baseline : undefined} />
+        <ConfusionMatrix
+          selection={selection}
+          group={group}
+          variant={shown}
+          baseline={subtracts ? baseline : undefined}
+        />
       )}
     </>
   );
@@ -64,55 +67,6 @@ export function ClassesPanel({ selection, group, baseline }: Props) {
         />
       </Paper>
     </>
-  );
-}
-
-/** What one run mistakes for what; nothing before its first epoch. */
-export function ConfusionOfRun({ run }: { run: Run }) {
-  if (run.epoch === 0) return null;
-  return (
-    <section aria-labelledby="confusion">
-      <Group justify="space-between" mt="xl" mb="sm">
-        <Title order={2} id="confusion">
-          Confusion matrix
-        </Title>
-        <EpochChoice />
-      </Group>
-      <Matrix selection={{ run: [run.id] }} group="pooling" />
-    </section>
-  );
-}
-
-type MatrixProps = Props & { variant?: string };
-
-function Matrix({ selection, ...options }: MatrixProps) {
-  const epoch = useEpoch();
-  const theme = useComputedColorScheme("light");
-  const asked = useQuery(confusionQuery({ ...selection, ...options, epoch, theme }));
-  const height = (asked.data?.layout as { height: number } | undefined)?.height;
-  return (
-    // As wide as high: the more classes, the larger.
-    <Paper p="xs" maw={height && 1.3 * height}>
-      <AskedFigure asked={asked} label="Confusion matrix" empty={NOT_YET} />
-    </Paper>
-  );
-}
-
-const useEpoch = () => (useUrlParam("at")[0] === "best" ? "best" : "last");
-
-function EpochChoice() {
-  const [, setEpoch] = useUrlParam("at");
-  return (
-    <NativeSelect
-      size="xs"
-      aria-label="Epoch of the matrix"
-      data={[
-        { value: "last", label: "last epoch" },
-        { value: "best", label: "best epoch" },
-      ]}
-      value={useEpoch()}
-      onChange={({ currentTarget: { value } }) => setEpoch(value === "best" ? value : null)}
-    />
   );
 }
 

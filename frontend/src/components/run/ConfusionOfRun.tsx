@@ -1,0 +1,20 @@
+import { Group, Title } from "@mantine/core";
+
+import type { Run } from "../../api/client";
+import { ConfusionMatrix, EpochChoice } from "../shared/ConfusionMatrix";
+
+/** What one run mistakes for what; nothing before its first epoch. */
+export function ConfusionOfRun({ run }: { run: Run }) {
+  if (run.epoch === 0) return null;
+  return (
+    <section aria-labelledby="confusion">
+      <Group justify="space-between" mt="xl" mb="sm">
+        <Title order={2} id="confusion">
+          Confusion matrix
+        </Title>
+        <EpochChoice />
+      </Group>
+      <ConfusionMatrix selection={{ run: [run.id] }} group="pooling" />
+    </section>
+  );
+}
