@@ -85,8 +85,10 @@ def _export(arguments: list[str]) -> int:
 
     try:
         export_safetensors(options.checkpoint, options.out)
-    except (OSError, UnusableWeights) as error:
-        return _fail(str(error), 1)
+    except UnusableWeights as error:
+        return _fail(str(error), 2)
+    except OSError as error:
+        return _fail(f"{options.out} cannot be written ({error.strerror}); name a file in a folder that takes it", 2)
     return 0
 
 

@@ -1,7 +1,6 @@
 """Checkpoints of a run: written atomically, so that a kill at any instant leaves the previous one valid."""
 
 import io
-import os
 import pickle
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from cct.config import RunSpec
+from cct.whole_file import whole_file
 
 LAST = "last.pt"
 BEST = "best.pt"
@@ -40,29 +40,12 @@ def save(folder: Path, name: str, content: dict[str, Any]) -> None:
     torch.save(content, buffer)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / name, buffer.getbuffer())
+        with whole_file(folder / name) as file:
+            file.write(buffer.getbuffer())
     except OSError as error:
         raise CheckpointNotWritten(
             f"cannot write {folder / name} ({error.strerror}); make room there; what was saved before is still valid"
         ) from error
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    """The file appears whole, and stays if the machine loses power."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def load_last(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
@@ -147,4 +130,5 @@ def export_safetensors(checkpoint_path: Path, out_path: Path) -> None:
     Raises `UnusableWeights` if the checkpoint cannot be read, `OSError` if the file cannot be written.
     """
     weights = {key: value.contiguous() for key, value in read_weights(checkpoint_path).items()}
-    _write(out_path, safetensors.torch.save(weights, metadata={"format": "pt"}))
+    with whole_file(out_path) as file:
+        file.write(safetensors.torch.save(weights, metadata={"format": "pt"}))

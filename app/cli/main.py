@@ -23,6 +23,7 @@ from rich.live import Live
 
 from app.cli.client import UsageError, api_client, ask, commands, console, print_comparison, runs_table
 from app.settings import Settings, make_secrets
+from cct.whole_file import whole_file
 
 if TYPE_CHECKING:
     from app.store.archive import Summary
@@ -148,7 +149,7 @@ def backup(archive: Archive, data: Data = None) -> None:
 
     with _store(data) as (settings, store):
         try:
-            with archive.open("wb") if str(archive) != "-" else sys.stdout.buffer as target:
+            with whole_file(archive) if str(archive) != "-" else sys.stdout.buffer as target:
                 summary = backup(settings, store, target, version("cctboard"))
         except OSError as error:
             raise UsageError(f"{error.filename or archive}: {error.strerror}") from error

@@ -213,11 +213,14 @@ def test_an_export_has_the_references_keys_and_the_checkpoints_values(tmp_path: 
 
 
 def test_an_export_that_fails_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", str(tmp_path / "none.pt"), str(tmp_path / "out.safetensors")]) == 1
-    assert "there is no file" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "none.pt"), str(tmp_path / "out.safetensors")]) == 2
+    assert capsys.readouterr().err == f"python -m cct: there is no file {tmp_path / 'none.pt'}\n"
     torch.save({"model": {"a": torch.ones(1)}}, tmp_path / "some.pt")
-    assert main(["export", str(tmp_path / "some.pt"), str(tmp_path / "nowhere" / "out.safetensors")]) == 1
-    assert "nowhere" in capsys.readouterr().err
+    out = tmp_path / "nowhere" / "out.safetensors"
+    assert main(["export", str(tmp_path / "some.pt"), str(out)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"python -m cct: {out} cannot be written (No such file or directory); name a file in")
+    assert said.count("\n") == 1
 
 
 def test_a_run_starts_from_given_weights(tmp_path: Path) -> None:
