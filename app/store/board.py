@@ -6,6 +6,7 @@ The database names its board in the key `board`, the data folder in the file `bo
 import os
 import secrets
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -61,7 +62,5 @@ def _write_once(path: Path, content: str) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-        try:
+        with suppress(FileExistsError):
             os.link(file.name, path)
-        except FileExistsError:
-            pass
