@@ -22,10 +22,10 @@ import torch
 from scipy import stats
 from training_throughput import DEBIAN, Reference, reference
 
-from cct.config import PRECISIONS, RunSpec
 from cct.data import DatasetUnavailable, Split, load
 from cct.device import default_device, device_name
 from cct.models import create_model
+from cct.spec import PRECISIONS, RunSpec
 from cct.step import learning_rate, training_step
 from cct.training import train_epoch, validate
 

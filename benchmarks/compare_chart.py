@@ -35,7 +35,8 @@ from app.cli.services import free_port, running
 from app.settings import Settings
 from app.store.rows import State
 from app.store.run_store import RunStore
-from cct.config import EpochRecord, RunSpec
+from cct.events import EpochRecord
+from cct.spec import RunSpec
 
 POOLINGS = ("seqpool", "seqpool_softmax_tokens", "seqpool_softmax_batch", "mean", "max")
 RECORD = EpochRecord(

@@ -36,7 +36,8 @@ from app.cli.services import free_port, running
 from app.settings import Settings
 from app.store.lease import Lease
 from app.store.run_store import RunStore
-from cct.config import EpochRecord, RunSpec
+from cct.events import EpochRecord
+from cct.spec import RunSpec
 
 RECORD = EpochRecord(
     epoch=1,

@@ -23,7 +23,8 @@ from app.cli.services import Services, free_port, running
 from app.settings import Settings
 from app.store.rows import State
 from app.store.run_store import RunStore
-from cct.config import EpochRecord, RunSpec
+from cct.events import EpochRecord
+from cct.spec import RunSpec
 
 DIGITS = RunSpec(dataset="digits", epochs=1, augmentation="none", warmup_epochs=0, batch_size=256)
 

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cct.config import RunSpec
 from cct.device import default_device, device_name
 from cct.models import create_model
+from cct.spec import RunSpec
 
 Step = Callable[[], None]
 

@@ -31,10 +31,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from cct.config import DATASETS, RunSpec
 from cct.data import DatasetUnavailable, Split, load
 from cct.device import default_device, device_name
 from cct.models import create_model
+from cct.named_datasets import DATASETS
+from cct.spec import RunSpec
 from cct.step import training_step
 from cct.training import train_epoch
 

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from cct.catalog import poolings
-from cct.config import DATASETS, MODELS, EpochRecord, ModelConfig, RunSpec, SpecError
+from cct.events import EpochRecord
+from cct.named_datasets import DATASETS
+from cct.named_models import MODELS, ModelConfig
+from cct.spec import RunSpec, SpecError
 
 if TYPE_CHECKING:
     from cct.models import build, create_model, mixes_batch

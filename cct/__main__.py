@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from cct.catalog import poolings
-from cct.config import DATASETS, IMAGE_MODELS, TEXT_MODELS, EpochRecord, RunSpec, SpecError
+from cct.events import EpochRecord
+from cct.named_datasets import DATASETS
+from cct.named_models import IMAGE_MODELS, TEXT_MODELS
+from cct.spec import RunSpec, SpecError
 
 HEADER = "epoch  train loss  train top-1  val loss  val top-1  val top-5        lr  seconds  images/s"
 
@@ -43,8 +46,9 @@ def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
     # Imported only now: torch takes seconds, which a mistyped option or --list should not cost.
     from cct.checkpoint import CheckpointMismatch, CheckpointNotWritten, UnusableWeights
     from cct.download import DatasetUnavailable
+    from cct.events import Facts
     from cct.step import RecordingFailed
-    from cct.training import Facts, NonFiniteLoss, train
+    from cct.training import NonFiniteLoss, train
 
     def describe(facts: Facts) -> None:
         mixing = "; the pooling mixes the images of a batch" if facts.mixes_batch else ""

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from cct.config import RunSpec
+from cct.spec import RunSpec
 from cct.whole_file import whole_file
 
 LAST = "last.pt"

@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from cct.catalog import poolings
-from cct.config import DATASETS, MODELS, ModelConfig, RunSpec, TextConfig
+from cct.named_datasets import DATASETS
+from cct.named_models import MODELS, ModelConfig, TextConfig
+from cct.spec import RunSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Of one model at one image size or text length."""
+    """What one model costs at one image size or text length."""
 
     tokens: int
     """Length of the encoder's sequence, class token included."""

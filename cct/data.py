@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from cct.config import DATASETS, TEXT_LENGTH
 from cct.download import DatasetUnavailable, download, downloading
 from cct.image_files import CACHE, MARGIN, ImageFiles, decoded, find_flowers, find_image_folder
+from cct.named_datasets import DATASETS
+from cct.named_models import TEXT_LENGTH
 from cct.texts import Labelled, encode, read_ag_news, read_trec, vocabulary_of
 
 CIFAR: dict[str, type[datasets.CIFAR10]] = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
@@ -28,7 +29,7 @@ TEXTS: dict[str, tuple[Callable[[Path], list[Labelled]], str, str]] = {
 """How the files of a dataset of texts are read, and their published names: training and test split."""
 
 RESIDENT_SHARE = 0.5
-"""Of a GPU's free memory: a split that takes more stays on the host."""
+"""The share of a GPU's free memory that a split may take; a larger one stays on the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,12 @@ class Split:
     """Images `(count, 3, size, size)` as uint8, or texts, and their labels `(count,)` as int64."""
 
     images: Tensor
-    """Of texts: the numbers of their words, `(count, words)`, int32. May be mapped from a file larger than memory."""
+    """For texts the numbers of their words, `(count, words)`, int32. May be mapped from a file larger than memory."""
     labels: Tensor
     vocabulary: tuple[str, ...] = ()
     """The words that have the numbers."""
     class_names: tuple[str, ...] = ()
-    """Of a folder of images, in the order of the labels."""
+    """The names of a folder's classes in the order of the labels; else empty."""
 
     def to(self, device: torch.device) -> "Split":
         """For use on a device. Images that would take too much of its memory stay where they are, to be moved in turn;

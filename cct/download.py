@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from cct.config import DATASETS
+from cct.named_datasets import DATASETS
 
 TIMEOUT_SECONDS = 20.0
 PROGRESS_SECONDS = 5.0

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cct.config import EncoderConfig
 from cct.linear import Linear
+from cct.named_models import EncoderConfig
 
 
 class Attention(nn.Module):

@@ -36,7 +36,7 @@ MARGIN = 256 / 224
 """Side of the squares by that of what models see of them, which leaves room for random crops."""
 
 _FORMAT = 2
-"""Of the squares; those of another number are decoded anew."""
+"""Number of the way in which squares are stored; those of another number are decoded anew."""
 
 _BLOCK = 256
 """Images that are decoded before they are written: bounds the memory."""
@@ -186,7 +186,7 @@ def decoded(files: ImageFiles, side: int, name: str, folder: Path) -> Tensor:
 
 
 def _fingerprint(paths: list[Path], folder: Path) -> str:
-    """Of what decides on the squares beside their size: which files, seen from `folder`, and when they were changed."""
+    """A hash of what decides on the squares beside their size: files as seen from `folder`, and when they changed."""
     digest = hashlib.sha256(str(_FORMAT).encode())
     for path in paths:
         try:

@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from cct.data import Split
 from cct.encoder import Block
+from cct.events import Image, Look
 from cct.models import Model
 
 IMAGES = 16
@@ -20,29 +20,6 @@ IMAGES = 16
 
 PICTURE_PIXELS = 128
 """Side of the largest picture that is sent to browsers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a model makes of the images at the end of one epoch; lists are by image."""
-
-    epoch: int
-    shares: list[list[float]]
-    """Of each token, row by row over the token grid; sums to 1."""
-    entropy: list[float]
-    """Of the shares, in nats: 0 if one token is all, the logarithm of their number if all are alike."""
-    predicted: list[int]
-    confidence: list[float]
-    """Probability of the predicted class."""
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """One of the images, as a browser shows it."""
-
-    label: int
-    url: str
-    """A data URL of a PNG or JPEG file."""
 
 
 def chosen_images(split: Split) -> Tensor:

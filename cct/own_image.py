@@ -11,10 +11,13 @@ from torch import Tensor
 
 from cct import checkpoint
 from cct.checkpoint import UnusableWeights
-from cct.config import DATASETS, IMAGE_MODELS, RunSpec
+from cct.events import Look
 from cct.image_files import UNREADABLE, in_colour
-from cct.lens import Look, look
+from cct.lens import look
 from cct.models import create_model
+from cct.named_datasets import DATASETS
+from cct.named_models import IMAGE_MODELS
+from cct.spec import RunSpec
 from cct.step import normalisation
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")

@@ -12,11 +12,12 @@ import torch
 import torchvision
 
 from cct.checkpoint import CheckpointMismatch
-from cct.config import BETWEEN_CLASSES, CODE_OF, RunSpec
 from cct.data import Split
 from cct.device import device_name
+from cct.events import BETWEEN_CLASSES, CODE_OF
 from cct.machine import processor_name
 from cct.pooling import POOLINGS
+from cct.spec import RunSpec
 
 MAX_NAMES = 8_000
 """Characters of the classes' names that are kept with a run; classes of longer ones are known by their numbers."""

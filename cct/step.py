@@ -18,10 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cct.augment import centre_crop
-from cct.config import DATASETS, TEXT_MODELS, ModelConfig, RunSpec
 from cct.data import Split
 from cct.models import Model, TextTransformer
+from cct.named_datasets import DATASETS
+from cct.named_models import TEXT_MODELS, ModelConfig
 from cct.seeds import seed_of
+from cct.spec import RunSpec
 
 WARM_UP_STEPS = 3
 """Before a step is recorded: libraries choose their algorithms, and the optimizer makes its state."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cct.config import DATASETS
+from cct.named_datasets import DATASETS
 
 PADDING, UNKNOWN = 0, 1
 """Numbers of what fills up a short text, and of any word outside the vocabulary."""

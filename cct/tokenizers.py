@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cct.config import ModelConfig, TextConfig
+from cct.named_models import ModelConfig, TextConfig
 
 
 class Tokenizer(nn.Module):

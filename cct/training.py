@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,15 +15,18 @@ from torch import Tensor, nn
 
 from cct import checkpoint
 from cct.augment import augment, centre_crop
-from cct.config import DATASETS, IMAGE_MODELS, EpochRecord, ModelConfig, RunSpec
 from cct.data import Split, load, to_device
 from cct.device import default_device, device_name
-from cct.lens import Image, Look, chosen_epochs, chosen_images, look, pictures
+from cct.events import EpochRecord, Facts, Look, Progress
+from cct.lens import chosen_epochs, chosen_images, look, pictures
 from cct.machine import cores
 from cct.models import Model, TextTransformer, create_model, mixes_batch, parameter_count
+from cct.named_datasets import DATASETS
+from cct.named_models import IMAGE_MODELS, ModelConfig
 from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, locate
 from cct.provenance import continued, provenance_of, sha256_of
 from cct.seeds import seed_of
+from cct.spec import RunSpec
 from cct.step import Stopped, TrainingStep, autocast, learning_rate, normalisation, preparation, training_step
 
 PROGRESS_SECONDS = 0.5
@@ -32,30 +35,6 @@ CHUNK, CHUNK_ON_GPU = 4096, 16_384
 the number of operations counts more than the number of images."""
 VALIDATED_ON_GPU = 2048
 """The same for validation on a GPU, but at least a batch, and a batch if images depend on their batch-mates."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of a run before its first step."""
-
-    device: str
-    parameters: int
-    mixes_batch: bool
-    provenance: dict[str, str]
-    """What the numbers depend on beside the spec: code, versions, device, precision, threads, checksums."""
-    images: list[Image]
-    """The test images that `on_look` tells of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where training is within an epoch."""
-
-    epoch: int
-    step: int
-    steps: int
-    seconds: float
-    """Since the epoch began."""
 
 
 class NonFiniteLoss(Exception):

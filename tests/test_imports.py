@@ -6,7 +6,10 @@ from tests.conftest import fresh_interpreter
 
 NEVER = {
     "cct": ["torch", "numpy", "fastapi", "celery", "redis"],
-    "cct.config": ["torch", "numpy", "fastapi", "celery", "redis"],
+    "cct.events": ["torch", "numpy", "fastapi", "celery", "redis"],
+    "cct.named_datasets": ["torch", "numpy", "fastapi", "celery", "redis"],
+    "cct.named_models": ["torch", "numpy", "fastapi", "celery", "redis"],
+    "cct.spec": ["torch", "numpy", "fastapi", "celery", "redis"],
     "cct.cost": ["torch", "numpy", "fastapi", "celery", "redis"],
     "cct.training": ["app", "worker", "fastapi", "celery", "redis", "plotly"],
     "app.settings": ["torch", "fastapi", "redis", "app.store"],

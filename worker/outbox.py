@@ -14,8 +14,7 @@ from app.errors import LeaseLost
 from app.store.database import Scalar
 from app.store.lease import Lease
 from app.store.run_store import RunStore
-from cct.config import EpochRecord
-from cct.lens import Image, Look
+from cct.events import EpochRecord, Image, Look
 
 RETRY_SECONDS = 0.5
 

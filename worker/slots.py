@@ -12,11 +12,12 @@ from itertools import takewhile
 
 import torch
 
-from cct.config import DATASETS, RunSpec
 from cct.data import Split
 from cct.device import default_device, device_name
 from cct.machine import cores
 from cct.models import create_model
+from cct.named_datasets import DATASETS
+from cct.spec import RunSpec
 from cct.step import RecordingFailed, training_step
 from cct.training import train_epoch
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from app.settings import Settings
 from app.store.run_store import RunStore
 from cct.checkpoint import BEST, export_safetensors
+from cct.events import Facts, Progress
 from cct.step import RecordingFailed, Stopped
-from cct.training import Facts, Progress, train
+from cct.training import train
 from worker.outbox import Outbox
 from worker.supervisor import UNRECORDED, Exit
 

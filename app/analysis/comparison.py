@@ -14,7 +14,8 @@ from app.analysis.verdicts import answer, verdict
 from app.errors import Invalid
 from app.store.rows import Run, State
 from cct.catalog import poolings
-from cct.config import CODE_OF, RunSpec
+from cct.events import CODE_OF
+from cct.spec import RunSpec
 
 # From Paul Tol's qualitative schemes, which colour-blind people can tell apart; readable on light and dark.
 PALETTE = (

@@ -17,7 +17,8 @@ from app.analysis.comparison import Comparison, Inequality, compare
 from app.analysis.statistics import Stat
 from app.errors import Conflict, Invalid
 from app.store.rows import Confusion, Run
-from cct.config import EpochRecord, RunSpec
+from cct.events import EpochRecord
+from cct.spec import RunSpec
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2430 }

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from app.store.rows import Run, State
 from cct.catalog import poolings
-from cct.config import DATASETS, MODELS, RunSpec
 from cct.cost import cost_of_run
+from cct.named_datasets import DATASETS
+from cct.named_models import MODELS
+from cct.spec import RunSpec
 
 
 def expected_starts(queued: Sequence[Run], others: Sequence[Run], workers: int) -> list[float | None]:

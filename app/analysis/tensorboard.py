@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from app.store.rows import Run
-from cct.config import EpochRecord
+from cct.events import EpochRecord
 
 _NOT_CURVES = {"epoch", "seconds"}
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from cct.config import EpochRecord
+from cct.events import EpochRecord
 
 RECORDS_KEPT = 60_000
 """Of the most recently used runs, some 400 bytes each."""

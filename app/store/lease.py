@@ -8,7 +8,7 @@ from typing import Any, cast
 from app.errors import LeaseLost
 from app.store.database import Database, Scalar
 from app.store.rows import State
-from cct.config import EpochRecord
+from cct.events import EpochRecord
 
 LOG_LINES_KEPT = 5_000
 MAX_LOSSES = 3

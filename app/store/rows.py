@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, computed_field
 
-from cct.config import BETWEEN_CLASSES, DATASETS, RunSpec
+from cct.events import BETWEEN_CLASSES
+from cct.named_datasets import DATASETS
+from cct.spec import RunSpec
 
 
 class State(StrEnum):

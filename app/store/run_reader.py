@@ -10,7 +10,7 @@ from app.store.database import Database
 from app.store.epoch_records import EpochRecords
 from app.store.rows import Confusion, Experiment, HistoryEntry, LogLine, Run, Worker
 from app.store.run_view import RunView
-from cct.config import EpochRecord
+from cct.events import EpochRecord
 
 
 class RunReader:
@@ -115,7 +115,7 @@ class RunReader:
         return dict(zip(run_ids, records, strict=True))
 
     def looks(self, run_ids: Iterable[str]) -> list[list[dict[str, Any]]]:
-        """What the pooling of each run looked at, by epoch: fields of `cct.lens.Look`."""
+        """What the pooling of each run looked at, by epoch: fields of `cct.events.Look`."""
         with self.redis.pipeline(transaction=False) as pipeline:
             for run_id in run_ids:
                 pipeline.xrange(self.key("run", run_id, "lens"))
@@ -135,8 +135,10 @@ class RunReader:
         ]
 
     def images(self, source: str) -> list[dict[str, Any]]:
-        """The images that runs of this dataset (`RunSpec.source`) look at: fields of `cct.lens.Image`; empty before the
-        first run."""
+        """The images that runs of this dataset (`RunSpec.source`) look at: fields of `cct.events.Image`.
+
+        Empty before the first run.
+        """
         return cast(list[dict[str, Any]], json.loads(cast(str, self.redis.get(self.key("images", source)) or "[]")))
 
     # The queue and its workers

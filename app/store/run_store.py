@@ -16,7 +16,7 @@ from app.store.database import Database, Scalar
 from app.store.lease import MAX_LOSSES, Lease
 from app.store.rows import Experiment, Run, State
 from app.store.run_reader import RunReader
-from cct.config import RunSpec
+from cct.spec import RunSpec
 
 LONGEST_SWEEP_GAP_MS = 5_000
 """Workers sweep more often; after a longer gap the database was away, and leases are prolonged by it."""

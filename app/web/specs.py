@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from app.errors import Invalid
 from app.limits import NAME_LENGTH, NOTE_LENGTH, PRIORITY
-from cct.config import RunSpec, SpecError
+from cct.spec import RunSpec, SpecError
 
 
 class Request(BaseModel):

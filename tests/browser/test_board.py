@@ -13,7 +13,7 @@ from app.cli.services import free_port
 from app.settings import Settings
 from app.store.run_store import RunStore
 from app.web.main import DASHBOARD, create_app
-from cct.config import RunSpec
+from cct.spec import RunSpec
 from tests.browser.test_comparison import ranges
 from tests.conftest import DIGITS, serving, wait_for
 

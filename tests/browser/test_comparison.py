@@ -15,7 +15,7 @@ from app.store.lease import Lease
 from app.store.rows import Experiment, State
 from app.store.run_store import RunStore
 from cct.catalog import poolings
-from cct.config import RunSpec
+from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD
 from tests.conftest import wait_for
 

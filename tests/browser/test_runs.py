@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from app.store.lease import Lease
 from app.store.rows import Run, State
 from app.store.run_store import RunStore
-from cct.config import RunSpec
+from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD
 from tests.conftest import wait_for
 

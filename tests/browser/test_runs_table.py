@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from app.store.lease import Lease
 from app.store.rows import Run, State
 from app.store.run_store import RunStore
-from cct.config import RunSpec
+from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD
 from tests.browser.test_runs import Check, Save, row_of
 from tests.conftest import wait_for

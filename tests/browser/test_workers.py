@@ -10,7 +10,7 @@ from app.cli.services import Services, free_port, start_valkey
 from app.settings import Settings
 from app.store.run_store import RunStore
 from app.web.main import DASHBOARD, create_app
-from cct.config import RunSpec
+from cct.spec import RunSpec
 from tests.conftest import serving
 
 Check = Callable[[], None]

@@ -10,7 +10,7 @@ import torch
 
 from cct import checkpoint
 from cct.checkpoint import UnusableWeights
-from cct.config import RunSpec
+from cct.spec import RunSpec
 
 KILLS = 30
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from cct.__main__ import main
-from cct.config import DATASETS, MODELS
+from cct.named_datasets import DATASETS
+from cct.named_models import MODELS
 from cct.pooling import POOLINGS
 
 TINY = [

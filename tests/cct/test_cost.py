@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cct.config import IMAGE_MODELS, MODELS, TEXT_MODELS, ModelConfig, RunSpec, TextConfig
 from cct.cost import cost, cost_of_run
 from cct.models import CompactTransformer, Model, TextTransformer, parameter_count
+from cct.named_models import IMAGE_MODELS, MODELS, TEXT_MODELS, ModelConfig, TextConfig
 from cct.pooling import POOLINGS
+from cct.spec import RunSpec
 from tests.cct.test_models import GOLDEN
 
 OTHERS = [

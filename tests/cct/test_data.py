@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from cct.config import DATASETS
 from cct.data import CIFAR, MNIST, DatasetUnavailable, load
+from cct.named_datasets import DATASETS
 
 NOWHERE = "http://127.0.0.1:9/"
 """Refuses connections."""

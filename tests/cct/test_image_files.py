@@ -17,13 +17,14 @@ from scipy.io import savemat
 from torchvision.datasets import Flowers102
 
 from cct.augment import augment, centre_crop
-from cct.config import DATASETS, RunSpec, SpecError
 from cct.data import Split, load
 from cct.download import DatasetUnavailable
+from cct.events import Facts, Look
 from cct.image_files import CACHE, ImageFiles, _fingerprint, decoded
-from cct.lens import Look
+from cct.named_datasets import DATASETS
 from cct.own_image import as_dataset, look_with_checkpoints
-from cct.training import Facts, train
+from cct.spec import RunSpec, SpecError
+from cct.training import train
 from tests.cct.test_data import NOWHERE, published, server
 
 __all__ = ["published", "server"]

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 import cct
-from cct.config import IMAGE_MODELS, MODELS, SpecError
 from cct.models import Model, create_model, mixes_batch, parameter_count
+from cct.named_models import IMAGE_MODELS, MODELS
 from cct.pooling import POOLINGS
+from cct.spec import SpecError
 
 GOLDEN: dict[str, Any] = json.loads(Path(__file__).with_name("golden.json").read_text(encoding="utf-8"))
 POOLING_NAMES = {

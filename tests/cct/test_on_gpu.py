@@ -14,10 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from cct.augment import OPERATIONS, augment, draw_operations, magnitude
-from cct.config import RunSpec
 from cct.data import Split, to_device
 from cct.models import create_model
 from cct.pooling import POOLINGS
+from cct.spec import RunSpec
 from cct.step import WARM_UP_STEPS, TrainingStep, preparation, waiting_is_an_error
 from cct.training import train, train_epoch
 

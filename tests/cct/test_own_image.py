@@ -10,10 +10,11 @@ import torch
 
 from cct import checkpoint
 from cct.checkpoint import UnusableWeights
-from cct.config import RunSpec
 from cct.data import load
-from cct.lens import Look, chosen_images, pixels_of, url_of
+from cct.events import Look
+from cct.lens import chosen_images, pixels_of, url_of
 from cct.own_image import UnreadableImage, as_dataset, look_with_checkpoints, read_image
+from cct.spec import RunSpec
 from cct.training import train
 
 SPEC = RunSpec(dataset="digits", augmentation="none", warmup_epochs=0, epochs=2)

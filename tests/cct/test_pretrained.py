@@ -17,10 +17,11 @@ from torch import Tensor
 from cct import checkpoint
 from cct.__main__ import main
 from cct.checkpoint import UnusableWeights, export_safetensors, read_weights
-from cct.config import EpochRecord, RunSpec, SpecError
+from cct.events import EpochRecord, Facts
 from cct.models import create_model
 from cct.pretrained import load_pretrained, locate, resize_positional_embedding
-from cct.training import Facts, train
+from cct.spec import RunSpec, SpecError
+from cct.training import train
 from tests.cct.test_models import GOLDEN, images
 from tests.cct.test_training import numbers
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cct.config import RunSpec
 from cct.data import load
 from cct.models import create_model
+from cct.spec import RunSpec
 from cct.step import (
     TRIAL_SHARE,
     WARM_UP_SECONDS,

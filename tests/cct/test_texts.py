@@ -9,14 +9,16 @@ from torch import Tensor, nn
 
 from cct import checkpoint
 from cct.checkpoint import UnusableWeights
-from cct.config import TEXT_LENGTH, TEXT_MODELS, EpochRecord, RunSpec, SpecError
 from cct.cost import cost
 from cct.data import DatasetUnavailable, load
+from cct.events import EpochRecord, Facts
 from cct.models import TextTransformer, build, create_model, mixes_batch
+from cct.named_models import TEXT_LENGTH, TEXT_MODELS
 from cct.pooling import POOLINGS
+from cct.spec import RunSpec, SpecError
 from cct.step import Stopped
 from cct.texts import PADDING, UNKNOWN, encode, vocabulary_of, words_of
-from cct.training import Facts, train
+from cct.training import train
 from tests.cct.test_pooling import make
 from tests.cct.test_training import numbers
 

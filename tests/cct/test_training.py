@@ -13,12 +13,14 @@ from torch import Tensor
 
 from cct import checkpoint
 from cct.checkpoint import CheckpointMismatch
-from cct.config import DATASETS, EpochRecord, RunSpec
 from cct.data import load
+from cct.events import EpochRecord, Facts, Progress
 from cct.models import create_model
+from cct.named_datasets import DATASETS
 from cct.pooling import POOLINGS
+from cct.spec import RunSpec
 from cct.step import Stopped, settle
-from cct.training import Facts, NonFiniteLoss, Progress, train
+from cct.training import NonFiniteLoss, train
 from tests.cct.test_image_files import write_folder
 
 SPEC = RunSpec(dataset="digits", epochs=2, batch_size=128, seed=1)

@@ -29,7 +29,7 @@ from app.store.lease import MAX_LOSSES
 from app.store.rows import State
 from app.store.run_store import RunStore
 from cct.checkpoint import LAST
-from cct.config import RunSpec
+from cct.spec import RunSpec
 from cct.training import train
 from tests.conftest import wait_for
 

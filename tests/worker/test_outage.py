@@ -21,7 +21,7 @@ from app.settings import Settings
 from app.store.rows import State
 from app.store.run_store import RunStore
 from cct.checkpoint import LAST
-from cct.config import RunSpec
+from cct.spec import RunSpec
 from tests.conftest import wait_for
 
 LEASE_SECONDS = 3

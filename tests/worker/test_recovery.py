@@ -20,7 +20,7 @@ from app.queue import QUEUE, create_queue, wake_workers
 from app.settings import Settings
 from app.store.rows import State
 from app.store.run_store import RunStore
-from cct.config import RunSpec
+from cct.spec import RunSpec
 from tests.conftest import DIGITS, wait_for
 from worker.supervisor import Exit, Supervisor
 

@@ -13,8 +13,8 @@ import pytest
 from app.settings import Settings
 from app.store.rows import State
 from app.store.run_store import RunStore
-from cct.config import RunSpec
 from cct.machine import cores
+from cct.spec import RunSpec
 from tests.conftest import wait_for
 from worker import slots
 from worker.supervisor import trainer_environment

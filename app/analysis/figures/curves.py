@@ -13,7 +13,8 @@ from app.analysis.figures.style import Theme, faint_ink, layout, transparent, ui
 from app.analysis.statistics import ALPHA
 from app.errors import Invalid
 from app.store.rows import Run
-from cct.config import DATASETS, EpochRecord
+from cct.events import EpochRecord
+from cct.named_datasets import DATASETS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

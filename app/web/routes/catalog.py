@@ -11,7 +11,8 @@ from app.web.demo import DEMO
 from app.web.routes.experiments import ExperimentRequest
 from app.web.specs import SpecRequest
 from cct.catalog import poolings
-from cct.config import DATASETS, MODELS
+from cct.named_datasets import DATASETS
+from cct.named_models import MODELS
 
 router = APIRouter(tags=["catalog"])
 

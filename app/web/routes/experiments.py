@@ -16,8 +16,9 @@ from app.web.demo import DEMO
 from app.web.dependencies import Store
 from app.web.routes.runs import IdempotencyKey
 from app.web.specs import Name, Note, Priority, Request, parse_spec
-from cct.config import DATASETS, RunSpec
 from cct.cost import cost_of_run
+from cct.named_datasets import DATASETS
+from cct.spec import RunSpec
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 

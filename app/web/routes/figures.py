@@ -10,7 +10,7 @@ from app.limits import NAME_LENGTH
 from app.store.rows import Confusion, Run
 from app.store.run_store import RunStore
 from app.web.dependencies import SelectedRuns, Store
-from cct.config import EpochRecord
+from cct.events import EpochRecord
 
 router = APIRouter(tags=["figures"])
 

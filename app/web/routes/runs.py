@@ -11,7 +11,7 @@ from app.store.rows import HistoryEntry, LogLine, Run, State
 from app.web.demo import EXAMPLES
 from app.web.dependencies import Store
 from app.web.specs import Note, Priority, Request, SpecRequest, parse_spec
-from cct.config import EpochRecord
+from cct.events import EpochRecord
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 

@@ -8,7 +8,7 @@ import pytest
 from app.analysis.comparison import Comparison, Setting, VariantComparison, compare
 from app.errors import Invalid
 from app.store.rows import Run, State
-from cct.config import RunSpec
+from cct.spec import RunSpec
 
 PROVENANCE = {
     "torch": "2.11.0",

@@ -8,8 +8,8 @@ import pytest
 
 from app.analysis.schedule import expected_seconds, expected_starts
 from app.store.rows import Run, State
-from cct.config import RunSpec
 from cct.cost import cost_of_run
+from cct.spec import RunSpec
 
 SPEC = RunSpec(dataset="digits", epochs=10)
 

@@ -12,7 +12,7 @@ from app.store.epoch_records import EpochRecords
 from app.store.lease import Lease
 from app.store.rows import Run, State
 from app.store.run_store import RunStore
-from cct.config import EpochRecord
+from cct.events import EpochRecord
 from tests.app.store.test_store import RECORD, SPEC, Claim
 
 Read = Callable[[Sequence[Run]], list[list[EpochRecord]]]

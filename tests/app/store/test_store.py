@@ -12,7 +12,8 @@ from app.settings import Settings
 from app.store.lease import MAX_LOSSES, Lease
 from app.store.rows import Experiment, Run, State
 from app.store.run_store import Grown, RunStore
-from cct.config import EpochRecord, RunSpec
+from cct.events import EpochRecord
+from cct.spec import RunSpec
 from tests.conftest import wait_for
 
 Claim = Callable[[], Lease]

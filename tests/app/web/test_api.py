@@ -12,7 +12,8 @@ from app.store.rows import State
 from app.store.run_store import RunStore
 from app.web.demo import DEMO
 from cct.catalog import poolings
-from cct.config import MODELS, RunSpec
+from cct.named_models import MODELS
+from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD
 
 Claim = Callable[[], Lease]

@@ -12,7 +12,7 @@ from app.errors import Conflict, Invalid, LeaseLost
 from app.store.lease import Lease
 from app.store.rows import Confusion, Run, State
 from app.store.run_store import RunStore
-from cct.config import DATASETS
+from cct.named_datasets import DATASETS
 from tests.app.analysis.test_comparison import PROVENANCE, run
 from tests.app.store.test_store import RECORD, SPEC
 

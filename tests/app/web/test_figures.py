@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from app.analysis import figures
 from app.store.rows import Run, State
-from cct.config import EpochRecord
+from cct.events import EpochRecord
 from tests.app.analysis.test_comparison import BASELINE, WORSE, run, runs
 from tests.app.store.test_store import RECORD
 

@@ -23,7 +23,7 @@ from app.store.lease import Lease
 from app.store.rows import State
 from app.store.run_store import RunStore
 from app.web.metrics import observe_event_delay
-from cct.config import RunSpec
+from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD
 from tests.conftest import wait_for
 

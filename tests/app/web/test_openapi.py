@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app.store.run_store import RunStore
-from cct.config import RunSpec
+from cct.spec import RunSpec
 
 # Not among them: that what fits the schema is accepted. A batch may fit it and still be larger than its dataset.
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]

@@ -10,7 +10,7 @@ from app.limits import IMAGE_BYTES
 from app.store import own_images
 from app.store.own_images import WAITING, OwnImages
 from app.store.run_store import RunStore
-from cct.config import RunSpec
+from cct.spec import RunSpec
 
 PNG = b"\x89PNG\r\n\x1a\n and more"
 LOOK = {"epoch": 3, "shares": [[0.25] * 4], "entropy": [1.4], "predicted": [7], "confidence": [0.9]}

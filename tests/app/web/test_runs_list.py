@@ -14,7 +14,7 @@ from app.store.lease import Lease
 from app.store.rows import Run, State
 from app.store.run_store import RunStore
 from app.web.main import create_app
-from cct.config import RunSpec
+from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD
 
 Claim = Callable[[], Lease]

@@ -17,7 +17,7 @@ from app.store.rows import State
 from app.store.run_store import RunStore
 from app.web.main import create_app
 from app.web.webhook import Webhook
-from cct.config import RunSpec
+from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD
 from tests.conftest import serving, wait_for
 

@@ -1,0 +1,80 @@
+"""What training tells, as it happens. Standard library only, never torch."""
+
+from dataclasses import dataclass
+
+BETWEEN_CLASSES = " / "
+"""Stands between the names of classes, which are those of folders, in the provenance of a run on an image folder."""
+
+CODE_OF = "code of "
+"""Stands before a pooling's name in the provenance of its runs, where it names the checksum of the pooling's code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One of the test images that the lens shows, as a browser takes it."""
+
+    label: int
+    url: str
+    """A data URL of a PNG or JPEG file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a run before its first step."""
+
+    device: str
+    parameters: int
+    mixes_batch: bool
+    provenance: dict[str, str]
+    """What the numbers depend on beside the spec: code, versions, device, precision, threads, checksums."""
+    images: list[Image]
+    """The test images that each `Look` tells of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where training is within an epoch."""
+
+    epoch: int
+    step: int
+    steps: int
+    seconds: float
+    """Time since the epoch began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a model makes of the images of `Facts` at the end of one epoch; lists are by image."""
+
+    epoch: int
+    shares: list[list[float]]
+    """The share of each token, row by row over the token grid; sums to 1."""
+    entropy: list[float]
+    """The entropy of the shares in nats: 0 if one token is all, the logarithm of their number if all are alike."""
+    predicted: list[int]
+    confidence: list[float]
+    """Probability of the predicted class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """What was measured at the end of one epoch. Losses in nats, top-k in percent."""
+
+    epoch: int
+    """Counted from 1."""
+    train_loss: float
+    train_top1: float
+    val_loss: float
+    val_top1: float
+    val_top5: float
+    lr: float
+    """Learning rate of the epoch."""
+    seconds: float
+    """Wall-clock time of training and validation."""
+    images_per_second: float
+    """Training images per second of training time, augmentation included, validation excluded."""
+    peak_memory_bytes: int
+    """Most memory in use: reserved on the GPU during the epoch, or resident in the process until its end on a CPU."""
+    pooling_entropy: float | None = None
+    """Entropy of the pooling weights in nats, mean over the validation images (and heads): 0 if one token decides, the
+    logarithm of the number of tokens if all count alike. None for poolings without weights and in older records."""

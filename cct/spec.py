@@ -1,0 +1,159 @@
+"""What a run is trained with. Standard library only, never torch.
+
+A hyperparameter is declared once, as a field of `RunSpec`: its default reproduces the reference recipe, its metadata
+(description, range, choices) becomes the API's schema, the form of the dashboard and the messages of this module.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from cct.catalog import poolings
+from cct.named_datasets import DATASETS
+from cct.named_models import IMAGE_MODELS, MODELS, TEXT_MODELS
+
+AUGMENTATIONS: dict[str, str] = {
+    "autoaugment": "AutoAugment (CIFAR-10 policy), random crop, horizontal flip: the reference recipe",
+    "crop_flip": "random crop and horizontal flip",
+    "crop": "random crop (for digits and letters, which a flip would change)",
+    "none": "none",
+}
+
+PRECISIONS = ("auto", "fp32", "bf16")
+COMPILE = ("auto", "off", "graph", "on")
+
+
+class SpecError(ValueError):
+    """A spec that cannot be trained: which field is wrong and what to change."""
+
+    def __init__(self, field_name: str, message: str) -> None:
+        super().__init__(f"{field_name}: {message}")
+        self.field = field_name
+        self.message = message
+
+
+def _parameter(
+    default: Any, description: str, *, ge: float | None = None, gt: float | None = None, le: float | None = None
+) -> Any:
+    return field(default=default, metadata={"description": description, "ge": ge, "gt": gt, "le": le})
+
+
+def _choice(default: str, description: str, choices: tuple[str, ...]) -> Any:
+    return field(default=default, metadata={"description": description, "choices": choices})
+
+
+def _text(default: str, description: str) -> Any:
+    return field(default=default, metadata={"description": description, "max_length": 500})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """One training of one model with one seed. The defaults are the reference's bare-minimum recipe on CIFAR-10.
+
+    Raises `SpecError`, which names the field, if the spec cannot be trained.
+    """
+
+    model: str = _choice("cct_2_3x2_32", "Named model variant", tuple(MODELS))
+    pooling: str = _choice("auto", "Pooling step before the classifier; auto: the model's own", ("auto", *poolings()))
+    dataset: str = _choice("cifar10", "Dataset to train and validate on", tuple(DATASETS))
+    epochs: int = _parameter(200, "Passes over the training images or texts", ge=1, le=10_000)
+    seed: int = _parameter(0, "Fixes initial weights, data order, augmentation and dropout", ge=0, le=2**31 - 1)
+    batch_size: int = _parameter(128, "Images or texts per step", ge=1, le=65_536)
+    lr: float = _parameter(5e-4, "Peak learning rate of AdamW", gt=0, le=10)
+    weight_decay: float = _parameter(0.03, "Decoupled weight decay of AdamW", ge=0, le=10)
+    warmup_epochs: int = _parameter(5, "Epochs before the cosine schedule starts", ge=0, le=10_000)
+    label_smoothing: float = _parameter(0.1, "Share of the target spread over all classes", ge=0, le=0.99)
+    dropout: float = _parameter(0.0, "Dropout of embeddings, projections and MLPs", ge=0, le=0.99)
+    attention_dropout: float = _parameter(0.1, "Dropout of attention weights", ge=0, le=0.99)
+    stochastic_depth: float = _parameter(0.1, "Skip probability of the last block, linear from 0", ge=0, le=0.99)
+    precision: str = _choice("auto", "Arithmetic of the model; auto: bf16 where the hardware has it", PRECISIONS)
+    compile: str = _choice(
+        "auto",
+        "How steps are executed; graph: recorded once and replayed (GPU); on: torch.compile; auto: the fastest",
+        COMPILE,
+    )
+    augmentation: str = _choice("autoaugment", "What is done to training images, not to texts", tuple(AUGMENTATIONS))
+    image_folder: str = _text("", "Dataset image_folder: a folder below image_folder/ of the datasets")
+    pretrained: str = _text("", "Initial weights: a file's path below pretrained/ of the datasets, or an https address")
+    word_vectors: str = _text("", "Text models: a GloVe file below word_vectors/ of the datasets; empty: learned")
+
+    def __post_init__(self) -> None:
+        for spec_field in fields(self):
+            _check(spec_field.name, getattr(self, spec_field.name), spec_field.type, spec_field.metadata)
+        if self.pooling == "auto":
+            object.__setattr__(self, "pooling", MODELS[self.model].pooling)
+        _check_path("pretrained", self.pretrained)
+        _check_path("word_vectors", self.word_vectors)
+        _check_path("image_folder", self.image_folder)
+        dataset = DATASETS[self.dataset]
+        self._check_kind()
+        if dataset.train_size is not None and self.batch_size > dataset.train_size:
+            raise SpecError(
+                "batch_size",
+                f"{self.batch_size} is larger than the training split of {self.dataset}, {dataset.train_size}; "
+                f"use at most {dataset.train_size}",
+            )
+
+    def _check_kind(self) -> None:
+        """The model must read what the dataset has, images or texts."""
+        texts = [name for name, info in DATASETS.items() if info.has_texts]
+        if self.dataset in texts and self.model in IMAGE_MODELS:
+            choices = ", ".join(TEXT_MODELS)
+            raise SpecError("model", f"{self.model} reads images, {self.dataset} has texts; choose one of {choices}")
+        if self.dataset not in texts and self.model in TEXT_MODELS:
+            choices = ", ".join(texts)
+            raise SpecError("dataset", f"{self.dataset} has images, {self.model} reads texts; choose one of {choices}")
+        if self.dataset in texts:
+            object.__setattr__(self, "augmentation", "none")
+        elif self.word_vectors:
+            raise SpecError("word_vectors", f"is for text models; leave it empty for {self.model}")
+        if self.dataset == "image_folder" and not self.image_folder:
+            raise SpecError("image_folder", "is missing; name a folder below image_folder/ of the datasets")
+        if self.image_folder and self.dataset != "image_folder":
+            raise SpecError("image_folder", f"is for the dataset image_folder; leave it empty for {self.dataset}")
+
+    @property
+    def source(self) -> str:
+        """The dataset by a name that tells image folders apart, for example `image_folder/birds`."""
+        return f"{self.dataset}/{self.image_folder}" if self.image_folder else self.dataset
+
+    @classmethod
+    def stored(cls, values: Mapping[str, Any]) -> "RunSpec":
+        """A spec accepted earlier, perhaps by another version: not checked again, so that old runs stay readable."""
+        spec = object.__new__(cls)
+        for spec_field in fields(cls):
+            object.__setattr__(spec, spec_field.name, values.get(spec_field.name, spec_field.default))
+        return spec
+
+
+def _check(name: str, value: Any, kind: Any, limits: Any) -> None:
+    if "choices" in limits:
+        if value not in limits["choices"]:
+            raise SpecError(name, f"{value!r} is unknown; choose one of {', '.join(limits['choices'])}")
+        return
+    if kind is str:
+        if not isinstance(value, str) or len(value) > limits["max_length"]:
+            raise SpecError(name, f"{value!r} is not a text of at most {limits['max_length']} characters")
+        return
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
+        raise SpecError(name, f"{value!r} is not {'an integer' if kind is int else 'a number'}")
+    ge, gt, le = limits["ge"], limits["gt"], limits["le"]
+    if (
+        (ge is not None and not value >= ge)
+        or (gt is not None and not value > gt)
+        or (le is not None and not value <= le)
+    ):
+        lowest = f"at least {ge}" if ge is not None else f"above {gt}"
+        raise SpecError(name, f"{value} is out of range; allowed: {lowest} and at most {le}")
+
+
+def _check_path(name: str, value: str) -> None:
+    """Specs arrive over the network: what they name is read below one folder and nowhere else."""
+    if not value.isprintable() or "\\" in value:
+        raise SpecError(name, f"{value!r} has characters that a path or an address should not have")
+    if "://" in value and name == "pretrained":
+        if not re.match(r"https://[\w.-]+(:\d+)?/", value):
+            raise SpecError(name, f"{value!r} is not an https address; give https://… or the path of a file")
+    elif value.startswith("/") or ".." in value.split("/"):
+        raise SpecError(name, f"{value!r} leaves the folder {name}/; give a path relative to it, without ..")
