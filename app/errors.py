@@ -35,5 +35,19 @@ class Invalid(BoardError):
         self.message = message
 
 
+class Unreadable(BoardError):
+    """A stored row that this version cannot read: a newer version wrote it, or it is damaged."""
+
+    status = 500
+    title = "Unreadable row"
+
+    def __init__(self, kind: str, row_id: str, why: str) -> None:
+        way_out = f", or `cctboard delete {row_id}`" if kind == "run" else ""
+        super().__init__(
+            f"this version cannot read the stored {kind} {row_id!r} ({why}): a newer version wrote it, or it is "
+            f"damaged; start the newer version or restore a backup{way_out}"
+        )
+
+
 class LeaseLost(Exception):
     """The caller may no longer train or write this run: its lease expired and the run belongs to someone else."""

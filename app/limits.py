@@ -6,7 +6,7 @@ NAME_LENGTH = 200
 NOTE_LENGTH = 10_000
 TAG_LENGTH = 50
 TAGS = 20
-"""Of one run."""
+"""A run has at most as many."""
 PRIORITY = 100
 """Priorities go from minus this to this."""
 RUNS_PER_REQUEST = 1_000
@@ -19,4 +19,4 @@ SPARKLINES = 250
 """Runs whose course one request may ask for."""
 BODY_BYTES = 1_000_000
 IMAGE_BYTES = 5_000_000
-"""Of an image of the user's own, the only body that is not JSON."""
+"""An image of the user's own, the only body that is not JSON, may be larger."""

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     """Events that a page can miss and still continue from its last id."""
 
     log_format: Literal["text", "json"] = "text"
-    """Of what API and worker log: lines to read, or one JSON object per line."""
+    """How API and worker write their logs: as lines to read, or as one JSON object per line."""
     datasets: Path | None = None
     """Folder of the datasets, if not `datasets` in the data folder."""
 

@@ -9,7 +9,7 @@ from app.store.database import Scalar
 
 
 def vitals() -> dict[str, Scalar | None]:
-    """Of the machine: the measured fields of `app.store.rows.Worker` that all slots share."""
+    """How the machine is doing: the measured fields of `app.store.rows.Worker` that all slots share."""
     return {"cpu_percent": psutil.cpu_percent()} | _gpu()
 
 
@@ -26,7 +26,7 @@ def memory_bytes(trainer: int | None) -> int:
 
 
 def _gpu() -> dict[str, Scalar | None]:
-    """Of the GPU that a trainer takes, the first visible one; nothing where there is none."""
+    """How busy the GPU is that a trainer takes, the first visible one; nothing where there is none."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     try:
         pynvml.nvmlInit()

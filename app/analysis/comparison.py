@@ -61,7 +61,7 @@ class VariantComparison:
     variant: str
     color: str
     formula: str
-    """Of the pooling, when runs are grouped by pooling."""
+    """How the pooling is computed, when runs are grouped by pooling."""
     mixes_batch: bool | None
     """Whether the output for an image depends on its batch-mates in any of the runs; null until probed."""
     runs: int

@@ -57,11 +57,12 @@ class Difference(Stat):
     effect_size: float | None
     """Mean over standard deviation of the differences (d_z); null without spread."""
     p: float | None
-    """Of the two-sided paired t-test; of the sign-flip test where all differences are equal; null for one seed."""
+    """The p value of the two-sided paired t-test, or of the sign-flip test where all differences are equal; null for
+    one seed."""
     p_corrected: float | None
     """After Holm, for all variants that are compared with the baseline."""
     p_sign_flip: float | None
-    """Of the exact two-sided sign-flip test; null for one seed and for more than 20."""
+    """The p value of the exact two-sided sign-flip test; null for one seed and for more than 20."""
     target: float
     """The difference in points that `further_seeds` would resolve: the observed one, 0.3 if that is less."""
     further_seeds: int | None

@@ -8,7 +8,7 @@ from typing import Any
 from cct.events import EpochRecord
 
 RECORDS_KEPT = 60_000
-"""Of the most recently used runs, some 400 bytes each."""
+"""Those of the most recently used runs are kept, some 400 bytes each."""
 
 
 class EpochRecords:

@@ -1,12 +1,15 @@
 """Rows of the run store: parsed from Redis hashes, served by the API as they are."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, computed_field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, computed_field
 
+from app.errors import Unreadable
 from cct.events import BETWEEN_CLASSES
 from cct.named_datasets import DATASETS
 from cct.spec import RunSpec
@@ -24,6 +27,23 @@ def _from_json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
+_KINDS: dict[str, Any] = {field.name: (int, float) if field.type is float else field.type for field in fields(RunSpec)}
+
+
+def _spec(value: Any) -> RunSpec:
+    """Limits may have changed since it was accepted, but what it asks for must be understood, or another run than was
+    asked for would be shown, compared or trained."""
+    given = _from_json(value)
+    if not isinstance(given, dict):
+        raise ValueError("is not an object")
+    for name, one in given.items():
+        if name not in _KINDS:
+            raise ValueError(f"this version does not know {name}")
+        if not isinstance(one, _KINDS[name]):
+            raise ValueError(f"{name} is {one!r}")
+    return RunSpec.stored(given)
+
+
 Time = Annotated[
     datetime, BeforeValidator(lambda v: datetime.fromtimestamp(int(v) / 1000, UTC) if str(v).isdigit() else v)
 ]
@@ -34,13 +54,23 @@ class Stored(BaseModel):
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, extra="ignore")
 
+    @classmethod
+    def parsed(cls, fields: Mapping[str, Any]) -> Self:
+        """The row of a Redis hash. Raises `Unreadable`."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            why = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+            raise Unreadable(cls.__name__.lower(), str(fields.get("id", fields.get("name", "?"))), why) from error
+
 
 class Run(Stored):
     """One training of one model with one seed."""
 
     id: str
     experiment_id: str | None = None
-    spec: Annotated[RunSpec, BeforeValidator(lambda value: RunSpec.stored(_from_json(value)))]
+    spec: Annotated[RunSpec, BeforeValidator(_spec)]
     state: State
     created_at: Time
     started_at: Time | None = None

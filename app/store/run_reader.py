@@ -31,7 +31,11 @@ class RunReader:
         for run_id, found in zip(run_ids, hashes := self._hashes("run", run_ids), strict=True):
             if not found:
                 raise NotFound("run", run_id)
-        return [Run.model_validate(found) for found in hashes]
+        return [Run.parsed(found) for found in hashes]
+
+    def known_runs(self, run_ids: Iterable[str]) -> list[Run]:
+        """The runs of these ids but for those that were deleted."""
+        return [Run.parsed(found) for found in self._hashes("run", run_ids) if found]
 
     def _hashes(self, kind: str, ids: Iterable[str]) -> list[dict[str, str]]:
         with self.redis.pipeline(transaction=False) as pipeline:
@@ -45,20 +49,19 @@ class RunReader:
 
     def _read_runs(self) -> list[Run]:
         run_ids = cast(list[str], self.redis.zrange(self.key("runs"), 0, -1))
-        # Without those that were deleted since their ids were read.
-        return [Run.model_validate(found) for found in self._hashes("run", run_ids) if found]
+        return self.known_runs(run_ids)
 
     def experiment(self, experiment_id: str) -> Experiment:
         """Raises `NotFound`."""
         [found] = self._hashes("experiment", [experiment_id])
         if not found:
             raise NotFound("experiment", experiment_id)
-        return Experiment.model_validate(found)
+        return Experiment.parsed(found)
 
     def experiments(self) -> list[Experiment]:
         """All experiments, newest first."""
         ids = cast(list[str], self.redis.zrange(self.key("experiments"), 0, -1, desc=True))
-        return [Experiment.model_validate(found) for found in self._hashes("experiment", ids) if found]
+        return [Experiment.parsed(found) for found in self._hashes("experiment", ids) if found]
 
     def experiment_runs(self, experiment_id: str) -> list[Run]:
         """The experiment's runs in the order of their creation. Raises `NotFound`."""
@@ -87,11 +90,11 @@ class RunReader:
 
     def log(self, run_id: str) -> list[LogLine]:
         """What the run's trainer printed, oldest first. Raises `NotFound`."""
-        return [LogLine.model_validate(entry) for entry in self._stream(run_id, "log")]
+        return [LogLine.parsed(entry) for entry in self._stream(run_id, "log")]
 
     def history(self, run_id: str) -> list[HistoryEntry]:
         """The run's time line, oldest first. Raises `NotFound`."""
-        return [HistoryEntry.model_validate(entry) for entry in self._stream(run_id, "history")]
+        return [HistoryEntry.parsed(entry) for entry in self._stream(run_id, "history")]
 
     def _stream(self, run_id: str, part: str) -> list[dict[str, str]]:
         self.run(run_id)
@@ -123,14 +126,14 @@ class RunReader:
         return [[json.loads(entry["look"]) for _, entry in stream] for stream in streams]
 
     def confusions(self, run_ids: Iterable[str], epoch: Literal["last", "best"]) -> list[Confusion | None]:
-        """Of each run the confusion matrix of its last or its best epoch, None before the first."""
+        """Each run's confusion matrix of its last or its best epoch, None before the first."""
         with self.redis.pipeline(transaction=False) as pipeline:
             for run_id in run_ids:
                 read = pipeline.xrevrange if epoch == "last" else pipeline.xrange
                 read(self.key("run", run_id, "confusion"), count=1)
             streams = pipeline.execute()
         return [
-            Confusion.model_validate({"epoch": found[0][0].split("-")[0], **found[0][1]}) if found else None
+            Confusion.parsed({"epoch": found[0][0].split("-")[0], **found[0][1]}) if found else None
             for found in streams
         ]
 
@@ -160,7 +163,7 @@ class RunReader:
     def workers(self) -> list[Worker]:
         """Workers seen lately, by name."""
         names = sorted(cast(list[str], self.redis.zrange(self.key("workers"), 0, -1)))
-        return [Worker.model_validate(found) for found in self._hashes("worker", names) if found]
+        return [Worker.parsed(found) for found in self._hashes("worker", names) if found]
 
     def garbage(self) -> list[str]:
         """Ids of deleted runs whose checkpoints are still there."""

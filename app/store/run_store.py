@@ -202,8 +202,10 @@ class RunStore(RunReader):
 
     def delete(self, run_id: str) -> None:
         """Forgets a run; its checkpoints are removed by a worker. Raises `NotFound`, `Conflict` while it runs."""
-        self.run(run_id)
-        if self._do("delete", run_id) == "running":
+        outcome = self._do("delete", run_id)  # without reading the row: a damaged one can be deleted too
+        if outcome is None:
+            raise NotFound("run", run_id)
+        if outcome == "running":
             _refuse_to_delete(f"run {run_id} is running")
 
     def delete_experiment(self, experiment_id: str) -> None:
@@ -265,6 +267,10 @@ class RunStore(RunReader):
             pipeline.zadd(self.key("workers"), {worker: now + seen_for})
             pipeline.zremrangebyscore(self.key("workers"), "-inf", now)
             pipeline.execute()
+
+    def check_writable(self) -> None:
+        """Raises redis-py's error if the database does not answer, or answers but takes nothing more."""
+        self.redis.set(self.key("probe"), 1)
 
     def forget_worker(self, worker: str) -> None:
         self.redis.delete(self.key("worker", worker))

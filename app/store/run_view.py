@@ -9,6 +9,8 @@ import redis
 
 from app.store.rows import Run
 
+EVENTS_READ = 5_000
+"""After more than these, reading all runs anew is quicker."""
 _START = "0-0"
 
 
@@ -17,7 +19,8 @@ class RunView:
 
     After that each read first applies what the stream of events tells since the last one. A run's hash and its event
     are written together, so whoever has written a run finds it, by whichever process. If the stream no longer holds
-    the event up to which this view is current (it was trimmed, or the database is another one), all is read again.
+    the event up to which this view is current (it was trimmed, or the database is another one), or holds very many
+    since, all is read again.
     """
 
     def __init__(self, database: redis.Redis, stream: str, read_all: Callable[[], Iterable[Run]]) -> None:
@@ -32,11 +35,13 @@ class RunView:
         """All runs in the order of their creation."""
         while True:
             position = self._position
-            events = cast(list[tuple[str, dict[str, str]]], self._redis.xrange(self._stream, min=position))
+            events = cast(
+                list[tuple[str, dict[str, str]]], self._redis.xrange(self._stream, min=position, count=EVENTS_READ)
+            )
             with self._lock:
                 if position != self._position:
                     continue  # another thread was faster, and these events may be old
-                if events and events[0][0] == position:
+                if events and events[0][0] == position and len(events) < EVENTS_READ:
                     self._apply(events[1:])
                 else:
                     self._start_over()
@@ -58,6 +63,6 @@ class RunView:
                 run_id = json.loads(event["data"])["run_id"]
                 changed.pop(run_id, None)
                 self._runs.pop(run_id, None)
-        self._runs |= {run_id: Run.model_validate(fields) for run_id, fields in changed.items()}
+        self._runs |= {run_id: Run.parsed(fields) for run_id, fields in changed.items()}
         if events:
             self._position = events[-1][0]

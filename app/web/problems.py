@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, ConnectionError, OutOfMemoryError, RedisError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -58,7 +58,7 @@ def tell_errors(app: FastAPI, headers: Mapping[str, str]) -> None:
 
     @app.exception_handler(RedisError)
     def database_error(request: Request, error: RedisError) -> JSONResponse:
-        return problem_response(503, "Database unavailable", f"Redis does not answer, try again shortly: {error}")
+        return problem_response(503, *_about_database(error))
 
     @app.exception_handler(Exception)
     def unforeseen(request: Request, error: Exception) -> JSONResponse:
@@ -66,6 +66,20 @@ def tell_errors(app: FastAPI, headers: Mapping[str, str]) -> None:
         response = problem_response(500, "Internal error", "the board made an error; its log tells more")
         response.headers.update(headers)
         return response
+
+
+def _about_database(error: RedisError) -> tuple[str, str]:
+    """Title and detail."""
+    if isinstance(error, OutOfMemoryError):
+        return "Database full", (
+            "the database has no memory left (maxmemory); nothing that is stored is lost, and runs in training wait: "
+            "delete runs that you no longer need, or give the database more memory"
+        )
+    if isinstance(error, AuthenticationError):
+        return "Database locked", f"the database refuses this board's password; see CCTBOARD_REDIS_PASSWORD ({error})"
+    if isinstance(error, ConnectionError | TimeoutError):  # also while it loads its data
+        return "Database unavailable", f"the database does not answer, try again shortly: {error}"
+    return "Database refuses", f"the database refuses the command; its log tells more: {error}"
 
 
 def _path(location: Sequence[int | str]) -> str:

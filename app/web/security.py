@@ -24,7 +24,7 @@ SESSION_SECONDS = 7 * 24 * 3600
 ATTEMPTS_PER_MINUTE = 10
 """Wrong tokens that one client address may send."""
 ADDRESSES_KEPT = 10_000
-"""Of clients that sent a wrong token; more are forgotten, oldest first."""
+"""Client addresses that sent a wrong token are remembered, at most as many; the oldest is forgotten first."""
 READING = ("GET", "HEAD", "OPTIONS")
 SECURITY_HEADERS = {
     # Mantine and plotly.js write style attributes; scripts come from files of our own only.

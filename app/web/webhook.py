@@ -19,7 +19,7 @@ from pydantic import HttpUrl
 from redis.exceptions import LockError, RedisError
 
 from app.analysis.comparison import compare
-from app.errors import NotFound
+from app.errors import NotFound, Unreadable
 from app.settings import Settings
 from app.store.run_store import RunStore
 
@@ -96,6 +96,9 @@ class Webhook:
             document = self._document(news, at)
         except NotFound:
             return True  # deleted meanwhile
+        except Unreadable as error:
+            logger.error("the webhook cannot be told: %s", error)
+            return True
         for attempt in range(10**9):
             if time.time() > at + TRIED_SECONDS:
                 logger.error("the webhook was not told for a day, which is given up: %s", document["text"])
@@ -151,7 +154,7 @@ class Webhook:
         )
 
     def _failures(self, run_ids: list[str]) -> tuple[str, dict[str, Any]]:
-        runs = self._store.runs_by_id(run_ids)
+        runs = self._store.known_runs(run_ids)
         if not runs:
             raise NotFound("run", run_ids[0])
         experiment_id = runs[0].experiment_id

@@ -97,7 +97,7 @@ class Preview(BaseModel):
     """What an experiment would queue."""
 
     runs: int
-    epochs: int = Field(description="Of all runs together")
+    epochs: int = Field(description="The epochs of all runs together")
     costs: Sequence[ModelCost]
     seconds: float | None = Field(description="Expected training time on one worker; null if nothing was measured yet")
 

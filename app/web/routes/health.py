@@ -11,9 +11,9 @@ async def check_health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="Check that the database answers")
+@router.get("/readyz", summary="Check that the database answers and can be written to")
 def check_readiness(store: Store) -> dict[str, str]:
-    store.redis.ping()
+    store.check_writable()
     return {"status": "ok"}
 
 

@@ -20,8 +20,10 @@ class Look(BaseModel):
     """What a model makes of the images at the end of an epoch; lists are by image."""
 
     epoch: int
-    shares: list[list[float]] = Field(description="Of each token, row by row over the square token grid; sums to 1")
-    entropy: list[float] = Field(description="Of the shares, in nats")
+    shares: list[list[float]] = Field(
+        description="Each token's share, row by row over the square token grid; sums to 1"
+    )
+    entropy: list[float] = Field(description="How evenly the shares are spread: their entropy in nats")
     predicted: list[int]
     confidence: list[float] = Field(description="Probability of the predicted class")
 

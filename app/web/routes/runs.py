@@ -159,7 +159,10 @@ def group_runs(matching: MatchingRuns, by: GroupBy) -> RunGroups:
 
 @router.get("/sparklines", summary="Read the course of runs' validation top-1 at a few epochs")
 def read_sparklines(
-    store: Store, run: Annotated[list[str], Query(description="Of these runs", min_length=1, max_length=SPARKLINES)]
+    store: Store,
+    run: Annotated[
+        list[str], Query(description="The runs whose course is asked for", min_length=1, max_length=SPARKLINES)
+    ],
 ) -> Sparklines:
     """Runs that are not there are left out."""
     runs = [known for known in store.runs() if known.id in set(run)]

@@ -770,7 +770,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Check that the database answers */
+        /** Check that the database answers and can be written to */
         get: operations["check_readiness_readyz_get"];
         put?: never;
         post?: never;
@@ -1219,12 +1219,12 @@ export interface components {
             epoch: number;
             /**
              * Shares
-             * @description Of each token, row by row over the square token grid; sums to 1
+             * @description Each token's share, row by row over the square token grid; sums to 1
              */
             shares: number[][];
             /**
              * Entropy
-             * @description Of the shares, in nats
+             * @description How evenly the shares are spread: their entropy in nats
              */
             entropy: number[];
             /** Predicted */
@@ -1393,7 +1393,7 @@ export interface components {
             runs: number;
             /**
              * Epochs
-             * @description Of all runs together
+             * @description The epochs of all runs together
              */
             epochs: number;
             /** Costs */
@@ -2391,7 +2391,7 @@ export interface operations {
     read_sparklines_runs_sparklines_get: {
         parameters: {
             query: {
-                /** @description Of these runs */
+                /** @description The runs whose course is asked for */
                 run: string[];
             };
             header?: never;

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import app.store.run_view
 from app.errors import Conflict, LeaseLost, NotFound
 from app.settings import Settings
 from app.store.lease import MAX_LOSSES, Lease
@@ -154,6 +155,16 @@ def test_who_adds_to_an_experiment_at_the_same_time_is_not_lost(store: RunStore)
     grown = store.add_runs(experiment, interrupted)
     assert (seen, grown.axes) == ([[0], [0], [0, 1]], {"seed": [0, 1, 2]})
     assert [run.spec.seed for run in store.experiment_runs(experiment)] == [0, 1, 2]
+
+
+def test_a_view_that_is_far_behind_reads_all_anew(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.store.run_view, "EVENTS_READ", 4)
+    [run] = store.create_runs([SPEC])
+    assert store.runs() == [run]
+    for number in range(9):
+        store.edit(run.id, {"note": f"note {number}"})
+    [found] = store.runs()
+    assert found.note == "note 8"
 
 
 def test_higher_priority_goes_first(store: RunStore) -> None:

@@ -78,6 +78,46 @@ def test_who_comes_back_gets_each_event_once(settings: Settings, store: RunStore
     with_hub(settings, store, check)
 
 
+def test_who_comes_back_after_very_much_starts_over(
+    settings: Settings, store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.web.events, "MOST_REPLAYED", 3)
+
+    async def check(hub: EventHub) -> None:
+        watching = hub.subscribe(None)
+        await anext(watching)
+        store.tell("test", {"number": 1})
+        last_id = (await anext(watching)).decode().splitlines()[0].removeprefix("id: ")
+        for number in (2, 3, 4):
+            store.tell("test", {"number": number})
+        await read(watching, 4)
+        assert await read(await anew(hub, last_id), 4) == [2, 3, 4]
+        store.tell("test", {"number": 5})
+        await read(watching, 5)
+        back = await anew(hub, last_id)
+        assert await anext(back) == RESET.encoded
+        store.tell("test", {"number": 6})
+        assert await read(back, 6) == [6]
+
+    async def anew(hub: EventHub, last_id: str) -> AsyncIterator[bytes]:
+        stream = hub.subscribe(last_id)
+        assert await anext(stream) == HELLO
+        return stream
+
+    with_hub(settings, store, check)
+
+
+def test_an_event_that_cannot_be_read_does_not_end_the_view(settings: Settings, store: RunStore) -> None:
+    async def check(hub: EventHub) -> None:
+        watching = hub.subscribe(None)
+        await anext(watching)
+        store.tell("run", {"id": "abc", "state": "of a newer version"})
+        store.tell("test", {"number": 1})
+        assert await read(watching, 1) == [1]
+
+    with_hub(settings, store, check)
+
+
 def test_streams_end_when_the_server_stops(settings: Settings, store: RunStore) -> None:
     async def check(hub: EventHub) -> None:
         streams = [hub.subscribe(None) for _ in range(3)]

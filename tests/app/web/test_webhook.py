@@ -169,6 +169,21 @@ def test_what_the_receiver_refuses_is_not_repeated(
     assert receiver.attempts == 2
 
 
+def test_a_deleted_run_does_not_silence_the_others(settings: Settings, store: RunStore, receiver: Receiver) -> None:
+    begin(settings, store)
+    store.create_experiment("E", {}, {}, [replace(SPEC, seed=seed) for seed in range(3)])
+    while lease := store.claim("w"):
+        lease.describe(error="no memory")
+        lease.release(State.failed)
+    deleted, *others = store.runs()[::-1]
+    store.delete(deleted.id)
+    with webhook(settings, store, receiver).running():
+        wait_for(lambda: receiver.documents, 30)
+    [failures] = [document for document in receiver.documents if document["event"] == "run_failed"]
+    assert {run["id"] for run in failures["runs"]} == {run.id for run in others}
+    assert failures["text"].startswith("2 runs of E have failed, the first: no memory")
+
+
 def test_the_api_tells_what_happens_from_its_first_start_on(
     settings: Settings, store: RunStore, receiver: Receiver
 ) -> None:
