@@ -212,9 +212,14 @@ def _read_archive(archive: Path, data: Path | None, read: "Callable[[Settings, R
             summary = read(settings, store, source)
         except BoardError as error:
             raise UsageError(str(error)) from error
+        except OSError as error:
+            reason = f"{error.filename or settings.data}: {error.strerror}"
+            raise UsageError(f"{reason}; nothing of the archive was kept") from error
     console.print(f"{summary.runs} runs and {summary.experiments} experiments read")
     if summary.skipped:
         console.print(f"{summary.skipped} runs were here already")
+    if summary.completed:
+        console.print(f"{summary.completed} of those got checkpoints that they lacked")
     for old, new in summary.renamed.items():
         console.print(f"{old} is {new} here, as its id was taken")
     if summary.unfinished:

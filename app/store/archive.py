@@ -1,25 +1,26 @@
-"""Backup, restore and import: the whole board, or a part of another one, as one tar archive.
+"""Backup, restore and import: the whole board, or a part of another one, as one archive (`archive_file.py`).
 
-`manifest.json` (with the lens's images), then `experiments/<id>.json`, `runs/<id>.json` (fields and streams) and
-`checkpoints/<run id>/<file>`. A run's records are read before its checkpoint, which may therefore be newer but never
-older: a run that is restored continues from the checkpoint and delivers what is missing.
+A run's records are read before its checkpoint, which may therefore be newer but never older: a run that is restored
+continues from the checkpoint and delivers what is missing. Nothing is changed before the whole archive was checked;
+checkpoints arrive before their runs, so that no run is ever here without.
 """
 
-import io
-import json
-import re
 import shutil
-import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, cast
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from pydantic import ValidationError
+from redis.exceptions import RedisError
 
 from app.errors import Conflict, Invalid
 from app.settings import Settings
-from app.store.rows import State
+from app.store.archive_file import ArchiveWriter, WholeArchive, whole_archive
+from app.store.rows import Experiment, Run, State
 from app.store.run_store import RunStore, new_id
-
-FORMAT = 1
-_MEMBER = re.compile(r"(experiments|runs)/([0-9a-f]{12})\.json|checkpoints/([0-9a-f]{12})/([\w-]+\.(?:pt|safetensors))")
+from cct.whole_file import whole_file
 
 
 @dataclass
@@ -30,33 +31,55 @@ class Summary:
     runs: int = 0
     skipped: int = 0
     """Runs that were here already."""
+    completed: int = 0
+    """Of those, the ones that lacked a checkpoint or weights, which they got."""
     renamed: dict[str, str] = field(default_factory=dict)
     """Ids of runs and experiments that were taken, and the new ones."""
     unfinished: int = 0
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A row that the archive holds, and where it goes."""
+
+    kind: Literal["experiment", "run"]
+    member: str
+    id: str
+    """Its id on this board."""
+    is_known: bool
+    """Whether this very row is here already."""
+
+
 def backup(settings: Settings, store: RunStore, target: IO[bytes], version: str) -> Summary:
-    """Writes everything to `target`, also while runs are trained."""
+    """Writes everything to `target`, also while runs are trained. Raises `OSError`, `RedisError`."""
     summary = Summary()
-    with tarfile.open(fileobj=target, mode="w|") as archive:
-        images = {run.spec.source: store.images(run.spec.source) for run in store.runs()}
-        _add(archive, "manifest.json", {"format": FORMAT, "version": version, "images": images})
-        for experiment in store.experiments()[::-1]:
-            _add(archive, f"experiments/{experiment.id}.json", store.dump("experiment", experiment.id))
-            summary.experiments += 1
-        runs = store.runs()[::-1]
-        for run in runs:
-            _add(archive, f"runs/{run.id}.json", store.dump("run", run.id))
-            summary.runs += 1
-        for run in runs:
-            for path in sorted(settings.checkpoints(run.id).glob("*")):
-                if path.suffix not in (".pt", ".safetensors"):
-                    continue  # a file that is being written
-                with path.open("rb") as file:
-                    info = tarfile.TarInfo(f"checkpoints/{run.id}/{path.name}")
-                    info.size = _size(file)
-                    archive.addfile(info, file)
+    runs = store.runs()[::-1]  # before the experiments: whatever a run belongs to is there, too
+    images = {run.spec.source: store.images(run.spec.source) for run in runs}
+    archive = ArchiveWriter(target, version, images=images)
+    for experiment in store.experiments()[::-1]:
+        summary.experiments += _add_row(archive, store, "experiment", experiment.id)
+    kept = [run for run in runs if _add_row(archive, store, "run", run.id)]
+    summary.runs = len(kept)
+    for run in kept:
+        for path in sorted(settings.checkpoints(run.id).glob("*")):
+            if path.suffix not in (".pt", ".safetensors"):
+                continue  # a file that is being written
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:  # the run is being deleted
+                continue
+            with file:
+                archive.add_file(f"checkpoints/{run.id}/{path.name}", file)
+    archive.close()
     return summary
+
+
+def _add_row(archive: ArchiveWriter, store: RunStore, kind: Literal["experiment", "run"], row_id: str) -> bool:
+    """Whether the row was still there."""
+    dump = store.dump(kind, row_id)
+    if dump["fields"]:
+        archive.add_json(f"{kind}s/{row_id}.json", dump)
+    return bool(dump["fields"])
 
 
 def restore(settings: Settings, store: RunStore, source: IO[bytes]) -> Summary:
@@ -69,77 +92,134 @@ def restore(settings: Settings, store: RunStore, source: IO[bytes]) -> Summary:
 def import_archive(settings: Settings, store: RunStore, source: IO[bytes]) -> Summary:
     """Adds an archive to what is here: a run that is here already is skipped, another of the same id gets a new one.
 
-    Unfinished runs arrive as cancelled; a retry continues them. Raises `Invalid`.
+    A run that is here without its checkpoints gets them. Unfinished runs arrive as cancelled; a retry continues them.
+    Raises `Invalid`.
     """
     return _read(settings, store, source, State.cancelled)
 
 
 def _read(settings: Settings, store: RunStore, source: IO[bytes], unfinished: State) -> Summary:
-    summary, paused = Summary(), store.paused()
-    store.pause(True)  # a run must not be claimed before its checkpoint is here
-    try:
-        with tarfile.open(fileobj=source, mode="r|*") as archive:
-            for member in archive:
-                content = archive.extractfile(member)
-                if content is None:
-                    raise Invalid("archive", f"{member.name!r} is not a file")
-                _take(settings, store, member.name, content, unfinished, summary)
-    except (tarfile.ReadError, json.JSONDecodeError) as error:
-        raise Invalid("archive", f"is not an archive of a board, or damaged: {error}") from error
-    finally:
-        store.pause(paused)
+    with whole_archive(source, settings.data) as archive:
+        experiments = [
+            _row(archive, member, "experiment", Experiment, {row.id: row.created_at for row in store.experiments()})
+            for member in archive.names("experiments")
+        ]
+        here = {run.id: run.created_at for run in store.runs()}
+        runs = [_row(archive, member, "run", Run, here) for member in archive.names("runs")]
+        written: list[Path] = []
+        was_paused = store.paused()
+        store.pause(True)  # a run that has arrived must not be claimed while the rest may still fail
+        try:
+            summary = _load(settings, store, archive, [*experiments, *runs], unfinished, written)
+        except BaseException:
+            _undo(store, [row for row in (*runs, *experiments) if not row.is_known], written)
+            raise
+        finally:
+            store.pause(was_paused)
+        for source_name, images in archive.manifest["images"].items():
+            if not store.images(source_name):
+                store.set_images(source_name, images)
     return summary
 
 
-def _take(
-    settings: Settings, store: RunStore, name: str, content: IO[bytes], unfinished: State, summary: Summary
-) -> None:
-    if name == "manifest.json":
-        manifest = json.load(content)
-        if (found := manifest.get("format")) != FORMAT:
-            raise Invalid("archive", f"has format {found}; this version reads format {FORMAT}")
-        for dataset, images in manifest["images"].items():
-            if not store.images(dataset):
-                store.set_images(dataset, images)
-        return
-    if not (match := _MEMBER.fullmatch(name)):
-        raise Invalid("archive", f"holds {name!r}, which no backup writes")
-    kind, row_id, run_id, file_name = match.groups()
-    if run_id:
-        folder = settings.checkpoints(summary.renamed.get(run_id, run_id))
-        if not (folder / file_name).exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            partial = folder / f"{file_name}.partial"
-            with partial.open("wb") as file:
-                shutil.copyfileobj(content, file)
-            partial.replace(folder / file_name)
-        return
-    dump = cast(dict[str, Any], json.load(content))
-    fields = dump["fields"]
-    fields["experiment_id"] = summary.renamed.get(fields.get("experiment_id"), fields.get("experiment_id"))
-    if fields.get("state") in (State.queued, State.running):
-        summary.unfinished += 1
+def _row(
+    archive: WholeArchive,
+    member: str,
+    kind: Literal["experiment", "run"],
+    model: type[Run | Experiment],
+    here: dict[str, datetime],
+) -> _Row:
+    try:
+        row = model.model_validate(archive.read_json(member)["fields"])
+    except (ValidationError, ValueError, KeyError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise Invalid(
+            "archive",
+            f"was written by version {archive.manifest.get('version')}, and this version cannot read {member} in it "
+            f"({reason}); use that version or a newer one",
+        ) from error
+    old_id = _id(member)
+    is_known = here.get(old_id) == row.created_at
+    return _Row(kind, member, new_id() if old_id in here and not is_known else old_id, is_known)
+
+
+def _id(member: str) -> str:
+    """The id in `runs/<id>.json` or `checkpoints/<id>/<file>`."""
+    return member.split("/")[1].removesuffix(".json")
+
+
+def _load(
+    settings: Settings,
+    store: RunStore,
+    archive: WholeArchive,
+    rows: Sequence[_Row],
+    unfinished: State,
+    written: list[Path],
+) -> Summary:
+    """Brings checkpoints and rows; each file that it writes is appended to `written`."""
+    summary = Summary(renamed={_id(row.member): row.id for row in rows if _id(row.member) != row.id})
+    runs = {_id(row.member): row for row in rows if row.kind == "run"}
+    deleted = set(store.garbage())
+    completed = set()
+    for name in archive.names("checkpoints"):
+        if not (run := runs.get(_id(name))):
+            raise Invalid("archive", f"holds {name}, but not its run")
+        folder = settings.checkpoints(run.id)
+        if run.id in deleted and not run.is_known:  # else a worker would take what arrives for what is to be removed
+            shutil.rmtree(folder, ignore_errors=True)
+            store.collected(run.id)
+            deleted.remove(run.id)
+        path = folder / Path(name).name
+        if path.exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        written.append(path)
+        with archive.open(name) as content, whole_file(path) as file:
+            shutil.copyfileobj(content, file, 1 << 20)
+        if run.is_known:
+            completed.add(run.id)
+    summary.completed = len(completed)
+    for row in rows:
+        if row.is_known:
+            summary.skipped += row.kind == "run"
+            continue
+        dump = archive.read_json(row.member)
+        summary.unfinished += _adapt(dump["fields"], row, summary.renamed, unfinished)
+        store.load(row.kind, row.id, dump)
+        if row.kind == "run":
+            summary.runs += 1
+        else:
+            summary.experiments += 1
+    return summary
+
+
+def _adapt(fields: dict[str, Any], row: _Row, renamed: dict[str, str], unfinished: State) -> bool:
+    """Gives a row the ids that it has here, and a state in which it may arrive; whether it was unfinished."""
+    fields["id"] = row.id
+    if experiment := fields.get("experiment_id"):
+        fields["experiment_id"] = renamed.get(experiment, experiment)
+    is_unfinished = fields.get("state") in (State.queued, State.running)
+    if is_unfinished:
         fields["state"] = unfinished
-    outcome = store.load(kind.removesuffix("s"), row_id, dump)
-    if outcome == "taken":
-        summary.renamed[row_id] = fields["id"] = new_id()
-        outcome = store.load(kind.removesuffix("s"), fields["id"], dump)
-    if outcome == "known":
-        summary.skipped += kind == "runs"
-    elif kind == "runs":
-        summary.runs += 1
-    else:
-        summary.experiments += 1
+    return is_unfinished
 
 
-def _size(file: IO[bytes]) -> int:
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    return size
-
-
-def _add(archive: tarfile.TarFile, name: str, content: Any) -> None:
-    data = json.dumps(content).encode()
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    archive.addfile(info, io.BytesIO(data))
+def _undo(store: RunStore, rows: Sequence[_Row], written: Sequence[Path]) -> None:
+    """Removes what has arrived of an archive; if the database is away all of it stays, which an import completes."""
+    try:
+        here = {run.id for run in store.runs()} | {experiment.id for experiment in store.experiments()}
+        for row in rows:
+            if row.id not in here:
+                continue
+            if row.kind == "experiment":
+                store.delete_experiment(row.id)
+            else:
+                store.delete(row.id)
+                store.collected(row.id)
+    except RedisError:
+        return  # the error that led here tells of it
+    for path in written:
+        path.unlink(missing_ok=True)
+    for folder in {path.parent for path in written}:
+        if not any(folder.iterdir()):
+            folder.rmdir()
