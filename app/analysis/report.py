@@ -21,9 +21,11 @@ from cct.events import EpochRecord
 from cct.spec import RunSpec
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2430 }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2430;
+       overflow-wrap: break-word }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; font-size: 0.9rem }
 th, td { border-bottom: 1px solid #d8dbe2; padding: 0.3rem 0.6rem; text-align: left }
+th, td { overflow-wrap: anywhere; min-width: 4rem }
 .answer { font-size: 1.15rem; border-left: 4px solid #4477aa; padding-left: 1rem }
 .warning { border-left: 4px solid #cc6677; padding-left: 1rem }
 small { color: #5b6270 }

@@ -1,5 +1,6 @@
 """Runs as event files that `tensorboard --logdir` reads: TFRecord framing around a few protobuf messages."""
 
+import re
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -17,7 +18,7 @@ def event_file(run: Run, records: Sequence[EpochRecord]) -> bytes:
     pauses between attempts do not show.
     """
     wall_time = (run.started_at or run.created_at).timestamp()
-    rows = [f"| {name} | {value} |" for name, value in asdict(run.spec).items()]
+    rows = [f"| {name} | {_in_markdown(str(value))} |" for name, value in asdict(run.spec).items()]
     table = "\n".join(["| field | value |", "| --- | --- |", *rows])
     events = [_event(wall_time, 0, _bytes(3, b"brain.Event:2")), _event(wall_time, 0, _summary([_text("spec", table)]))]
     for record in records:
@@ -26,6 +27,11 @@ def event_file(run: Run, records: Sequence[EpochRecord]) -> bytes:
         scalars = [_scalar(name, value) for name, value in curves.items() if isinstance(value, int | float)]
         events.append(_event(wall_time, record.epoch, _summary(scalars)))
     return b"".join(map(_framed, events))
+
+
+def _in_markdown(text: str) -> str:
+    """A user's text, in which no character is markup of a table, a link or HTML."""
+    return re.sub(r"[^\w ./-]", lambda found: f"&#{ord(found[0])};", text)
 
 
 def _event(wall_time: float, step: int, content: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from app.analysis.comparison import PALETTE, baseline_of, colors, group_runs
-from app.analysis.figures.style import Theme, ink, layout, uid
+from app.analysis.figures.style import LONGEST, Theme, ink, labels, layout, plain, uid, whole
 from app.analysis.statistics import ALPHA, Difference, differences
 from app.errors import Conflict, Invalid
 from app.store.rows import Confusion, Run, State
@@ -54,12 +54,14 @@ def confusion(
     Raises `Invalid` for an unknown group or variant and for several datasets, `Conflict` before the first epoch.
     """
     grouped = group_runs(runs, group)
+    label = labels(grouped)
     if baseline is not None:
         variant, baseline = _chosen_two(grouped, variant, baseline)
         pairs = _pairs(grouped, variant, baseline, found)
         mine, theirs = (_shares(_sum(side)) for side in zip(*pairs.values(), strict=True))
         names = _names([*grouped[variant], *grouped[baseline]], found)
-        return _difference_map(names, mine, theirs, f"{variant} minus {baseline}, {_seeds(len(pairs))}", theme)
+        title = f"{label[variant]} minus {label[baseline]}, {_seeds(len(pairs))}"
+        return _difference_map(names, mine, theirs, title, theme)
     variant = _chosen(list(grouped), variant)
     unfinished = [run for run in grouped[variant] if run.state not in (State.failed, State.cancelled)]
     members = [run for run in unfinished or grouped[variant] if run.id in found]
@@ -69,7 +71,7 @@ def confusion(
     counts = _sum(found[run.id].counts for run in members)
     epochs = sorted({found[run.id].epoch for run in members})
     span = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
-    return _share_map(names, counts, f"{variant}, {_seeds(len(members))}, {span}", theme)
+    return _share_map(names, counts, f"{label[variant]}, {_seeds(len(members))}, {span}", theme)
 
 
 def class_differences(
@@ -97,8 +99,9 @@ def class_differences(
     stats = {name: stat for name, stat in differences(results | zero, "").items() if stat}
     most = nlargest(SHOWN, stats, key=lambda name: abs(stats[name].mean))
     order = sorted(most, key=lambda name: -stats[name].mean)
+    label, class_label = labels(grouped), labels(names)
     title = (
-        f"Recall of {variant}<br>minus that of {baseline}, points<br>"
+        f"Recall of {label[variant]}<br>minus that of {label[baseline]}, points<br>"
         f"({_seeds(len(pairs))}; filled: clear among {len(stats):,} classes)"
     )
     if len(order) < len(stats):
@@ -110,27 +113,27 @@ def class_differences(
     figure.update_yaxes(
         range=[len(order) - 0.5, -0.5],
         tickvals=list(range(len(order))),
-        ticktext=order,
+        ticktext=[class_label[name] for name in order],
         tickfont={"size": 10 if many else 13},
         zeroline=False,
         showgrid=many,
     )
     color = colors(group, list(grouped)).get(variant, PALETTE[0])
     figure.add_scatter(
-        uid=uid(f"seeds/{variant}"),
+        uid=uid("seeds", variant),
         x=[value for name in order for value in results[name].values()],
         y=[row - 0.15 for row, name in enumerate(order) for _ in results[name]],
-        customdata=[[name, seed] for name in order for seed in results[name]],
+        customdata=[[whole(name), seed] for name in order for seed in results[name]],
         mode="markers",
         marker={"color": color, "size": 4 if many else 6, "opacity": 0.55},
         hovertemplate="%{customdata[0]}, seed %{customdata[1]}: %{x:+.1f} points<extra></extra>",
     )
-    labels = {name: label for label, name in enumerate(names)}
+    number = {name: label for label, name in enumerate(names)}
     figure.add_scatter(
-        uid=uid(f"mean/{variant}"),
+        uid=uid("mean", variant),
         x=[stats[name].mean for name in order],
         y=[row + 0.15 for row in range(len(order))],
-        customdata=[_told(stats[name], labels[name], list(recalls.values())) for name in order],
+        customdata=[_told(stats[name], number[name], list(recalls.values())) for name in order],
         mode="markers",
         marker={
             "color": color,
@@ -144,9 +147,9 @@ def class_differences(
             "thickness": 1.5 if many else 2,
             "width": 3 if many else 5,
         },
-        hovertext=order,
+        hovertext=[whole(name) for name in order],
         hovertemplate="%{hovertext}: mean %{x:+.1f} points%{customdata[0]}<br>"
-        f"{variant} %{{customdata[1]:.1f}} %, {baseline} %{{customdata[2]:.1f}} %<extra></extra>",
+        f"{whole(variant)} %{{customdata[1]:.1f}} %, {whole(baseline)} %{{customdata[2]:.1f}} %<extra></extra>",
     )
     return figure
 
@@ -253,8 +256,24 @@ def _most(cells: Counts) -> list[int]:
     return sorted(found)
 
 
-def _part(cells: Counts, labels: Sequence[int]) -> list[list[float]]:
-    return [[cells[row][column] for column in labels] for row in labels]
+def _part(cells: Counts, shown: Sequence[int]) -> list[list[float]]:
+    return [[cells[row][column] for column in shown] for row in shown]
+
+
+def _hover(names: Sequence[str], *numbers: Counts) -> tuple[list[list[list[str | float]]], str]:
+    """What is told of each cell, as custom data, and the beginning of its hover text: what is taken for what.
+
+    Long names are there in whole; only then, as there are many cells.
+    """
+    told: list[list[list[str | float]]] = [
+        [list(cell) for cell in zip(*rows, strict=True)] for rows in zip(*numbers, strict=True)
+    ]
+    if all(label == plain(name) for name, label in labels(names).items()):
+        return told, "%{y} taken for %{x}: "
+    for true, row in zip(names, told, strict=True):
+        for predicted, cell in zip(names, row, strict=True):
+            cell += [whole(true), whole(predicted)]
+    return told, f"%{{customdata[{len(numbers)}]}}<br>taken for %{{customdata[{len(numbers) + 1}]}}:<br>"
 
 
 def _share_map(names: Sequence[str], counts: Counts, title: str, theme: Theme) -> go.Figure:
@@ -262,24 +281,22 @@ def _share_map(names: Sequence[str], counts: Counts, title: str, theme: Theme) -
     shown = _most(shares)
     figure = _map(names, shown, "Predicted class, % of the true class", title, theme)
     names, counts, shares = [names[label] for label in shown], _part(counts, shown), _part(shares, shown)
-    few = len(names) <= _MANY
+    few, ticks = len(names) <= _MANY, list(labels(names).values())
+    told, beginning = _hover(names, counts, [[round(share, 2) for share in row] for row in shares])
     figure.add_heatmap(
         uid="confusion",
-        x=names,
-        y=names,
+        x=ticks,
+        y=ticks,
         # Square roots, for else the diagonal would outshine all mistakes.
         z=[[round(sqrt(share), 3) for share in row] for row in shares],
         zmin=0,
         zmax=10,
         colorscale=_SHARES[theme],
         colorbar=_color_bar([sqrt(share) for share in _TICKS], [str(share) for share in _TICKS]),
-        customdata=[
-            [[count, round(share, 2)] for count, share in zip(*rows, strict=True)]
-            for rows in zip(counts, shares, strict=True)
-        ],
+        customdata=told,
         text=[[f"{share:.0f}" if share >= 0.5 else "" for share in row] for row in shares] if few else None,
         texttemplate="%{text}" if few else None,
-        hovertemplate="%{y} taken for %{x}: %{customdata[0]:,} times, %{customdata[1]} %<extra></extra>",
+        hovertemplate=f"{beginning}%{{customdata[0]:,}} times, %{{customdata[1]}} %<extra></extra>",
         xgap=1 if few else 0,
         ygap=1 if few else 0,
     )
@@ -293,23 +310,21 @@ def _difference_map(names: Sequence[str], mine: Counts, theirs: Counts, title: s
     names = [names[label] for label in shown]
     points, mine, theirs = (_part(cells, shown) for cells in (points, mine, theirs))
     most = max(abs(value) for row in points for value in row) or 1
-    few = len(names) <= _MANY
+    few, ticks = len(names) <= _MANY, list(labels(names).values())
+    told, beginning = _hover(names, *([[round(share, 2) for share in row] for row in side] for side in (mine, theirs)))
     figure.add_heatmap(
         uid="confusion",
-        x=names,
-        y=names,
+        x=ticks,
+        y=ticks,
         z=points,
         zmin=-most,
         zmax=most,
         colorscale=_SIGNED[theme],
         colorbar=_color_bar(None, None),
-        customdata=[
-            [[round(a, 2), round(b, 2)] for a, b in zip(*rows, strict=True)] for rows in zip(mine, theirs, strict=True)
-        ],
+        customdata=told,
         text=[[_signed(value) for value in row] for row in points] if few else None,
         texttemplate="%{text}" if few else None,
-        hovertemplate="%{y} taken for %{x}: %{z:+} points<br>"
-        "%{customdata[0]} % against %{customdata[1]} %<extra></extra>",
+        hovertemplate=f"{beginning}%{{z:+}} points<br>%{{customdata[0]}} % against %{{customdata[1]}} %<extra></extra>",
         xgap=1 if few else 0,
         ygap=1 if few else 0,
     )
@@ -329,7 +344,8 @@ def _map(names: Sequence[str], shown: Sequence[int], label: str, title: str, the
         label += f"<br>the {len(shown)} most confused of {len(names):,} classes"
     figure = go.Figure(layout=layout(theme, label, "True class", "confusion"))
     many = len(shown) > _MANY
-    figure.update_layout(height=190 + (11 if many else 36) * len(shown))
+    longest = min(max((len(names[label]) for label in shown), default=0), LONGEST)  # upright below the cells
+    figure.update_layout(height=190 + (11 if many else 36) * len(shown) + (5 if many else 7) * max(longest - 12, 0))
     axis = {"type": "category", "showgrid": False, "zeroline": False, "tickfont": {"size": 9 if many else 12}}
     figure.update_xaxes(axis)
     figure.update_yaxes(axis | {"autorange": "reversed", "dtick": 1})

@@ -9,7 +9,17 @@ from math import ceil, inf, log10
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from app.analysis.comparison import colors, group_runs, matching_references
-from app.analysis.figures.style import Theme, faint_ink, layout, transparent, uid
+from app.analysis.figures.style import (
+    Theme,
+    faint_ink,
+    hover_of_reference,
+    labels,
+    layout,
+    plain,
+    transparent,
+    uid,
+    whole,
+)
 from app.analysis.statistics import ALPHA
 from app.errors import Invalid
 from app.store.rows import Run
@@ -87,7 +97,7 @@ def curves(
         raise Invalid("metric", f"{metric!r} is not measured; choose one of {', '.join(METRICS)}")
     shown = METRICS[metric]
     grouped = group_runs(runs, group)
-    color = colors(group, list(grouped))
+    color, label = colors(group, list(grouped)), labels(grouped)
     revision = "/".join([metric, group] + [x] * (x != "epoch") + ["log"] * log_y)
     axes = json.loads(_layout(theme, _AXES[x], shown.label, revision))
     traces: list[dict[str, Any]] = []
@@ -96,9 +106,11 @@ def curves(
         lines = [line for run in members if (line := _line(run, records.get(run.id, ()), metric, x, smoothing)).y]
         several = len(lines) > 1
         for line in lines:
-            _add_run(traces, variant, line, color[variant], shown, several=several, smoothed=smoothing > 0)
+            _add_run(
+                traces, variant, label[variant], line, color[variant], shown, several=several, smoothed=smoothing > 0
+            )
         if several:
-            _add_mean(traces, variant, lines, color[variant], shown, band, log_y)
+            _add_mean(traces, variant, label[variant], lines, color[variant], shown, band, log_y)
         drawn += lines
     if log_y:
         axes["yaxis"]["type"] = "log"
@@ -162,6 +174,7 @@ def _smooth(values: list[float], weight: float) -> list[float]:
 def _add_run(
     traces: list[dict[str, Any]],
     variant: str,
+    label: str,
     line: _Line,
     color: str,
     metric: Metric,
@@ -172,8 +185,8 @@ def _add_run(
     measured_opacity = 0.35 if several else 1
     _add(
         traces,
-        uid=uid(f"run/{line.run.id}"),
-        name=variant,
+        uid=uid("run", line.run.id),
+        name=label,
         legendgroup=variant,
         showlegend=not several and not smoothed,
         x=line.x,
@@ -182,24 +195,32 @@ def _add_run(
         line={"color": color, "width": 1 if several or smoothed else 2},
         opacity=min(measured_opacity, 0.25) if smoothed else measured_opacity,
         meta={"run_id": line.run.id},
-        hovertemplate=f"seed {line.run.spec.seed}: %{{y:.4~g}}{metric.unit}<extra>{variant}</extra>",
+        hovertemplate=f"seed {line.run.spec.seed}: %{{y:.4~g}}{metric.unit}<extra>{whole(variant)}</extra>",
     )
     if smoothed and not several:
         _add(
             traces,
-            uid=uid(f"smooth/{line.run.id}"),
-            name=variant,
+            uid=uid("smooth", line.run.id),
+            name=label,
             legendgroup=variant,
             x=line.x,
             y=line.smooth,
             mode="lines" if len(line.y) > 1 else "markers",
             line={"color": color, "width": 2},
-            hovertemplate=f"seed {line.run.spec.seed}: %{{y:.4~g}}{metric.unit}<extra>{variant} (smoothed)</extra>",
+            hovertemplate=f"seed {line.run.spec.seed}: %{{y:.4~g}}{metric.unit}"
+            f"<extra>{whole(variant)} (smoothed)</extra>",
         )
 
 
 def _add_mean(
-    traces: list[dict[str, Any]], variant: str, lines: list[_Line], color: str, metric: Metric, band: Band, log_y: bool
+    traces: list[dict[str, Any]],
+    variant: str,
+    label: str,
+    lines: list[_Line],
+    color: str,
+    metric: Metric,
+    band: Band,
+    log_y: bool,
 ) -> None:
     seeds = _Seeds.at_each_epoch(lines)
     x, means = _short(seeds.x), _short(seeds.mean)
@@ -207,8 +228,8 @@ def _add_mean(
         low, high = (_short(edge) for edge in seeds.edges(band, log_y))
         _add(
             traces,
-            uid=uid(f"band/{variant}"),
-            name=f"{variant} {_BANDS[band]}",
+            uid=uid("band", variant),
+            name=f"{label} {_BANDS[band]}",
             legendgroup=variant,
             showlegend=False,
             x=x + x[::-1],
@@ -228,8 +249,8 @@ def _add_mean(
     customdata = [list(values) for values in zip(*shown, seeds.n.tolist(), strict=True)]
     _add(
         traces,
-        uid=uid(f"mean/{variant}"),
-        name=variant,
+        uid=uid("mean", variant),
+        name=label,
         legendgroup=variant,
         x=x,
         y=means,
@@ -237,7 +258,7 @@ def _add_mean(
         line={"color": color, "width": 2.5},
         customdata=customdata,
         hovertemplate=f"%{{y:.4~g}}{spread}{metric.unit}, %{{customdata[{len(customdata[0]) - 1}]}} seeds"
-        f"<extra>{variant} (mean)</extra>",
+        f"<extra>{whole(variant)} (mean)</extra>",
     )
 
 
@@ -328,8 +349,8 @@ def _add_references(
         line_color = color.get(result.pooling, ink) if group == "pooling" else ink
         _add(
             traces,
-            uid=uid(f"reference/{result.label}/{result.model}/{result.dataset}/{result.epochs}/{result.pooling}"),
-            name=result.label,
+            uid=uid("reference", result.label, result.model, result.dataset, str(result.epochs), result.pooling),
+            name=plain(result.label),
             legendgroup=f"reference/{result.label}",
             showlegend=result.label not in origins,
             x=[first, first + (last - first) * (position + 0.5) / len(found) * 0.6, last],
@@ -339,7 +360,7 @@ def _add_references(
             textposition="top center",
             textfont={"size": 11, "color": line_color},
             line={"dash": "dash", "width": 1.5, "color": line_color},
-            hovertemplate=f"{result.label}: {result.pooling} {result.top1:g} %<extra>{result.source}</extra>",
+            hovertemplate=hover_of_reference(result),
         )
         origins.add(result.label)
     return bool(found)

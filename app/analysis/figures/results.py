@@ -6,7 +6,7 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from app.analysis.comparison import Comparison, colors, compare, final_by_seed, group_runs
-from app.analysis.figures.style import Theme, faint_ink, ink, layout, uid
+from app.analysis.figures.style import Theme, faint_ink, hover_of_reference, ink, labels, layout, plain, uid, whole
 from app.analysis.statistics import Stat
 from app.store.rows import Run, State
 
@@ -54,7 +54,8 @@ def differences(
     comparison = compare(runs, group, baseline)
     finals = final_by_seed(group_runs(runs, group))
     others = [row for row in comparison.variants if row.outcome]
-    title = f"Final top-1 minus that of {comparison.baseline}<br>(points; filled: better or worse)"
+    label = labels(finals)
+    title = f"Final top-1 minus that of {label.get(comparison.baseline or '')}<br>(points; filled: better or worse)"
     figure = _rows(theme, title, [row.variant for row in others], f"differences/{group}/{comparison.baseline}")
     figure.update_xaxes(rangemode="tozero", zeroline=True, zerolinecolor=ink(theme), zerolinewidth=1.5)
     zero = finals.get(comparison.baseline or "", {})
@@ -73,34 +74,35 @@ def differences(
 def cost(runs: Sequence[Run], x: Cost = "seconds", group: str = "pooling", theme: Theme = "light") -> go.Figure:
     """Final top-1 of each completed run against what it cost. Raises `Invalid` for an unknown group."""
     grouped = group_runs(runs, group)
-    color = colors(group, list(grouped))
+    color, label = colors(group, list(grouped)), labels(grouped)
     figure = go.Figure(layout=layout(theme, _COSTS[x], "Final top-1 (%)", f"cost/{group}/{x}"))
     for variant, members in grouped.items():
         done = [run for run in members if run.state is State.completed and getattr(run, x) is not None]
         if not done:
             continue
         figure.add_scatter(
-            uid=uid(f"cost/{variant}"),
-            name=variant,
+            uid=uid("cost", variant),
+            name=label[variant],
             x=[getattr(run, x) for run in done],
             y=[run.final_top1 for run in done],
             mode="markers",
             marker={"color": color[variant], "size": 9, "opacity": 0.8},
-            customdata=[[run.spec.seed, run.device or "unknown device", run.id] for run in done],
+            customdata=[[run.spec.seed, plain(run.device or "unknown device"), run.id] for run in done],
             hovertemplate="seed %{customdata[0]}: %{y:.2f} %, %{x:.4~s}<br>%{customdata[1]}"
-            f"<extra>{variant}</extra>",
+            f"<extra>{whole(variant)}</extra>",
         )
     return figure
 
 
 def _rows(theme: Theme, title: str, variants: Sequence[str], revision: str) -> go.Figure:
     """One row per variant, the first on top, tall enough for all."""
+    label = labels(variants)
     figure = go.Figure(layout=layout(theme, title, "", revision))
     figure.update_layout(height=130 + _ROW_PIXELS * max(len(variants), 3))
     figure.update_yaxes(
         range=[len(variants) - 0.5, -0.5],
         tickvals=list(range(len(variants))),
-        ticktext=list(variants),
+        ticktext=[label[variant] for variant in variants],
         zeroline=False,
         showgrid=False,
     )
@@ -123,8 +125,8 @@ def _add_seeds(
     shown: str,
 ) -> None:
     figure.add_scatter(
-        uid=uid(f"seeds/{variant}"),
-        name=variant,
+        uid=uid("seeds", variant),
+        name=plain(variant),
         legendgroup=variant,
         showlegend=False,
         x=list(by_seed.values()),
@@ -132,7 +134,7 @@ def _add_seeds(
         mode="markers",
         marker={"color": color, "size": 6, "opacity": 0.55},
         customdata=list(by_seed),
-        hovertemplate=f"seed %{{customdata}}: {shown}<extra>{variant}</extra>",
+        hovertemplate=f"seed %{{customdata}}: {shown}<extra>{whole(variant)}</extra>",
     )
 
 
@@ -142,8 +144,8 @@ def _add_mean(
     reach = found.high - found.mean if found.high is not None else 0.0
     interval = "" if found.low is None or found.high is None else f" (95 % CI {found.low:.2f} to {found.high:.2f})"
     figure.add_scatter(
-        uid=uid(f"mean/{variant}"),
-        name=variant,
+        uid=uid("mean", variant),
+        name=plain(variant),
         legendgroup=variant,
         showlegend=False,
         x=[found.mean],
@@ -156,7 +158,8 @@ def _add_mean(
             "line": {"width": 2, "color": color},
         },
         error_x={"array": [reach], "color": color, "thickness": 2, "width": 5},
-        hovertemplate=f"mean %{{x:.2f}}{unit}{interval}, n = {found.n}<br>{verdict}<extra>{variant}</extra>",
+        hovertemplate=f"mean %{{x:.2f}}{unit}{interval}, n = {found.n}<br>{whole(verdict)}"
+        f"<extra>{whole(variant)}</extra>",
     )
 
 
@@ -167,14 +170,14 @@ def _add_references(figure: go.Figure, comparison: Comparison, theme: Theme) -> 
     for result in comparison.references:
         line_color = color.get(result.pooling, faint_ink(theme))
         figure.add_scatter(
-            uid=uid(f"reference/{result.label}/{result.model}/{result.dataset}/{result.epochs}/{result.pooling}"),
-            name=result.label,
+            uid=uid("reference", result.label, result.model, result.dataset, str(result.epochs), result.pooling),
+            name=plain(result.label),
             legendgroup=f"reference/{result.label}",
             showlegend=result.label not in origins,
             x=[result.top1] * 2,
             y=[rows - 0.5, -0.5],
             mode="lines",
             line={"dash": "dash", "width": 1.5, "color": line_color},
-            hovertemplate=f"{result.label}: {result.pooling} {result.top1:g} %<extra>{result.source}</extra>",
+            hovertemplate=hover_of_reference(result),
         )
         origins.add(result.label)

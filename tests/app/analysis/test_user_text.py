@@ -1,0 +1,169 @@
+"""What users have named is text in every chart and in the report, never markup for Plotly or a browser."""
+
+import html
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from app.analysis import figures, report
+from app.analysis.figures.style import LONGEST, labels, uid, whole
+from app.analysis.tensorboard import event_file
+from app.store.rows import Confusion, Run
+from cct.config import BETWEEN_CLASSES
+from tests.app.analysis.test_comparison import PROVENANCE, run
+from tests.app.store.test_store import RECORD
+
+GROUP = "pretrained"
+VARIANTS = (
+    '<a href="https-evil.example">click</a>',
+    "one<br>two",
+    "%{evil} and %{x:.1f}",
+    "</extra><extra>",
+    "</script><script>evil()</script>",
+    "&lt;b&gt; &#60;b&#62;",
+    "$x^2$",
+    "<b>bold",
+    "a" * 90 + "<br>" + "b" * 90,
+    "a" * 90 + "<sup>" + "b" * 90,
+)
+"""Names of files of weights, one for each variant."""
+CLASSES = tuple(name.replace("/", "|") for name in VARIANTS)
+"""Names of folders of images."""
+
+
+def hostile() -> tuple[list[Run], dict[str, Confusion]]:
+    """Three completed runs for each variant, and their matrices."""
+    spec = {"dataset": "image_folder", "image_folder": VARIANTS[0], "model": "cct_7_7x2_224", "epochs": 1}
+    facts = {"provenance": PROVENANCE | {"classes": BETWEEN_CLASSES.join(CLASSES)}, "parameters": 10}
+    found = [
+        run("seqpool", seed, 50.0 + number, spec | {GROUP: name}, id=f"{number}x{seed}", **facts, tags=[name])
+        for number, name in enumerate(VARIANTS)
+        for seed in (0, 1, 2)
+    ]
+    found = [one.model_copy(update={"device": VARIANTS[0]}) for one in found]
+    counts = [[9 if row == column else 1 + row for column in range(len(CLASSES))] for row in range(len(CLASSES))]
+    return found, {one.id: Confusion(epoch=1, counts=counts) for one in found}
+
+
+def chart(name: str) -> Any:
+    runs, found = hostile()
+    records = {member.id: [RECORD] for member in runs}
+    one, other = VARIANTS[:2]
+    return {
+        "curves": lambda: figures.curves(runs, records, group=GROUP, smoothing=0.5),
+        "final_results": lambda: figures.final_results(runs, GROUP, one),
+        "differences": lambda: figures.differences(runs, GROUP, one),
+        "cost": lambda: figures.cost(runs, "parameters", GROUP),
+        "confusion": lambda: figures.confusion(runs, found, GROUP, one),
+        "confusion minus": lambda: figures.confusion(runs, found, GROUP, one, other),
+        "class_differences": lambda: figures.class_differences(runs, found, GROUP, one, other),
+    }[name]()
+
+
+NAMED = {
+    "curves": VARIANTS,
+    "final_results": VARIANTS,
+    "differences": VARIANTS[1:],
+    "cost": VARIANTS,
+    "confusion": CLASSES,
+    "confusion minus": CLASSES,
+    "class_differences": (*CLASSES, *VARIANTS[:2]),
+}
+"""By chart whose names are to be read in whole when the pointer is over a point."""
+
+
+def texts(value: Any) -> Iterator[str]:
+    """All that is drawn; what only identifies traces is left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            if key not in ("legendgroup", "uid", "uirevision", "meta", "template"):
+                yield from texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from texts(part)
+
+
+def test_every_chart_is_tried_here() -> None:
+    functions = [name for name in figures.__all__ if inspect.isfunction(getattr(figures, name))]
+    drawing = {name for name in functions if "theme" in inspect.signature(getattr(figures, name)).parameters}
+    assert {name.split()[0] for name in NAMED} == drawing
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_no_name_is_markup_in_a_chart(name: str) -> None:
+    drawn = json.loads(go.Figure(chart(name)).to_json(remove_uids=False))
+    without_ours = [re.sub(r"<br>|</?extra>", "", text) for text in texts(drawn)]
+    for text in without_ours:
+        assert not re.search(r"[<>$]|&(?!amp;|lt;|gt;|#36;|#37;)", text), text
+        values = re.findall(r"%\{([^}:]*)", text)
+        assert all(re.fullmatch(r"x|y|z|text|hovertext|customdata(\[\d\])?", value) for value in values), text
+    read = [html.unescape(text) for text in without_ours]
+    for named in NAMED[name]:
+        assert any(named in text for text in read), named
+    uids = [trace["uid"] for trace in drawn["data"]]
+    assert len(set(uids)) == len(uids)
+
+
+def test_traces_of_names_that_look_alike_are_told_apart() -> None:
+    assert uid("mean", "a b") != uid("mean", "a_b") != uid("mean", "a.b") != uid("mean", "a b")
+    assert (uid("mean", "seqpool"), uid("run", "0123")) == ("mean_seqpool", "run_0123"), "which tests look for"
+    assert re.fullmatch(r"[\w-]+", uid("mean", '"]<*'))
+
+
+def test_long_names_are_cut_where_there_is_little_room_and_stay_different() -> None:
+    alike = ["x" * 80 + end for end in ("-left", "-right")] + ["y" * 50 + middle + "y" * 50 for middle in "abc"]
+    names = ["seqpool_softmax_tokens", "yyyyyyyyyy…yyyyyyyyy (2)", *alike]
+    short = labels(names)
+    assert list(short) == names
+    assert len(set(short.values())) == len(names)
+    assert max(map(len, short.values())) <= LONGEST
+    assert [short[name] for name in names[:2]] == names[:2]
+    assert len(labels(["W" * 90])["W" * 90]) < LONGEST * 0.6, "wide letters need more room"
+    assert len(labels(["漢" * 90])["漢" * 90]) < LONGEST * 0.6
+    assert (short[alike[0]][-5:], short[alike[1]][-6:]) == ("-left", "-right")
+
+
+def test_a_whole_name_is_broken_into_lines() -> None:
+    name = "Wide " * 30 + "W" * 100
+    lines = whole(name).split("<br>")
+    assert max(map(len, lines)) <= 60
+    assert "".join(lines) == name
+
+
+def test_no_name_is_markdown_in_a_file_for_tensorboard() -> None:
+    name = "a | b [c](https-d) <b> `e` *f*"
+    spec = {"dataset": "image_folder", "image_folder": name}
+    [row] = [
+        line for line in event_file(run("mean", 0, spec=spec), []).split(b"\n") if line.startswith(b"| image_folder |")
+    ]
+    [_, _, shown, _] = row.decode().split("|")
+    assert html.unescape(shown) == f" {name} "
+    assert not re.search(r"[\[\]()<>`*]", shown)
+
+
+class Elements(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.found.append(tag)
+
+
+def test_no_name_is_an_element_of_the_report() -> None:
+    runs, found = hostile()
+    records = {member.id: [RECORD] for member in runs}
+    page = report.html(VARIANTS[4], runs, records, found, GROUP, None)
+    elements = Elements()
+    elements.feed(page)
+    assert "table" in elements.found
+    assert {"a", "b", "br", "sup", "extra"}.isdisjoint(elements.found)
+    assert [name for name in VARIANTS if "<" in name and name in page] == []
