@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import httpx2 as httpx
 import pytest
@@ -89,6 +90,11 @@ def server(settings: Settings, store: RunStore) -> Iterator[str]:
     """The API without pages and without workers, on a port of its own; its address."""
     with serving(create_app(settings, store, dashboard=None), free_port()) as url:
         yield url
+
+
+def stored_events(store: RunStore) -> list[tuple[str, dict[str, str]]]:
+    """Id and fields of all events of the store, oldest first."""
+    return cast(list[tuple[str, dict[str, str]]], store.redis.xrange(store.key("events")))
 
 
 @pytest.fixture

@@ -82,9 +82,10 @@ def _experiment(store: RunStore, name: str, fails: bool) -> str:
     for number in range(2):
         lease = store.claim("worker")
         assert lease is not None
+        run_id = lease.run_id
         if fails and number:
             lease.release(State.failed, "the loss is not a number")
         else:
             lease.record_epoch(replace(RECORD, epoch=1))
             lease.release(State.completed)
-    return lease.run_id
+    return run_id

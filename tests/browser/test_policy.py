@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from playwright.sync_api import Page, expect
 from pydantic import SecretStr
@@ -25,7 +26,7 @@ def test_pages_and_charts_work_under_the_policy(
     page: Page, settings: Settings, store: RunStore, claim: Callable[[], Lease], screenshot: Callable[[str], None]
 ) -> None:
     """Also with a token, after logging in. The page's fixture fails on whatever the browser refuses to load."""
-    axes = {"pooling": ["mean", "seqpool"], "seed": [0, 1]}
+    axes: dict[str, list[Any]] = {"pooling": ["mean", "seqpool"], "seed": [0, 1]}
     specs = [RunSpec(dataset="digits", pooling=p, seed=s, epochs=3) for p in axes["pooling"] for s in (0, 1)]
     experiment = store.create_experiment("poolings", {"dataset": "digits", "epochs": 3}, axes, specs)
     for _ in specs:

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx2 as httpx
@@ -47,7 +47,7 @@ def frozen(services: Services, data: Path) -> Iterator[None]:
     valkey.resume()
 
 
-Outage = Callable[[Services, Path], "contextmanager[None]"]
+Outage = Callable[[Services, Path], AbstractContextManager[None]]
 
 
 def follow_database_events(url: str, seen: list[str]) -> None:

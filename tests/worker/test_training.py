@@ -1,6 +1,7 @@
 """Runs trained by the real worker process, over the real queue."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +110,16 @@ def test_a_diverging_loss_fails_the_run(board: httpx.Client) -> None:
     assert "not finite in epoch 1; try a lower lr" in failed["error"]
 
 
+def _is_lost(board: httpx.Client, run_id: str, times: int) -> bool:
+    return len(told(board, run_id, "lost")) == times or bool(ended(board, run_id))
+
+
 def test_a_trainer_that_is_killed_again_and_again_fails_the_run_and_spares_the_worker(board: httpx.Client) -> None:
     run_id = queue(board, epochs=1000, batch_size=1)
     for loss in range(1, MAX_LOSSES + 1):
         wait_for(lambda: run(board, run_id)["step"], 120)
         _trainer(run_id).kill()
-        wait_for(lambda loss=loss: len(told(board, run_id, "lost")) == loss or ended(board, run_id), 30)
+        wait_for(partial(_is_lost, board, run_id, loss), 30)
     failed = run(board, run_id)
     assert failed["state"] == "failed"
     assert "lost 3 times without finishing an epoch" in failed["error"]

@@ -21,7 +21,8 @@ PROVENANCE = {
 
 def run(pooling: str, seed: int, top1: float | None = None, spec: dict[str, Any] | None = None, **facts: Any) -> Run:
     """Completed with the result or, without one, waiting."""
-    values = asdict(RunSpec(**{"pooling": pooling, "seed": seed} | (spec or {})))
+    given: dict[str, Any] = {"pooling": pooling, "seed": seed} | (spec or {})
+    values = asdict(RunSpec(**given))
     row: dict[str, Any] = {
         "id": "-".join(map(str, (pooling, seed, *(spec or {}).values()))),
         "created_at": "0",

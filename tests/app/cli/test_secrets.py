@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -93,7 +94,7 @@ def test_a_bad_setting_is_refused_without_showing_it(
 
 
 def test_all_clients_of_the_database_know_the_password(locked_url: str, tmp_path: Path) -> None:
-    known = {"redis_url": RedisDsn(locked_url), "data": tmp_path}
+    known: dict[str, Any] = {"redis_url": RedisDsn(locked_url), "data": tmp_path}
     with pytest.raises(RedisError):
         RunStore(Settings(**known)).runs()
     settings = Settings(redis_password=SecretStr(PASSWORD), allowed_hosts=["127.0.0.1"], **known)

@@ -1,12 +1,12 @@
 """What keeps a board's processes running."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from app.cli import services
 from app.cli.services import MOST_SHORT_LIVES, ROOM_BYTES, ServiceFailed, Services
 from tests.conftest import wait_for
 
@@ -20,7 +20,7 @@ class Disk(NamedTuple):
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets how many bytes the disk has left."""
-    return lambda free: monkeypatch.setattr(services.os, "statvfs", lambda path: Disk(free, free))
+    return lambda free: monkeypatch.setattr(os, "statvfs", lambda path: Disk(free, free))
 
 
 def test_what_ends_on_a_full_disk_is_started_again_when_there_is_room(

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def records(store: RunStore, settings: Settings) -> Read:
     return read
 
 
-def train(lease: Lease, epochs: range, **measured: float) -> None:
+def train(lease: Lease, epochs: range, **measured: Any) -> None:
     for epoch in epochs:
         lease.record_epoch(replace(RECORD, epoch=epoch, **measured))
 

@@ -15,7 +15,7 @@ from app.store.rows import Experiment, Run, State
 from app.store.run_store import Grown, RunStore
 from cct.events import EpochRecord
 from cct.spec import RunSpec
-from tests.conftest import wait_for
+from tests.conftest import stored_events, wait_for
 
 Claim = Callable[[], Lease]
 
@@ -35,7 +35,7 @@ RECORD = EpochRecord(
 
 
 def events(store: RunStore, kind: str) -> list[dict[str, str]]:
-    return [entry for _, entry in store.redis.xrange(store.key("events")) if entry["kind"] == kind]
+    return [entry for _, entry in stored_events(store) if entry["kind"] == kind]
 
 
 def test_a_run_goes_from_the_queue_to_completion(store: RunStore, claim: Claim) -> None:

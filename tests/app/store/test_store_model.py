@@ -27,6 +27,7 @@ from app.store.lease import MAX_LOSSES, Lease
 from app.store.rows import Experiment, Run, State
 from app.store.run_store import RunStore
 from tests.app.store.test_store import RECORD, SPEC
+from tests.conftest import stored_events
 
 UNFINISHED = (State.queued, State.running)
 ENDED_EARLY = (State.failed, State.cancelled)
@@ -413,7 +414,7 @@ def last_told(store: RunStore) -> tuple[dict[str, Run], dict[str, Experiment]]:
     """Runs and experiments as somebody knows them who has only read the events."""
     runs: dict[str, Run] = {}
     experiments: dict[str, Experiment] = {}
-    for _, entry in store.redis.xrange(store.key("events")):
+    for _, entry in stored_events(store):
         data = json.loads(entry["data"])
         if entry["kind"] == "run":
             runs[data["id"]] = Run.model_validate(data)
@@ -429,8 +430,13 @@ def last_told(store: RunStore) -> tuple[dict[str, Run], dict[str, Experiment]]:
 @pytest.mark.timeout(300)
 def test_the_store_agrees_with_its_model(settings: Settings) -> None:
     store = RunStore(settings.model_copy(update={"lease_seconds": 600}), prefix="model:")
+
+    class OverStore(StoreMachine):
+        def __init__(self) -> None:
+            super().__init__(store)
+
     run_state_machine_as_test(
-        lambda: StoreMachine(store),
+        OverStore,
         settings=examples(
             max_examples=80,
             stateful_step_count=40,

@@ -15,6 +15,7 @@ from cct.catalog import poolings
 from cct.named_models import MODELS
 from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD
+from tests.conftest import stored_events
 
 Claim = Callable[[], Lease]
 
@@ -230,7 +231,7 @@ def test_published_results_appear_where_they_are_comparable(client: TestClient) 
 
 def test_events_continue_after_the_last_id(client: TestClient, store: RunStore) -> None:
     run = client.post("/runs", json={"dataset": "digits", "epochs": 2}).json()
-    first = store.redis.xrange(store.key("events"))[0][0]
+    first = stored_events(store)[0][0]
     train(store, [50.0, 60.0])
     received = []
     with client.stream("GET", "/events", headers={"last-event-id": first}) as stream:

@@ -33,7 +33,7 @@ def matrix(*hits: int) -> Matrix:
 def kept(store: RunStore, run_id: str) -> list[int | None]:
     """The epochs of the best and of the last matrix."""
     found = [*store.confusions([run_id], "best"), *store.confusions([run_id], "last")]
-    return [one and one.epoch for one in found]
+    return [one.epoch if one else None for one in found]
 
 
 def test_the_last_and_the_best_matrix_are_kept(store: RunStore, claim: Callable[[], Lease]) -> None:
@@ -176,7 +176,7 @@ def test_of_a_matrix_only_what_is_not_zero_is_stored(store: RunStore, claim: Cal
     [found] = store.confusions([run.id], "last")
     assert found is not None
     assert found.counts == counts
-    assert store.redis.memory_usage(store.key("run", run.id, "confusion")) < 20_000
+    assert (store.redis.memory_usage(store.key("run", run.id, "confusion")) or 0) in range(1, 20_000)
 
 
 def test_the_report_shows_matrices_and_differences_by_class(

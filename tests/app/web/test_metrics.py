@@ -127,7 +127,9 @@ def test_a_format_nobody_knows_is_refused() -> None:
 
 
 @contextmanager
-def logging_process(command: str, settings: Settings, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+def logging_process(
+    command: str, settings: Settings, *arguments: str
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A process of the board with JSON logs, and its log."""
     environment = {"REDIS_URL": str(settings.redis_url), "DATA": str(settings.data), "LOG_FORMAT": "json"}
     log = settings.data / f"{command}.log"

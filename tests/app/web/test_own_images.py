@@ -11,6 +11,7 @@ from app.store import own_images
 from app.store.own_images import WAITING, OwnImages
 from app.store.run_store import RunStore
 from cct.spec import RunSpec
+from tests.conftest import stored_events
 
 PNG = b"\x89PNG\r\n\x1a\n and more"
 LOOK = {"epoch": 3, "shares": [[0.25] * 4], "entropy": [1.4], "predicted": [7], "confidence": [0.9]}
@@ -54,7 +55,7 @@ def test_an_image_goes_to_a_worker_and_its_answers_come_back(
         {"run_id": run_ids[0], "looks": {"last": LOOK, "best": LOOK}, "error": None},
         {"run_id": run_ids[1], "looks": {}, "error": "has no checkpoint yet"},
     ]
-    told = [json.loads(entry["data"]) for _, entry in store.redis.xrange(store.key("events"))]
+    told = [json.loads(entry["data"]) for _, entry in stored_events(store)]
     assert told.count({"id": image_id}) == 4
     assert images.image(image_id) is None, "the file is forgotten"
     assert 0 < store.redis.ttl(store.key("own_image", image_id)) <= own_images.KEPT_SECONDS

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -147,7 +148,7 @@ def test_no_cookie_can_be_made_up(app: FastAPI, stranger: TestClient, monkeypatc
     other = Access(SecretStr("another token of the board")).new_session()
     for made_up in (later, other, expires, f"{expires}.", f".{signature}", "é", "a.b.c", "9" * 5000):
         stranger.cookies.clear()
-        answer = stranger.get("/runs", headers={"Cookie": f"{SESSION_COOKIE}={made_up}".encode()})
+        answer = stranger.get("/runs", headers={b"Cookie": f"{SESSION_COOKIE}={made_up}".encode()})
         assert answer.status_code == 401, made_up
     stranger.cookies.set(SESSION_COOKIE, cookie)
     assert stranger.get("/runs").status_code == 200
@@ -287,7 +288,7 @@ def test_slow_bodies_are_given_up_and_hold_no_thread(app: FastAPI, monkeypatch: 
         assert httpx.post(f"{url}/runs", json={}, headers=BEARER).status_code == 201
         for peer in slow:
             with peer:
-                answer = b"".join(iter(lambda peer=peer: peer.recv(65536), b""))
+                answer = b"".join(iter(partial(peer.recv, 65536), b""))
                 assert answer.startswith(b"HTTP/1.1 408")
                 assert b"problem+json" in answer
 

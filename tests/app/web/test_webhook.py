@@ -93,7 +93,7 @@ def test_the_end_of_an_experiment_is_told_with_its_answer(
     settings: Settings, store: RunStore, receiver: Receiver
 ) -> None:
     begin(settings, store)
-    axes = {"pooling": ["seqpool", "mean"], "seed": [0, 1, 2]}
+    axes: dict[str, list[Any]] = {"pooling": ["seqpool", "mean"], "seed": [0, 1, 2]}
     specs = [replace(SPEC, pooling=pooling, seed=seed) for seed in (0, 1, 2) for pooling in axes["pooling"]]
     experiment = store.create_experiment("Poolings", {}, axes, specs)
     with webhook(settings, store, receiver).running():
