@@ -6,13 +6,15 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --quiet
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix frontend
 
-.PHONY: demo run test check format types lock bench clean browser compose-test chaos
+.PHONY: demo run dashboard test check format types lock bench clean browser compose-test chaos
 
 demo: .venv/installed frontend/dist/index.html ## start everything, train the demo experiment, show it
-	$(BIN)/cctboard demo --data $(DATA) --port $(PORT)
+	$(BIN)/cctboard demo --data "$(DATA)" --port "$(PORT)"
 
 run: .venv/installed frontend/dist/index.html ## start everything
-	$(BIN)/cctboard up --data $(DATA) --port $(PORT)
+	$(BIN)/cctboard up --data "$(DATA)" --port "$(PORT)"
+
+dashboard: frontend/dist/index.html ## build the pages
 
 test: check browser frontend/dist/index.html ## all checks and tests
 	$(BIN)/pytest --numprocesses 2 --dist loadfile $(TESTS)
@@ -43,9 +45,10 @@ lock: .venv/installed ## resolve dependencies anew; constraints.txt pins what GP
 compose-test: .venv/installed ## builds the images, starts the board of docker-compose.yml and breaks it; needs Docker
 	$(BIN)/python -m tests.compose
 
-chaos: .venv/installed ## 100 random faults; the tests have a short form of it
+chaos: .venv/installed frontend/dist/index.html ## 100 random faults; the tests have a short form of it
 	CHAOS_FAULTS=100 $(BIN)/pytest -s tests/worker/test_chaos.py
 
+bench: export no_proxy := localhost,127.0.0.1
 bench: .venv/installed frontend/dist/index.html ## speed of the board and of training; installs other boards to compare with
 	$(BIN)/python benchmarks/compare_chart.py
 	$(BIN)/python benchmarks/event_latency.py

@@ -18,6 +18,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 BrokerUrl = Annotated[RedisDsn, UrlConstraints(allowed_schemes=["redis", "rediss"])]
@@ -65,6 +66,17 @@ class Settings(BaseSettings):
     """How API and worker write their logs: as lines to read, or as one JSON object per line."""
     datasets: Path | None = None
     """Folder of the datasets, if not `datasets` in the data folder."""
+
+    @field_validator("redis_url", mode="before")
+    @classmethod
+    def _is_escaped(cls, url: object) -> object:
+        password = str(url).partition("://")[2].rpartition("@")[0]
+        if found := sorted(set(password) & set("#/?")):
+            escaped = ", ".join(f"{character} as {quote(character, safe='')}" for character in found)
+            raise PydanticCustomError(
+                "url_parsing", f"write {escaped} in its password, or set CCTBOARD_REDIS_PASSWORD instead"
+            )
+        return url
 
     @field_validator("redis_url")
     @classmethod

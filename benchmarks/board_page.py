@@ -18,7 +18,8 @@ import httpx2 as httpx
 from playwright.sync_api import Browser, sync_playwright
 from pydantic import RedisDsn
 
-from app.cli.services import free_port, running
+from app.cli.board import running
+from app.cli.services import free_port
 from app.settings import Settings
 from app.store.rows import State
 from app.store.run_store import RunStore

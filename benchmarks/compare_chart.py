@@ -31,7 +31,8 @@ import psutil
 from peers import EPOCHS, METRIC, PEERS, Request, top1
 from pydantic import RedisDsn
 
-from app.cli.services import free_port, running
+from app.cli.board import running
+from app.cli.services import free_port
 from app.settings import Settings
 from app.store.rows import State
 from app.store.run_store import RunStore

@@ -32,7 +32,8 @@ import redis.asyncio
 import uvloop
 from pydantic import RedisDsn
 
-from app.cli.services import free_port, running
+from app.cli.board import running
+from app.cli.services import free_port
 from app.settings import Settings
 from app.store.lease import Lease
 from app.store.run_store import RunStore

@@ -19,7 +19,8 @@ import httpx2 as httpx
 import psutil
 from pydantic import RedisDsn
 
-from app.cli.services import Services, free_port, running
+from app.cli.board import running
+from app.cli.services import Services, free_port
 from app.settings import Settings
 from app.store.rows import State
 from app.store.run_store import RunStore

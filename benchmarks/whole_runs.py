@@ -20,7 +20,8 @@ from typing import Any
 import httpx2 as httpx
 import numpy as np
 
-from app.cli.services import free_port, running
+from app.cli.board import running
+from app.cli.services import free_port
 
 POOLINGS = ["seqpool", "seqpool_softmax_tokens", "mean", "max", "class_token"]
 

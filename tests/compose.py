@@ -18,6 +18,7 @@ import httpx2 as httpx
 
 from app.cli.services import free_port
 
+os.environ["no_proxy"] = "localhost,127.0.0.1"
 PORT = free_port()
 ENVIRONMENT = os.environ | {"COMPOSE_PROJECT_NAME": "cctboard-test", "CCTBOARD_PORT": str(PORT)}
 SPEC = {"dataset": "digits", "augmentation": "none", "warmup_epochs": 0}

@@ -17,7 +17,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import RedisDsn
 
-from app.cli.services import Services, free_port, running, start_valkey
+from app.cli.board import running
+from app.cli.database import start_valkey
+from app.cli.services import Services, free_port
 from app.settings import Settings
 from app.store.lease import Lease
 from app.store.run_store import RunStore
@@ -25,6 +27,8 @@ from app.web.main import create_app
 
 # Before torch is imported. Trainings at the same time, with a thread per core each, would mostly wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The tests' own calls to the boards that they start.
+os.environ["no_proxy"] = f"localhost,127.0.0.1,{os.environ.get('no_proxy', os.environ.get('NO_PROXY', ''))}"
 
 DIGITS = {"dataset": "digits", "augmentation": "none", "warmup_epochs": 0}
 """A spec that trains in seconds; tests add epochs."""

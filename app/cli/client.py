@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from app.proxies import DIRECT
 from app.settings import Settings
 
 commands = typer.Typer()
@@ -183,7 +184,7 @@ def _value(text: str) -> Any:
 def api_client(url: str | None = None) -> httpx.Client:
     settings = Settings()
     headers = {"Authorization": f"Bearer {settings.token.get_secret_value()}"} if settings.token else {}
-    return httpx.Client(base_url=url or settings.url, headers=headers, timeout=30)
+    return httpx.Client(base_url=url or settings.url, headers=headers, timeout=30, mounts=DIRECT)
 
 
 def ask(client: httpx.Client, method: str, path: str, body: Any = None, params: dict[str, str] | None = None) -> Any:

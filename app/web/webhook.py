@@ -20,6 +20,7 @@ from redis.exceptions import LockError, RedisError
 
 from app.analysis.comparison import compare
 from app.errors import NotFound, Unreadable
+from app.proxies import DIRECT
 from app.settings import Settings
 from app.store.run_store import RunStore
 
@@ -116,7 +117,8 @@ class Webhook:
     def _post(self, document: dict[str, Any]) -> str | None:
         """Why it has to be tried again; None if the receiver has answered. The address, a secret, is not logged."""
         try:
-            answer = httpx.post(self._address, json=document, timeout=TIMEOUT_SECONDS, follow_redirects=False)
+            with httpx.Client(mounts=DIRECT, timeout=TIMEOUT_SECONDS, follow_redirects=False) as client:
+                answer = client.post(self._address, json=document)
         except httpx.HTTPError as error:
             return type(error).__name__
         if answer.status_code >= 500 or answer.status_code in (408, 429):

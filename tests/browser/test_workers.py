@@ -6,7 +6,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from app.cli.services import Services, free_port, start_valkey
+from app.cli.database import start_valkey
+from app.cli.services import Services, free_port
 from app.settings import Settings
 from app.store.run_store import RunStore
 from app.web.main import DASHBOARD, create_app

@@ -22,7 +22,8 @@ from celery import Celery
 from pydantic import RedisDsn
 from redis.exceptions import RedisError
 
-from app.cli.services import Services, free_port, running
+from app.cli.board import running
+from app.cli.services import Services, free_port
 from app.queue import create_queue, wake_workers
 from app.settings import Settings
 from app.store.lease import MAX_LOSSES

@@ -16,7 +16,8 @@ import torch
 from pydantic import RedisDsn
 from redis.exceptions import RedisError
 
-from app.cli.services import ServiceFailed, Services, free_port, start_valkey
+from app.cli.database import start_valkey
+from app.cli.services import ServiceFailed, Services, free_port
 from app.settings import Settings
 from app.store.rows import State
 from app.store.run_store import RunStore

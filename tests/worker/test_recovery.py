@@ -15,7 +15,8 @@ import psutil
 import pytest
 from pydantic import RedisDsn
 
-from app.cli.services import free_port, running
+from app.cli.board import running
+from app.cli.services import free_port
 from app.queue import QUEUE, create_queue, wake_workers
 from app.settings import Settings
 from app.store.rows import State

@@ -3,15 +3,15 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { api, body } from "../api/client";
-import { setSession } from "../api/session";
+import { sessionQuery } from "../api/queries";
 
 /** Takes the place of any page until the board's token was given; the address stays. */
 export function LoginPage() {
   const [token, setToken] = useState("");
   const queries = useQueryClient();
   const login = useMutation({
-    mutationFn: () => body(api.POST("/session", { body: { token: token.trim() } })),
-    onSuccess: (session) => setSession(queries, session),
+    mutationFn: () => body(api.POST("/session", { body: { token } })),
+    onSuccess: (session) => queries.setQueryData(sessionQuery.queryKey, session),
   });
   return (
     <Center component="main" mih="80vh" px="md">

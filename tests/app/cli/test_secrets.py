@@ -12,7 +12,8 @@ import pytest
 from pydantic import RedisDsn, SecretStr, ValidationError
 from redis.exceptions import RedisError
 
-from app.cli.services import Services, free_port, start_valkey
+from app.cli.database import start_valkey
+from app.cli.services import Services, free_port
 from app.queue import create_queue, wake_workers
 from app.settings import Settings, make_secrets
 from app.store.run_store import RunStore
@@ -35,7 +36,7 @@ def locked_url(tmp_path: Path) -> Iterator[str]:
     try:
         url = start_valkey(services, tmp_path)
         RunStore(Settings(redis_url=RedisDsn(url))).redis.config_set("requirepass", PASSWORD)
-        yield url
+        yield f"redis://{url.rpartition('@')[2]}"
     finally:
         services.stop()
 

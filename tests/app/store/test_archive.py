@@ -19,7 +19,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import RedisDsn
 
-from app.cli.services import database
+from app.cli.database import database
 from app.errors import Conflict, Invalid
 from app.settings import Settings
 from app.store.archive import backup, import_archive, restore
