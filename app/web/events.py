@@ -9,11 +9,11 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import redis.asyncio
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -23,6 +23,7 @@ from app.settings import Settings
 from app.store.rows import Experiment, Run, Worker
 from app.store.run_store import RunStore
 from app.web.metrics import observe_event_delay
+from cct.events import EpochRecord
 
 WORKERS_EVERY_SECONDS = 2.0
 BACKLOG_BYTES = 4_000_000
@@ -38,6 +39,86 @@ logger = logging.getLogger(__name__)
 
 class WorkerList(BaseModel):
     workers: Sequence[Worker]
+
+
+class Payload(BaseModel):
+    """What an event of one kind carries, as JSON."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class EpochFinished(Payload):
+    run_id: str
+    experiment_id: str | None
+    record: EpochRecord
+
+
+class QueuePaused(Payload):
+    paused: bool
+
+
+class Deleted(Payload):
+    """A run, or an experiment with all its runs."""
+
+    run_id: str | None
+    experiment_id: str | None
+
+
+class OwnImageSeen(Payload):
+    """Runs have said more of an image of the user's own."""
+
+    id: str
+
+
+class RunFailed(Payload):
+    what: Literal["run_failed"]
+    run_id: str
+    error: str
+    experiment_id: str | None
+    name: str | None
+    """The experiment's."""
+
+
+class ExperimentEnded(Payload):
+    what: Literal["experiment_ended"]
+    experiment_id: str
+    name: str
+    completed: int
+    failed: int
+    cancelled: int
+
+
+News = Annotated[RunFailed | ExperimentEnded, Discriminator("what")]
+NEWS: TypeAdapter[RunFailed | ExperimentEnded] = TypeAdapter(News)
+
+
+class DatabaseReachable(Payload):
+    reachable: bool
+
+
+class StartOver(Payload):
+    pass
+
+
+class Events(Payload):
+    """Server-sent events by kind: `event` names one of these fields, `data` is JSON as the field says."""
+
+    run: Run
+    """The row after a change."""
+    experiment: Experiment
+    """The row after a change."""
+    epoch: EpochFinished
+    queue: QueuePaused
+    deleted: Deleted
+    worker: WorkerList
+    """All of them, after one has come, gone, or taken another run."""
+    own_image: OwnImageSeen
+    news: News
+    """What users want to be told even if they do not look; the webhook tells it too."""
+    database: DatabaseReachable
+    """Once it is again, read everything again."""
+    reset: StartOver
+    """Too much was missed: read everything again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +306,7 @@ def _allow_many_streams() -> None:
 
 
 def _database_is(reachable: bool) -> Batch:
-    return Batch.of(Event(None, "database", json.dumps({"reachable": reachable})))
+    return Batch.of(Event(None, "database", DatabaseReachable(reachable=reachable).model_dump_json()))
 
 
 def _order(event_id: str) -> tuple[int, int]:
@@ -250,4 +331,6 @@ def _event(entry_id: str, entry: dict[str, str]) -> Event:
         data = Run.parsed(json.loads(data)).model_dump_json()
     elif kind == "experiment":
         data = Experiment.parsed(json.loads(data)).model_dump_json()
+    elif kind == "news":  # the store writes its counts as text
+        data = NEWS.dump_json(NEWS.validate_json(data)).decode()
     return Event(entry_id, kind, data)

@@ -1,18 +1,7 @@
 import type { QueryClient } from "@tanstack/react-query";
 
+import type { Events } from "./api/client";
 import { comparisonQuery } from "./api/queries";
-
-/** What the server calls news: also what its webhook tells. */
-export type News =
-  | { what: "run_failed"; experiment_id: string | null; name: string | null; run_id: string; error: string }
-  | {
-      what: "experiment_ended";
-      experiment_id: string;
-      name: string;
-      completed: string;
-      failed: string;
-      cancelled: string;
-    };
 
 const CHOICE = "notices";
 
@@ -35,7 +24,7 @@ export async function turnNoticesOn() {
 }
 
 /** Shows the news if the user wants them. Of several open pages the newest replaces what the others showed. */
-export async function notice(news: News, queries: QueryClient) {
+export async function notice(news: Events["news"], queries: QueryClient) {
   if (!noticesAreOn()) return;
   const experiment = news.experiment_id && `/board/experiments/${news.experiment_id}`;
   if (news.what === "run_failed") {

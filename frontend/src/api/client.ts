@@ -6,7 +6,8 @@ type Schemas = components["schemas"];
 export type Catalog = Schemas["Catalog"];
 export type Comparison = Schemas["Comparison"];
 export type Experiment = Schemas["Experiment"];
-export type EpochEvent = { run_id: string; experiment_id: string | null; record: Schemas["EpochRecord"] };
+/** What the server tells of changes: the data of each kind of event. */
+export type Events = Schemas["Events"];
 export type Figure = Schemas["Figure"];
 export type ExperimentEdit = Schemas["ExperimentEdit"];
 export type Lens = Schemas["Lens"];

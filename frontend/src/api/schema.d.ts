@@ -673,10 +673,7 @@ export interface paths {
         };
         /**
          * Follow all changes
-         * @description Server-sent events: `run` and `experiment` (the row after a change), `epoch` (run_id, experiment_id, record),
-         *     `queue` (paused or not), `deleted` (run_id or experiment_id), `worker` (the list), `own_image` (id: runs have
-         *     said more of it), `news` (what: `experiment_ended` or `run_failed`, and of what), `database` (reachable or not; once
-         *     it is again, read everything again), `reset` (too much was missed: read everything again).
+         * @description Server-sent events, each with an id from which a client can continue after its connection broke.
          */
         get: operations["follow_events_events_get"];
         put?: never;
@@ -860,6 +857,11 @@ export interface components {
              */
             runs: components["schemas"]["ConfusionOfRun"][];
         };
+        /** DatabaseReachable */
+        DatabaseReachable: {
+            /** Reachable */
+            reachable: boolean;
+        };
         /** DatasetEntry */
         DatasetEntry: {
             /** Name */
@@ -889,6 +891,16 @@ export interface components {
             bundled: boolean;
         };
         /**
+         * Deleted
+         * @description A run, or an experiment with all its runs.
+         */
+        Deleted: {
+            /** Run Id */
+            run_id: string | null;
+            /** Experiment Id */
+            experiment_id: string | null;
+        };
+        /**
          * Difference
          * @description Statistics of the differences to the baseline, one per seed, and tests of whether they are zero on average.
          */
@@ -915,6 +927,14 @@ export interface components {
             target: number;
             /** Further Seeds */
             further_seeds: number | null;
+        };
+        /** EpochFinished */
+        EpochFinished: {
+            /** Run Id */
+            run_id: string;
+            /** Experiment Id */
+            experiment_id: string | null;
+            record: components["schemas"]["EpochRecord"];
         };
         /**
          * EpochRecord
@@ -943,6 +963,31 @@ export interface components {
             peak_memory_bytes: number;
             /** Pooling Entropy */
             pooling_entropy?: number | null;
+        };
+        /**
+         * Events
+         * @description Server-sent events by kind: `event` names one of these fields, `data` is JSON as the field says.
+         */
+        Events: {
+            /** @description The row after a change. */
+            run: components["schemas"]["Run"];
+            /** @description The row after a change. */
+            experiment: components["schemas"]["Experiment"];
+            epoch: components["schemas"]["EpochFinished"];
+            queue: components["schemas"]["QueuePaused"];
+            deleted: components["schemas"]["Deleted"];
+            /** @description All of them, after one has come, gone, or taken another run. */
+            worker: components["schemas"]["WorkerList"];
+            own_image: components["schemas"]["OwnImageSeen"];
+            /**
+             * News
+             * @description What users want to be told even if they do not look; the webhook tells it too.
+             */
+            news: components["schemas"]["RunFailed"] | components["schemas"]["ExperimentEnded"];
+            /** @description Once it is again, read everything again. */
+            database: components["schemas"]["DatabaseReachable"];
+            /** @description Too much was missed: read everything again. */
+            reset: components["schemas"]["StartOver"];
         };
         /**
          * Experiment
@@ -1046,6 +1091,24 @@ export interface components {
             priority?: number | null;
             /** Note */
             note?: string | null;
+        };
+        /** ExperimentEnded */
+        ExperimentEnded: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            what: "experiment_ended";
+            /** Experiment Id */
+            experiment_id: string;
+            /** Name */
+            name: string;
+            /** Completed */
+            completed: number;
+            /** Failed */
+            failed: number;
+            /** Cancelled */
+            cancelled: number;
         };
         /** ExperimentList */
         ExperimentList: {
@@ -1373,6 +1436,14 @@ export interface components {
              */
             error?: string | null;
         };
+        /**
+         * OwnImageSeen
+         * @description Runs have said more of an image of the user's own.
+         */
+        OwnImageSeen: {
+            /** Id */
+            id: string;
+        };
         /** PoolingEntry */
         PoolingEntry: {
             /** Name */
@@ -1418,6 +1489,11 @@ export interface components {
              * @description Expected time until a worker is free; null when unknown
              */
             starts_in_seconds: number | null;
+        };
+        /** QueuePaused */
+        QueuePaused: {
+            /** Paused */
+            paused: boolean;
         };
         /** QueueState */
         QueueState: {
@@ -1584,6 +1660,25 @@ export interface components {
             tags?: string[] | null;
             /** Archived */
             archived?: boolean | null;
+        };
+        /** RunFailed */
+        RunFailed: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            what: "run_failed";
+            /** Run Id */
+            run_id: string;
+            /** Error */
+            error: string;
+            /** Experiment Id */
+            experiment_id: string | null;
+            /**
+             * Name
+             * @description The experiment's.
+             */
+            name: string | null;
         };
         /**
          * RunFile
@@ -1932,6 +2027,8 @@ export interface components {
             /** Sparklines */
             sparklines: components["schemas"]["Sparkline"][];
         };
+        /** StartOver */
+        StartOver: Record<string, never>;
         /**
          * Stat
          * @description Mean and sample standard deviation (n - 1) of n values; `sd` is null for a single value.
@@ -5744,7 +5841,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": string;
+                    "text/event-stream": components["schemas"]["Events"];
                 };
             };
             /** @description Bad Request */

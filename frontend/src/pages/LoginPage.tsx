@@ -3,15 +3,15 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { api, body } from "../api/client";
-import { sessionQuery } from "../api/queries";
+import { setSession } from "../api/session";
 
 /** Takes the place of any page until the board's token was given; the address stays. */
 export function LoginPage() {
   const [token, setToken] = useState("");
   const queries = useQueryClient();
   const login = useMutation({
-    mutationFn: () => body(api.POST("/session", { body: { token } })),
-    onSuccess: (session) => queries.setQueryData(sessionQuery.queryKey, session),
+    mutationFn: () => body(api.POST("/session", { body: { token: token.trim() } })),
+    onSuccess: (session) => setSession(queries, session),
   });
   return (
     <Center component="main" mih="80vh" px="md">

@@ -5,13 +5,21 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import pytest
+from fastapi.testclient import TestClient
+from jsonschema_rs import validator_for
 
 import app.web.events
 from app.settings import Settings
+from app.store.lease import Lease
+from app.store.own_images import OwnImages
+from app.store.rows import State
 from app.store.run_store import RunStore
-from app.web.events import HELLO, RESET, EventHub
+from app.web.events import HELLO, RESET, EventHub, _database_is
+from cct.spec import RunSpec
+from tests.app.store.test_store import RECORD
 
 
 def with_hub(settings: Settings, store: RunStore, check: Callable[[EventHub], Awaitable[None]]) -> None:
@@ -132,3 +140,34 @@ def test_streams_end_when_the_server_stops(settings: Settings, store: RunStore) 
                 raise AssertionError("more came")
 
     with_hub(settings, store, check)
+
+
+def test_each_event_is_what_the_document_says(client: TestClient, store: RunStore, claim: Callable[[], Lease]) -> None:
+    document = client.get("/openapi.json").json()
+    events = document["components"]["schemas"]["Events"]["properties"]
+    fits = {kind: validator_for(schema | {"components": document["components"]}) for kind, schema in events.items()}
+    experiment = store.create_experiment("e", {"dataset": "digits"}, {}, [RunSpec(dataset="digits")])
+    [(first, _)] = cast(list[Any], store.redis.xrange(store.key("events"), count=1))
+    store.pause(True)
+    store.pause(False)
+    lease = claim()
+    lease.record_epoch(RECORD)
+    lease.release(State.failed, "out of memory")
+    store.heartbeat("w", device="cpu", version="1")
+    OwnImages(store).ask(b"an image", [lease.run_id])
+    OwnImages(store).show(OwnImages(store).take(0)[0], "digits", "data:")  # type: ignore[index]
+    store.delete_experiment(experiment.id)
+    told: dict[str, list[Any]] = {}
+    with client.stream("GET", "/events", headers={"last-event-id": first}) as stream:
+        lines = (line.partition(": ")[::2] for line in stream.iter_lines())
+        for name, value in lines:
+            if name == "event":
+                told.setdefault(value, []).append(json.loads(next(lines)[1]))
+            if {"worker", "deleted"} <= told.keys():
+                break
+    told |= {"database": [json.loads(_database_is(True).events[0].data)], "reset": [json.loads(RESET.events[0].data)]}
+    assert told.keys() == events.keys()
+    for kind, payloads in told.items():
+        for payload in payloads:
+            fits[kind].validate(payload)
+    assert [news["what"] for news in told["news"]] == ["run_failed", "experiment_ended"]

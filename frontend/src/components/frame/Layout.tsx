@@ -27,11 +27,13 @@ import {
   IconSun,
 } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect } from "react";
 import { Link, NavLink, Outlet, ScrollRestoration } from "react-router";
 
 import { api, body } from "../../api/client";
 import { useLiveUpdates, type LiveStatus } from "../../api/live";
 import { runsQuery, sessionQuery, workersQuery } from "../../api/queries";
+import { setSession, useSharedSession } from "../../api/session";
 import { plural, timeOfDay } from "../../format";
 import { noticesAreOn, turnNoticesOff, turnNoticesOn } from "../../notices";
 import { LoginPage } from "../../pages/LoginPage";
@@ -40,7 +42,14 @@ import { useShortcuts } from "./Shortcuts";
 /** Asks for a login where the board wants one, at whatever address; after it the page that was asked for appears. */
 export function Layout() {
   const { data: session, isPending } = useQuery(sessionQuery);
-  if (session?.logged_in === false) return <LoginPage />;
+  const queries = useQueryClient();
+  useSharedSession();
+  const loggedOut = session?.logged_in === false;
+  useEffect(() => {
+    // Nothing of the board stays in the memory of a browser that is shared.
+    if (loggedOut) queries.removeQueries({ predicate: ({ queryKey: [kind] }) => kind !== "session" });
+  }, [loggedOut, queries]);
+  if (loggedOut) return <LoginPage />;
   if (isPending) return <Loading />;
   return <Board canLogOut={session?.token_needed ?? false} />;
 }
@@ -149,9 +158,7 @@ function HeaderMenu({ canLogOut, onShortcuts }: { canLogOut: boolean; onShortcut
   const queries = useQueryClient();
   const logOut = async () => {
     await body(api.DELETE("/session"));
-    queries.setQueryData(sessionQuery.queryKey, { token_needed: true, logged_in: false });
-    // Nothing of the board stays in the memory of a browser that is shared.
-    queries.removeQueries({ predicate: ({ queryKey: [kind] }) => kind !== "session" });
+    setSession(queries, { token_needed: true, logged_in: false });
   };
   return (
     <Menu position="bottom-end" withArrow withInitialFocusPlaceholder={false}>

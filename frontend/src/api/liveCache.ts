@@ -1,0 +1,121 @@
+import type { Query, QueryClient } from "@tanstack/react-query";
+
+import type { Events, Experiment, Run, RunList, Sparkline, WorkerList } from "./client";
+import { queueQuery, type Selection } from "./queries";
+
+const REFETCH_DELAY_MS = 250;
+
+/** The line up to and with the epoch; an event may arrive twice. */
+function withPoint(line: Sparkline, epoch: number, top1: number): Sparkline {
+  if (line.epochs.includes(epoch)) return line;
+  return { ...line, epochs: [...line.epochs, epoch], val_top1: [...line.val_top1, top1] };
+}
+
+/** Writes events into the query cache. Rows are patched at once; what is derived from rows is refetched in batches. */
+export class LiveCache {
+  private readonly kinds = new Map<string, string>();
+  private changed: ((query: Query) => boolean)[] = [];
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private refetching = false;
+
+  constructor(private readonly queries: QueryClient) {}
+
+  run(run: Run) {
+    this.queries.setQueryData<Run>(["run", run.id], (row) => row && run);
+    this.queries.setQueriesData<RunList>(
+      { queryKey: ["runs"] },
+      (list) => list && { ...list, runs: list.runs.map((row) => (row.id === run.id ? run : row)) },
+    );
+    this.refetch(({ queryKey: [kind, id] }) => kind === "log" && id === run.id);
+    // A queued run's event may tell of another priority, which is in its history too.
+    if (run.state === "queued") {
+      this.refetch(({ queryKey: [kind, id] }) => kind === "queue" || (kind === "history" && id === run.id));
+    }
+    const kind = `${run.state} ${run.archived}`;
+    if (this.kinds.get(run.id) === kind) return;
+    // A new state changes which lists the run is in and who is compared.
+    this.kinds.set(run.id, kind);
+    this.refetchLists();
+    this.refetch(({ queryKey: [kind, id] }) => kind === "history" && id === run.id);
+    this.refetchDerived(run.id, run.experiment_id ?? null);
+  }
+
+  experiment(experiment: Experiment) {
+    this.queries.setQueryData<Experiment>(["experiment", experiment.id], (row) => row && experiment);
+    this.queries.setQueryData<{ experiments: Experiment[] }>(["experiments"], (list) => {
+      if (!list) return list;
+      const known = list.experiments.some(({ id }) => id === experiment.id);
+      const experiments = list.experiments.map((row) => (row.id === experiment.id ? experiment : row));
+      return { experiments: known ? experiments : [experiment, ...experiments] };
+    });
+  }
+
+  epoch(event: Events["epoch"]) {
+    const { epoch, val_top1 } = event.record;
+    this.queries.setQueriesData<{ sparklines: Sparkline[] }>(
+      { queryKey: ["sparklines"] },
+      (list) =>
+        list && {
+          sparklines: list.sparklines.map((line) =>
+            line.run_id === event.run_id ? withPoint(line, epoch, val_top1) : line,
+          ),
+        },
+    );
+    this.refetchDerived(event.run_id, event.experiment_id);
+  }
+
+  workers(list: WorkerList) {
+    this.queries.setQueryData(["workers"], list);
+    this.refetch(({ queryKey: [kind] }) => kind === "queue");
+  }
+
+  queue({ paused }: Events["queue"]) {
+    this.queries.setQueryData(queueQuery.queryKey, (queue) => queue && { ...queue, paused });
+    this.refetch(({ queryKey: [kind] }) => kind === "queue");
+  }
+
+  deleted({ run_id: run, experiment_id: experiment }: Events["deleted"]) {
+    // Without its row, an open page asks again and shows that there is no such run or experiment any more.
+    void this.queries.resetQueries({ queryKey: run ? ["run", run] : ["experiment", experiment], exact: true });
+    this.refetchLists();
+    if (run) this.refetchDerived(run, experiment);
+  }
+
+  ownImage(event: Events["own_image"]) {
+    this.refetch(({ queryKey: [kind, id] }) => kind === "own_image" && id === event.id);
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    this.changed = [];
+  }
+
+  private refetchLists() {
+    const lists = ["runs", "run groups", "experiments", "experiment", "queue"];
+    this.refetch(({ queryKey: [kind] }) => lists.includes(kind as string));
+  }
+
+  private refetchDerived(run: string, experiment: string | null) {
+    this.refetch(({ queryKey: [kind, query] }) => {
+      if (kind !== "figure" && kind !== "comparison") return false;
+      const selection = query as Selection;
+      return "run" in selection ? selection.run.includes(run) : selection.experiment === experiment;
+    });
+  }
+
+  private refetch(matches: (query: Query) => boolean) {
+    this.changed.push(matches);
+    if (!this.refetching) this.timer ??= setTimeout(() => void this.flush(), REFETCH_DELAY_MS);
+  }
+
+  // One round at a time: a refetch always starts after the event that asked for it, and never cancels another.
+  private async flush() {
+    const changed = this.changed;
+    this.changed = [];
+    this.timer = undefined;
+    this.refetching = true;
+    await this.queries.invalidateQueries({ predicate: (query) => changed.some((matches) => matches(query)) });
+    this.refetching = false;
+    if (this.changed.length > 0) this.timer = setTimeout(() => void this.flush(), REFETCH_DELAY_MS);
+  }
+}
