@@ -1,5 +1,4 @@
-"""The limits of what users may send: server, command line and, by way of the OpenAPI document, pages take them from
-here."""
+"""The limits of what users may send: server, command line and, by way of `GET /catalog`, pages take them from here."""
 
 NAME_LENGTH = 200
 """Characters of an experiment's name, of a text to search for, of an idempotency key and of a report's title."""

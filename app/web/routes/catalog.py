@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from app import limits
 from app.analysis.comparison import PALETTE
 from app.analysis.figures import METRICS
 from app.web.demo import DEMO
@@ -50,8 +51,23 @@ class MetricEntry(BaseModel):
     label: str
 
 
+class Limits(BaseModel):
+    """The most that may be sent."""
+
+    name_length: int = Field(limits.NAME_LENGTH, description="Characters of an experiment's name")
+    note_length: int = Field(limits.NOTE_LENGTH, description="Characters of a note")
+    tag_length: int = Field(limits.TAG_LENGTH, description="Characters of a tag")
+    tags: int = Field(limits.TAGS, description="Tags of a run")
+    priority: int = Field(limits.PRIORITY, description="Priorities go from minus this to this")
+    runs_per_request: int = Field(limits.RUNS_PER_REQUEST, description="Runs that one request may queue")
+    runs_per_page: int = Field(limits.RUNS_PER_PAGE, description="Runs of one page of the list")
+    seeds_per_request: int = Field(limits.SEEDS_PER_REQUEST, description="New seeds that one request may add")
+    sparklines: int = Field(limits.SPARKLINES, description="Runs whose course one request may ask for")
+    image_bytes: int = Field(limits.IMAGE_BYTES, description="Size of an image of the user's own")
+
+
 class Catalog(BaseModel):
-    """All that can be chosen, the schema of a run's spec and the demo experiment (a body for `POST /experiments`)."""
+    """All that can be chosen, the limits, the schema of a run's spec and the demo experiment (a body for `POST /experiments`)."""
 
     models: Sequence[ModelEntry]
     poolings: Sequence[PoolingEntry]
@@ -59,6 +75,7 @@ class Catalog(BaseModel):
     metrics: Sequence[MetricEntry]
     spec_schema: dict[str, Any]
     demo: ExperimentRequest
+    limits: Limits
     version: str
 
 
@@ -81,6 +98,7 @@ def _catalog(version: str) -> Catalog:
         metrics=[MetricEntry(name=metric.name, label=metric.label) for metric in METRICS.values()],
         spec_schema=SpecRequest.model_json_schema(),
         demo=ExperimentRequest.model_validate(DEMO),
+        limits=Limits(),
         version=version,
     )
 

@@ -783,7 +783,7 @@ export interface components {
     schemas: {
         /**
          * Catalog
-         * @description All that can be chosen, the schema of a run's spec and the demo experiment (a body for `POST /experiments`).
+         * @description All that can be chosen, the limits, the schema of a run's spec and the demo experiment (a body for `POST /experiments`).
          */
         Catalog: {
             /** Models */
@@ -799,6 +799,7 @@ export interface components {
                 [key: string]: unknown;
             };
             demo: components["schemas"]["ExperimentRequest"];
+            limits: components["schemas"]["Limits"];
             /** Version */
             version: string;
         };
@@ -1249,6 +1250,72 @@ export interface components {
             dataset: string;
             /** Looks */
             looks: components["schemas"]["Look"][];
+        };
+        /**
+         * Limits
+         * @description The most that may be sent.
+         */
+        Limits: {
+            /**
+             * Name Length
+             * @description Characters of an experiment's name
+             * @default 200
+             */
+            name_length: number;
+            /**
+             * Note Length
+             * @description Characters of a note
+             * @default 10000
+             */
+            note_length: number;
+            /**
+             * Tag Length
+             * @description Characters of a tag
+             * @default 50
+             */
+            tag_length: number;
+            /**
+             * Tags
+             * @description Tags of a run
+             * @default 20
+             */
+            tags: number;
+            /**
+             * Priority
+             * @description Priorities go from minus this to this
+             * @default 100
+             */
+            priority: number;
+            /**
+             * Runs Per Request
+             * @description Runs that one request may queue
+             * @default 1000
+             */
+            runs_per_request: number;
+            /**
+             * Runs Per Page
+             * @description Runs of one page of the list
+             * @default 1000
+             */
+            runs_per_page: number;
+            /**
+             * Seeds Per Request
+             * @description New seeds that one request may add
+             * @default 100
+             */
+            seeds_per_request: number;
+            /**
+             * Sparklines
+             * @description Runs whose course one request may ask for
+             * @default 250
+             */
+            sparklines: number;
+            /**
+             * Image Bytes
+             * @description Size of an image of the user's own
+             * @default 5000000
+             */
+            image_bytes: number;
         };
         /** Log */
         Log: {
