@@ -54,20 +54,20 @@ class MetricEntry(BaseModel):
 class Limits(BaseModel):
     """The most that may be sent."""
 
-    name_length: int = Field(limits.NAME_LENGTH, description="Characters of an experiment's name")
-    note_length: int = Field(limits.NOTE_LENGTH, description="Characters of a note")
-    tag_length: int = Field(limits.TAG_LENGTH, description="Characters of a tag")
-    tags: int = Field(limits.TAGS, description="Tags of a run")
-    priority: int = Field(limits.PRIORITY, description="Priorities go from minus this to this")
-    runs_per_request: int = Field(limits.RUNS_PER_REQUEST, description="Runs that one request may queue")
-    runs_per_page: int = Field(limits.RUNS_PER_PAGE, description="Runs of one page of the list")
-    seeds_per_request: int = Field(limits.SEEDS_PER_REQUEST, description="New seeds that one request may add")
-    sparklines: int = Field(limits.SPARKLINES, description="Runs whose course one request may ask for")
-    image_bytes: int = Field(limits.IMAGE_BYTES, description="Size of an image of the user's own")
+    name_length: int = Field(default=limits.NAME_LENGTH, description="Characters of an experiment's name")
+    note_length: int = Field(default=limits.NOTE_LENGTH, description="Characters of a note")
+    tag_length: int = Field(default=limits.TAG_LENGTH, description="Characters of a tag")
+    tags: int = Field(default=limits.TAGS, description="Tags of a run")
+    priority: int = Field(default=limits.PRIORITY, description="Priorities go from minus this to this")
+    runs_per_request: int = Field(default=limits.RUNS_PER_REQUEST, description="Runs that one request may queue")
+    runs_per_page: int = Field(default=limits.RUNS_PER_PAGE, description="Runs of one page of the list")
+    seeds_per_request: int = Field(default=limits.SEEDS_PER_REQUEST, description="New seeds that one request may add")
+    sparklines: int = Field(default=limits.SPARKLINES, description="Runs whose course one request may ask for")
+    image_bytes: int = Field(default=limits.IMAGE_BYTES, description="Size of an image of the user's own")
 
 
 class Catalog(BaseModel):
-    """All that can be chosen, the limits, the schema of a run's spec and the demo experiment (a body for `POST /experiments`)."""
+    """What can be chosen, the schema of a run's spec, the demo experiment (a body for `POST /experiments`), limits."""
 
     models: Sequence[ModelEntry]
     poolings: Sequence[PoolingEntry]

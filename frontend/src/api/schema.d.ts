@@ -783,7 +783,7 @@ export interface components {
     schemas: {
         /**
          * Catalog
-         * @description All that can be chosen, the limits, the schema of a run's spec and the demo experiment (a body for `POST /experiments`).
+         * @description What can be chosen, the schema of a run's spec, the demo experiment (a body for `POST /experiments`), limits.
          */
         Catalog: {
             /** Models */
