@@ -72,9 +72,10 @@ def fast(initial: dict[str, Any], spec: RunSpec, train_split: Split, test_split:
     step = training_step(model, spec, train_split, device)
     began = time.perf_counter()
     for epoch in range(spec.epochs):
-        train_epoch(step, train_split, epoch)
+        for _ in train_epoch(step, train_split, epoch):
+            pass
     seconds = time.perf_counter() - began
-    top1 = validate(model, test_split, step.spec, spec.batch_size)[1]
+    top1 = validate(model, test_split, step.spec, spec.batch_size).top1
     print(f"seed {spec.seed}, fast: {top1:.2f} % after {seconds:.0f} s", flush=True)
     return top1
 
@@ -89,7 +90,7 @@ def plain(trainer: Reference, spec: RunSpec, test_split: Split, device: torch.de
     # The same architecture with the same keys, so that one function validates both.
     model = create_model(spec.model, num_classes=10).to(device)
     model.load_state_dict(trainer.model.state_dict())
-    top1 = validate(model, test_split.to(device), RunSpec(dataset=spec.dataset, precision="fp32"), spec.batch_size)[1]
+    top1 = validate(model, test_split.to(device), RunSpec(dataset=spec.dataset, precision="fp32"), spec.batch_size).top1
     print(f"seed {spec.seed}, plain: {top1:.2f} % after {seconds:.0f} s", flush=True)
     return top1
 

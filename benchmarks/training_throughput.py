@@ -72,7 +72,7 @@ def our_epoch(split: Split, spec: RunSpec, device: torch.device) -> Epoch:
     model = create_model(spec.model, num_classes=DATASETS[spec.dataset].num_classes, seed=0)
     split = split.to(device)
     step = training_step(model, replace(spec, compile="graph"), split, device)  # which a CPU does not have
-    return lambda: _discard(train_epoch(step, split, 0))
+    return lambda: _discard(list(train_epoch(step, split, 0)))
 
 
 class Reference(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from cct.catalog import poolings
-from cct.events import EpochRecord
+from cct.events import Confusion, EpochRecord, Facts, Look, Progress
 from cct.named_datasets import DATASETS
 from cct.named_models import MODELS, ModelConfig
 from cct.spec import RunSpec, SpecError
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DATASETS",
     "MODELS",
+    "Confusion",
     "EpochRecord",
+    "Facts",
+    "Look",
     "ModelConfig",
+    "Progress",
     "RunSpec",
     "SpecError",
     "build",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cct.catalog import poolings
-from cct.events import EpochRecord
+from cct.events import EpochRecord, Facts
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, TEXT_MODELS
 from cct.spec import RunSpec, SpecError
@@ -46,20 +46,19 @@ def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
     # Imported only now: torch takes seconds, which a mistyped option or --list should not cost.
     from cct.checkpoint import CheckpointMismatch, CheckpointNotWritten, UnusableWeights
     from cct.download import DatasetUnavailable
-    from cct.events import Facts
     from cct.step import RecordingFailed
     from cct.training import NonFiniteLoss, train
 
-    def describe(facts: Facts) -> None:
-        mixing = "; the pooling mixes the images of a batch" if facts.mixes_batch else ""
-        print(f"{spec.model}, {spec.pooling}: {facts.parameters:,} parameters on {facts.device}{mixing}")
-        print(HEADER, flush=True)
-
     records: list[EpochRecord] = []
     try:
-        for record in train(spec, data_dir=data, checkpoint_dir=out, on_start=describe):
-            records.append(record)
-            print(_line(record), flush=True)
+        for event in train(spec, data_dir=data, checkpoint_dir=out):
+            if isinstance(event, Facts):
+                mixing = "; the pooling mixes the images of a batch" if event.mixes_batch else ""
+                print(f"{spec.model}, {spec.pooling}: {event.parameters:,} parameters on {event.device}{mixing}")
+                print(HEADER, flush=True)
+            elif isinstance(event, EpochRecord):
+                records.append(event)
+                print(_line(event), flush=True)
     except KeyboardInterrupt:
         kept = f"; the same command continues after epoch {len(records)}" if out and records else ""
         return _fail(f"interrupted{kept}", 130)

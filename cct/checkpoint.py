@@ -2,27 +2,37 @@
 
 import io
 import pickle
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
+from cct.events import Confusion, EpochRecord
 from cct.spec import RunSpec
 from cct.whole_file import whole_file
 
 LAST = "last.pt"
 BEST = "best.pt"
 
-UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError)
-"""What torch raises for a file that is damaged or something else."""
+UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    pickle.UnpicklingError,
+)
+"""What torch and we raise for a file that is damaged or something else."""
 
 
 class CheckpointMismatch(Exception):
-    """The folder holds a checkpoint of another spec."""
+    """The folder holds a checkpoint of another spec, of another version of the model, or of a later epoch."""
 
 
 class CheckpointNotWritten(Exception):
@@ -33,44 +43,125 @@ class UnusableWeights(Exception):
     """A file of weights is missing or damaged, or the model has other weights."""
 
 
-def save(folder: Path, name: str, content: dict[str, Any]) -> None:
-    """Writes `folder/name` completely or not at all. Raises `CheckpointNotWritten`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """All that a run needs to go on after an epoch as if it had not been interrupted."""
+
+    spec: RunSpec
+    model: dict[str, Tensor]
+    """The model's state dict."""
+    optimizer: dict[str, Any]
+    """The optimizer's state dict."""
+    records: list[EpochRecord]
+    """All epochs so far."""
+    confusions: list[Confusion]
+    """The best epoch's and, if that is another, the last one's."""
+    precision: str
+    compile: str
+    """What these fields of the spec were settled to when the run began."""
+    threads: int
+    """Number of the CPU's threads, on which the bits depend; 0 on a GPU."""
+    provenance: dict[str, str]
+    started_from: dict[str, str]
+    """The part of the provenance that tells of initial weights, whose files may be gone."""
+
+    @classmethod
+    def load(cls, folder: Path, spec: RunSpec) -> "Checkpoint | None":
+        """The newest checkpoint of this spec, its tensors in host memory; None if there is none.
+
+        Removes what killed processes left half written. Raises `CheckpointMismatch`, `UnusableWeights`.
+        """
+        for unfinished in folder.glob("*.tmp"):
+            unfinished.unlink(missing_ok=True)
+        path = folder / LAST
+        if not path.exists():
+            return None
+        saved = cls._read(path)
+        before, wanted = asdict(saved.spec), asdict(spec)
+        if differing := sorted(name for name in wanted if before[name] != wanted[name]):
+            raise CheckpointMismatch(
+                f"{path} belongs to another spec ({', '.join(differing)} differ); use another folder"
+            )
+        return saved
+
+    @classmethod
+    def _read(cls, path: Path) -> "Checkpoint":
+        # On the CPU, where AdamW keeps its step counts; the model and the optimizer take the rest to their device.
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            return cls(
+                spec=RunSpec.stored(content["spec"]),
+                model=content["model"],
+                optimizer=content["optimizer"],
+                records=[EpochRecord(**record) for record in content["records"]],
+                confusions=[Confusion(epoch, counts.tolist()) for epoch, counts in content["confusions"]],
+                precision=content["settled"]["precision"],
+                compile=content["settled"]["compile"],
+                threads=content["threads"],
+                provenance=content["provenance"],
+                started_from=content["started_from"],
+            )
+        except OSError as error:
+            raise UnusableWeights(f"{path} cannot be read ({error.strerror}); let this user read it") from error
+        except UNREADABLE as error:
+            raise UnusableWeights(
+                f"{path} is damaged or no checkpoint ({_reason(error)}); put the right one there, or name another "
+                "folder"
+            ) from error
+
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Gives both their states. Raises `CheckpointMismatch` if the model has other weights by now."""
+        try:
+            model.load_state_dict(self.model)
+        except RuntimeError as error:
+            raise CheckpointMismatch(
+                f"the checkpoint has weights of another version of {self.spec.model} with {self.spec.pooling} "
+                f"({' '.join(str(error).split())}); go on with that version, or use another folder"
+            ) from error
+        optimizer.load_state_dict(self.optimizer)
+
+    def save(self, folder: Path) -> None:
+        """Writes `LAST`, and `BEST` before it if no epoch was better than this one; each completely or not at all.
+
+        The folder must exist: a run that was deleted meanwhile does not come back. Raises `CheckpointNotWritten`, and
+        `CheckpointMismatch` if the folder holds a later epoch, which another process has trained meanwhile.
+        """
+        path = folder / LAST
+        if path.exists() and (epoch := read_snapshot(path)[1]) > len(self.records):
+            raise CheckpointMismatch(
+                f"{path} is of epoch {epoch} already, as another process trains this run; epoch {len(self.records)} "
+                "is dropped"
+            )
+        if self.confusions[0].epoch == len(self.records):
+            _write(folder / BEST, {"model": self.model, "epoch": len(self.records)})
+        # The layout of version 0.1.
+        _write(
+            path,
+            {
+                "spec": asdict(self.spec),
+                "model": self.model,
+                "optimizer": self.optimizer,
+                "records": [asdict(record) for record in self.records],
+                "confusions": [(confusion.epoch, torch.tensor(confusion.counts)) for confusion in self.confusions],
+                "settled": {"precision": self.precision, "compile": self.compile},
+                "threads": self.threads,
+                "provenance": self.provenance,
+                "started_from": self.started_from,
+            },
+        )
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
     # In memory first: torch hides the reason when a disk fails it.
     buffer = io.BytesIO()
     torch.save(content, buffer)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(folder / name) as file:
+        with whole_file(path) as file:
             file.write(buffer.getbuffer())
     except OSError as error:
         raise CheckpointNotWritten(
-            f"cannot write {folder / name} ({error.strerror}); make room there; what was saved before is still valid"
+            f"cannot write {path} ({error.strerror}); make room there; what was saved before is still valid"
         ) from error
-
-
-def load_last(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
-    """The newest checkpoint of this spec, its tensors in host memory; None if there is none.
-
-    Removes what killed processes left half written. Raises `CheckpointMismatch`, `UnusableWeights`.
-    """
-    for unfinished in folder.glob("*.tmp"):
-        unfinished.unlink(missing_ok=True)
-    path = folder / LAST
-    if not path.exists():
-        return None
-    # On the CPU, where AdamW keeps its step counts; the model and the optimizer take the rest to their device.
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        saved, wanted = asdict(RunSpec.stored(content["spec"])), asdict(spec)
-    except OSError as error:
-        raise UnusableWeights(f"{path} cannot be read ({error.strerror}); let this user read it") from error
-    except UNREADABLE as error:
-        raise UnusableWeights(
-            f"{path} is damaged or no checkpoint ({_reason(error)}); put the right one there, or name another folder"
-        ) from error
-    if differing := sorted(name for name in wanted if saved[name] != wanted[name]):
-        raise CheckpointMismatch(f"{path} belongs to another spec ({', '.join(differing)} differ); use another folder")
-    return content
 
 
 def read_snapshot(path: Path) -> tuple[dict[str, Tensor], int]:
@@ -119,6 +210,8 @@ def _is_entry(item: tuple[object, object]) -> bool:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
     if isinstance(error, pickle.UnpicklingError):  # which torch would have run
         return "there is something else in it"
     return str(error).strip().split("\n")[0] or type(error).__name__

@@ -56,6 +56,14 @@ class Look:
     """Probability of the predicted class."""
 
 
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How often test images of a class (rows) were taken for each class (columns) after an epoch (from 1)."""
+
+    epoch: int
+    counts: list[list[int]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochRecord:
     """What was measured at the end of one epoch. Losses in nats, top-k in percent."""
@@ -78,3 +86,6 @@ class EpochRecord:
     pooling_entropy: float | None = None
     """Entropy of the pooling weights in nats, mean over the validation images (and heads): 0 if one token decides, the
     logarithm of the number of tokens if all count alike. None for poolings without weights and in older records."""
+
+
+Event = Facts | Progress | Look | Confusion | EpochRecord

@@ -113,7 +113,7 @@ def token_shares(pooling: nn.Module, x: Tensor) -> Tensor:
 
 def _class_attention(qkv: Tensor, heads: int) -> Tensor:
     """What the class token, the first, attends to among the others in the last block, the mean over heads."""
-    q, k, _ = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)  # type: ignore[no-untyped-call]
+    q, k, _ = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     attention = (q[:, :, :1] @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(dim=-1)
     others: Tensor = attention[:, :, 0, 1:].mean(dim=1)
     return others / others.sum(dim=1, keepdim=True)

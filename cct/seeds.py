@@ -2,6 +2,8 @@
 
 from zlib import crc32
 
+import torch
+
 
 def seed_of(*stream: int | str) -> int:
     """The seed of the stream with this name, for example `seed_of(7, "dropout", 3)`.
@@ -9,3 +11,10 @@ def seed_of(*stream: int | str) -> int:
     A hash of the whole name, because PyTorch's CPU generator looks at the lowest 32 bits of a seed only.
     """
     return crc32(repr(stream).encode())
+
+
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Seeds what is drawn from when no generator is named: on the CPU, and if the device is a GPU, on all GPUs."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)

@@ -6,7 +6,7 @@ A hyperparameter is declared once, as a field of `RunSpec`: its default reproduc
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from cct.catalog import poolings
@@ -117,6 +117,10 @@ class RunSpec:
     def source(self) -> str:
         """The dataset by a name that tells image folders apart, for example `image_folder/birds`."""
         return f"{self.dataset}/{self.image_folder}" if self.image_folder else self.dataset
+
+    def settled_to(self, **values: str) -> "RunSpec":
+        """The spec with what `auto` stands for in some fields. It is not checked again."""
+        return self.stored(asdict(self) | values)
 
     @classmethod
     def stored(cls, values: Mapping[str, Any]) -> "RunSpec":

@@ -10,7 +10,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import cycle, islice
 
 import torch
@@ -22,7 +21,7 @@ from cct.data import Split
 from cct.models import Model, TextTransformer
 from cct.named_datasets import DATASETS
 from cct.named_models import TEXT_MODELS, ModelConfig
-from cct.seeds import seed_of
+from cct.seeds import seed_generators, seed_of
 from cct.spec import RunSpec
 
 WARM_UP_STEPS = 3
@@ -59,7 +58,7 @@ class StepWaits(RecordingFailed, RuntimeError):
 class TrainingStep:
     """Forward, backward and AdamW on a batch, as a settled spec says; moves the model to the device.
 
-    Losses and hits are summed on the device until `sums` reads them, so that a GPU never waits for the host. With
+    Losses and hits are summed on the device until `means` reads them, so that a GPU never waits for the host. With
     `compile: graph`, steps on whole batches are recorded once as a CUDA graph and replayed from then on: one launch
     instead of hundreds, with the same operations and the same random numbers. With `compile: on` only whole batches
     are compiled, as a smaller one would need a compilation of its own.
@@ -79,35 +78,37 @@ class TrainingStep:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._launched = deque[torch.cuda.Event]()
         if spec.compile == "graph":
-            self._stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._stream: torch.cuda.Stream = torch.cuda.Stream(device)
 
     def begin_epoch(self, epoch: int) -> None:
         """Sets the mode, the learning rate and the random numbers of an epoch (counted from 0), and the sums to 0."""
         self.model.train()
-        torch.manual_seed(seed_of(self.spec.seed, "model", epoch))
+        seed_generators(self.device, seed_of(self.spec.seed, "model", epoch))
         lr = learning_rate(self.spec, epoch)
         self._lr.fill_(lr)
         for group in self.optimizer.param_groups:
             group["lr"] = lr if self.device.type == "cpu" else self._lr  # what was recorded reads it from the device
         self._loss_sum.zero_()
         self._correct.zero_()
+        self._count = 0
 
     def __call__(self, images: Tensor, labels: Tensor) -> None:
         """One step on a batch that lies on the device. Raises `RecordingFailed`."""
+        self._count += len(labels)
         if self.spec.compile == "graph" and len(labels) == self.spec.batch_size:
             self._replay(images, labels)
         else:
             self._run(images, labels)
         if self.device.type == "cuda":
             # Who waits for it sleeps, and leaves the core to other trainers.
-            event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            event = torch.cuda.Event(blocking=True)
             self._launched.append(torch.cuda.current_stream(self.device).record_event(event))
             if len(self._launched) > STEPS_AHEAD:
                 self._launched.popleft().synchronize()
 
-    def sums(self) -> tuple[float, float]:
-        """The sum of the losses (nats) of the epoch's images so far, and how many were classified correctly."""
-        return self._loss_sum.item(), self._correct.item()
+    def means(self) -> tuple[float, float]:
+        """The mean loss in nats and the top-1 in percent over the epoch's images so far; waits for the device."""
+        return self._loss_sum.item() / self._count, 100 * self._correct.item() / self._count
 
     def _run(self, images: Tensor, labels: Tensor) -> None:
         forward = self._compiled if len(labels) == self.spec.batch_size else self.model
@@ -200,15 +201,15 @@ def training_step(
         return TrainingStep(model, spec, device)
 
     def arm(mode: str) -> Callable[[], TrainingStep]:
-        return lambda: TrainingStep(copy.deepcopy(model), _changed(spec, compile=mode), device)
+        return lambda: TrainingStep(copy.deepcopy(model), spec.settled_to(compile=mode), device)
 
-    modes = [mode for mode in ("off", "graph", "on") if settle(_changed(spec, compile=mode), device).compile == mode]
+    modes = [mode for mode in ("off", "graph", "on") if settle(spec.settled_to(compile=mode), device).compile == mode]
     steps = spec.epochs * math.ceil(len(split.labels) / spec.batch_size)
     batches = trial_batches(split, spec, device)
     mode = quickest({mode: arm(mode) for mode in modes}, batches, steps, should_stop)
     torch.cuda.empty_cache()  # what the trial has used counts for no epoch
     torch.cuda.reset_peak_memory_stats(device)
-    return TrainingStep(model, _changed(spec, compile=mode), device)
+    return TrainingStep(model, spec.settled_to(compile=mode), device)
 
 
 def settle(spec: RunSpec, device: torch.device, may_record: bool = True) -> RunSpec:
@@ -222,18 +223,14 @@ def settle(spec: RunSpec, device: torch.device, may_record: bool = True) -> RunS
         else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )
     if spec.precision == "auto":
-        spec = _changed(spec, precision="bf16" if has_bf16 else "fp32")
+        spec = spec.settled_to(precision="bf16" if has_bf16 else "fp32")
     # Steps on texts are not recorded: in older versions of PyTorch (issue 82886) the gradient of many embeddings makes
     # the host wait, unnoticed by the warm-up.
     has_choice = device.type == "cuda" and may_record
     is_recordable = has_choice and spec.model not in TEXT_MODELS
     if (spec.compile == "auto" and not has_choice) or (spec.compile == "graph" and not is_recordable):
-        spec = _changed(spec, compile="off")
+        spec = spec.settled_to(compile="off")
     return spec
-
-
-def _changed(spec: RunSpec, **values: str) -> RunSpec:
-    return RunSpec.stored(asdict(spec) | values)
 
 
 def quickest(
@@ -286,23 +283,20 @@ def _trial(step: TrainingStep, batches: Sequence[Batch], should_stop: Callable[[
     step.begin_epoch(0)
     endless = cycle(batches)
 
-    def run(steps: int) -> int:
-        images = 0
+    def run(steps: int) -> None:
         for batch, labels in islice(endless, steps):
             if should_stop():
                 raise Stopped
             step(batch, labels)
-            images += len(labels)
-        return images
 
     run(WARM_UP_STEPS + 1)  # in the last of these the step is recorded
-    step.sums()  # waits for the device
+    step.means()  # waits for the device
     # At the highest learning rate: a step that does not learn, or goes on with the former rate, has another loss.
     step.begin_epoch(min(step.spec.warmup_epochs, step.spec.epochs - 1))
     began = time.perf_counter()
-    images = run(TRIAL_STEPS)
-    loss_sum, _ = step.sums()
-    return (time.perf_counter() - began) / TRIAL_STEPS, loss_sum / images
+    run(TRIAL_STEPS)
+    mean_loss, _ = step.means()
+    return (time.perf_counter() - began) / TRIAL_STEPS, mean_loss
 
 
 def trial_batches(split: Split, spec: RunSpec, device: torch.device) -> list[Batch]:

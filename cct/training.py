@@ -6,18 +6,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cct import checkpoint
 from cct.augment import augment, centre_crop
+from cct.checkpoint import Checkpoint
 from cct.data import Split, load, to_device
 from cct.device import default_device, device_name
-from cct.events import EpochRecord, Facts, Look, Progress
+from cct.events import Confusion, EpochRecord, Event, Facts, Progress
+from cct.isolation import isolated
 from cct.lens import chosen_epochs, chosen_images, look, pictures
 from cct.machine import cores
 from cct.models import Model, TextTransformer, create_model, mixes_batch, parameter_count
@@ -25,7 +26,7 @@ from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, ModelConfig
 from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, locate
 from cct.provenance import continued, provenance_of, sha256_of
-from cct.seeds import seed_of
+from cct.seeds import seed_generators, seed_of
 from cct.spec import RunSpec
 from cct.step import Stopped, TrainingStep, autocast, learning_rate, normalisation, preparation, training_step
 
@@ -41,6 +42,7 @@ class NonFiniteLoss(Exception):
     """The loss became infinite or not a number."""
 
 
+@isolated
 def train(
     spec: RunSpec,
     *,
@@ -49,92 +51,78 @@ def train(
     device: torch.device | None = None,
     may_record: bool = True,
     should_stop: Callable[[], bool] = lambda: False,
-    on_start: Callable[[Facts], None] = lambda facts: None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-    on_look: Callable[[Look], None] = lambda look: None,
-    on_confusion: Callable[[int, list[list[int]]], None] = lambda epoch, counts: None,
-) -> Iterator[EpochRecord]:
-    """Trains a model and yields one record per epoch; `on_look` learns what the pooling looks at in some epochs.
+) -> Iterator[Event]:
+    """Trains a model and yields what there is to tell: `Facts` once, `Progress` twice a second, and after each epoch
+    what the pooling looks at (`Look`, in some epochs), a `Confusion` and an `EpochRecord`.
 
-    `on_confusion` learns after each epoch (counted from 1) how often test images of a class (rows) were taken for each
-    class (columns).
+    With `checkpoint_dir` the run continues after the last checkpoint there, which is written before an epoch is told
+    of; records of earlier epochs are yielded again first. Order, augmentation, dropout and stochastic depth derive from
+    seed and epoch, and a CPU has as many threads as it had, so a run that was stopped and resumed equals one that was
+    not, bit for bit on the same CPU.
 
-    With `checkpoint_dir` the run continues after the last checkpoint there; records of earlier epochs are yielded
-    again first. Order, augmentation, dropout and stochastic depth derive from seed and epoch, and the number of a CPU's
-    threads is set to what it was, so a run that was stopped and resumed equals one that was not, bit for bit on the
-    same CPU.
+    The caller's random numbers and number of threads are left as they are (`isolated`).
 
     Raises `Stopped` within one step of `should_stop`, `NonFiniteLoss`, `DatasetUnavailable`, `UnusableWeights`,
     `CheckpointMismatch`, `CheckpointNotWritten`, and `RecordingFailed`, after which another process can train with
     `may_record` false.
     """
     device = device or default_device()
-    info = DATASETS[spec.dataset]
-    saved = checkpoint.load_last(checkpoint_dir, spec) if checkpoint_dir else None
+    saved = Checkpoint.load(checkpoint_dir, spec) if checkpoint_dir else None
+    if checkpoint_dir:
+        checkpoint_dir.mkdir(parents=True, exist_ok=True)
     image_size = IMAGE_MODELS[spec.model].image_size if spec.model in IMAGE_MODELS else 0
     splits = load(spec.dataset, data_dir, image_size, spec.image_folder)
     train_split, test_split = (split.to(device) for split in splits)
-    torch.manual_seed(seed_of(spec.seed, "model"))  # for poolings that draw weights of their own
-    model = create_model(
-        spec.model,
-        pooling=spec.pooling,
-        num_classes=info.num_classes or len(train_split.class_names),
-        dropout=spec.dropout,
-        attention_dropout=spec.attention_dropout,
-        stochastic_depth=spec.stochastic_depth,
-        vocabulary_size=info.vocabulary_size or None,
-        seed=spec.seed,
-    )
+
+    model = _create_model(spec, train_split, device)
     # When a run goes on, its first weights no longer matter, nor whether their files are still there.
-    started_from = saved.get("started_from") if saved else None
-    if started_from is None:
-        started_from = _start(model, spec, train_split, data_dir)
+    started_from = saved.started_from if saved else _start(model, spec, train_split, data_dir)
     if spec.word_vectors and isinstance(model, TextTransformer):
         model.embedder.embeddings.weight.requires_grad_(False)
+
     # A run keeps its arithmetic when it goes on elsewhere.
-    wanted = RunSpec.stored(asdict(spec) | (saved.get("settled", {}) if saved else {}))
-    threads = saved.get("threads", 0) if saved else 0
-    if device.type == "cpu" and 0 < threads <= cores():
-        torch.set_num_threads(threads)
+    wanted = spec.settled_to(precision=saved.precision, compile=saved.compile) if saved else spec
+    if saved and device.type == "cpu" and 0 < saved.threads <= cores():
+        torch.set_num_threads(saved.threads)
     step = training_step(model, wanted, train_split, device, should_stop, may_record)
-    settled, optimizer = step.spec, step.optimizer
+    settled = step.spec
+
     provenance = provenance_of(settled, device, splits) | started_from
-    if saved and "provenance" in saved:
-        finished = len(saved["records"])
-        changed = continued(saved["provenance"], provenance, finished + 1)  # refuses other data
-        provenance = changed if finished < spec.epochs else saved["provenance"]
-    device_shown = f"{device_name(device)}, {settled.precision}"
+    if saved:
+        changed = continued(saved.provenance, provenance, len(saved.records) + 1)  # refuses other data
+        provenance = changed if len(saved.records) < spec.epochs else saved.provenance
     is_text = isinstance(model, TextTransformer)
     looked_at = chosen_images(test_split)
     looked_at_images = test_split.images[looked_at].to(device)
-    images = [] if is_text else pictures(centre_crop(looked_at_images, image_size), test_split.labels[looked_at])
-    mixes = mixes_batch(model)
-    on_start(Facts(device_shown, parameter_count(model), mixes, provenance, images))
+    yield Facts(
+        device=f"{device_name(device)}, {settled.precision}",
+        parameters=parameter_count(model),
+        mixes_batch=(mixes := mixes_batch(model)),
+        provenance=provenance,
+        images=[] if is_text else pictures(centre_crop(looked_at_images, image_size), test_split.labels[looked_at]),
+    )
     validated_at_once = settled.batch_size if mixes else _validation_size(test_split, settled)
     lens_images = normalisation(spec, model)(looked_at_images)
     lens_epochs = set[int]() if is_text else chosen_epochs(spec.epochs)  # a lens for texts is yet to be made
 
     records: list[EpochRecord] = []
-    confusions: list[tuple[int, Tensor]] = []  # of the best epoch and, if that is another, of the last
+    confusions: list[Confusion] = []  # of the best epoch and, if that is another, of the last
     if saved:
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        records = [EpochRecord(**record) for record in saved["records"]]
+        saved.restore(model, step.optimizer)
+        records, confusions = [*saved.records], saved.confusions
+        # In case the process ended before these were delivered.
         if len(records) in lens_epochs:
-            on_look(look(model, lens_images, len(records)))  # in case the process ended before it was delivered
-        confusions = saved.get("confusions", [])
-        for epoch, counts in confusions:
-            on_confusion(epoch, counts.tolist())
-    yield from records
+            yield look(model, lens_images, len(records))
+        yield from confusions
+    yield from [*records]
 
     for epoch in range(len(records), spec.epochs):
         lr, began = learning_rate(spec, epoch), time.perf_counter()
-        train_loss, train_top1 = train_epoch(step, train_split, epoch, should_stop, on_progress)
+        yield from train_epoch(step, train_split, epoch, should_stop)
+        train_loss, train_top1 = step.means()
         trained = time.perf_counter()
-        val_loss, val_top1, val_top5, pooling_entropy, confusion = validate(
-            model, test_split, settled, validated_at_once, should_stop
-        )
-        if not math.isfinite(train_loss) or not math.isfinite(val_loss):
+        found = validate(model, test_split, settled, validated_at_once, should_stop)
+        if not math.isfinite(train_loss) or not math.isfinite(found.loss):
             raise NonFiniteLoss(
                 f"the loss is not finite in epoch {epoch + 1}; try a lower lr (it was {lr:g}) or a warm-up"
             )
@@ -142,32 +130,51 @@ def train(
             epoch=epoch + 1,
             train_loss=train_loss,
             train_top1=train_top1,
-            val_loss=val_loss,
-            val_top1=val_top1,
-            val_top5=val_top5,
+            val_loss=found.loss,
+            val_top1=found.top1,
+            val_top5=found.top5,
             lr=lr,
             seconds=time.perf_counter() - began,
             images_per_second=len(train_split.labels) / (trained - began),
             peak_memory_bytes=_peak_memory(device),
-            pooling_entropy=pooling_entropy,
+            pooling_entropy=found.pooling_entropy,
         )
-        if epoch + 1 in lens_epochs:
-            on_look(look(model, lens_images, epoch + 1))
-        is_best = val_top1 > max((earlier.val_top1 for earlier in records), default=-1.0)
+        confusion = Confusion(epoch + 1, found.confusion.tolist())
+        is_best = found.top1 > max((earlier.val_top1 for earlier in records), default=-1.0)
         records.append(record)
-        confusions = [*([] if is_best else confusions[:1]), (epoch + 1, confusion)]
+        confusions = [confusion] if is_best else [confusions[0], confusion]
         if checkpoint_dir:
-            weights = model.state_dict()
-            if is_best:
-                checkpoint.save(checkpoint_dir, checkpoint.BEST, {"model": weights, "epoch": epoch + 1})
-            state = {"model": weights, "optimizer": optimizer.state_dict(), "spec": asdict(spec)}
-            done = {"records": [asdict(earlier) for earlier in records], "confusions": confusions}
-            settled_as = {"precision": settled.precision, "compile": settled.compile}
-            arithmetic = {"settled": settled_as, "threads": torch.get_num_threads() if device.type == "cpu" else 0}
-            kept = {"provenance": provenance, "started_from": started_from}
-            checkpoint.save(checkpoint_dir, checkpoint.LAST, state | done | arithmetic | kept)
-        on_confusion(epoch + 1, confusion.tolist())
+            Checkpoint(
+                spec=spec,
+                model=model.state_dict(),
+                optimizer=step.optimizer.state_dict(),
+                records=records,
+                confusions=confusions,
+                precision=settled.precision,
+                compile=settled.compile,
+                threads=torch.get_num_threads() if device.type == "cpu" else 0,
+                provenance=provenance,
+                started_from=started_from,
+            ).save(checkpoint_dir)
+        if epoch + 1 in lens_epochs:
+            yield look(model, lens_images, epoch + 1)
+        yield confusion
         yield record
+
+
+def _create_model(spec: RunSpec, split: Split, device: torch.device) -> Model:
+    info = DATASETS[spec.dataset]
+    seed_generators(device, seed_of(spec.seed, "model"))  # for poolings that draw weights of their own
+    return create_model(
+        spec.model,
+        pooling=spec.pooling,
+        num_classes=info.num_classes or len(split.class_names),
+        dropout=spec.dropout,
+        attention_dropout=spec.attention_dropout,
+        stochastic_depth=spec.stochastic_depth,
+        vocabulary_size=info.vocabulary_size or None,
+        seed=spec.seed,
+    )
 
 
 def _start(model: Model, spec: RunSpec, split: Split, data_dir: Path) -> dict[str, str]:
@@ -185,23 +192,16 @@ def _start(model: Model, spec: RunSpec, split: Split, data_dir: Path) -> dict[st
 
 
 def train_epoch(
-    step: TrainingStep,
-    split: Split,
-    epoch: int,
-    should_stop: Callable[[], bool] = lambda: False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-) -> tuple[float, float]:
-    """One pass over the training images, epochs counted from 0; returns the mean loss in nats and the top-1 in percent.
-
-    Raises `Stopped`.
-    """
+    step: TrainingStep, split: Split, epoch: int, should_stop: Callable[[], bool] = lambda: False
+) -> Iterator[Progress]:
+    """One pass over the training images, epochs counted from 0; `step.means` then has the loss. Raises `Stopped`."""
     spec, device = step.spec, step.device
     step.begin_epoch(epoch)
     # Order and augmentation do not depend on how many numbers dropout and stochastic depth draw.
     random = torch.Generator().manual_seed(seed_of(spec.seed, "images", epoch))
     order = torch.randperm(len(split.labels), generator=random)
     done, steps = 0, math.ceil(len(order) / spec.batch_size)
-    reported = began = time.perf_counter()
+    told = began = time.perf_counter()
     image_size = step.model.config.image_size if isinstance(step.model.config, ModelConfig) else None
     chunk_size = _equally_large(CHUNK_ON_GPU if device.type == "cuda" else CHUNK, split)
     for chunk in torch.split(order, spec.batch_size * max(1, chunk_size // spec.batch_size)):
@@ -213,21 +213,30 @@ def train_epoch(
             step(batch, target)
             done += 1
             now = time.perf_counter()
-            if now - reported >= PROGRESS_SECONDS:
-                on_progress(Progress(epoch + 1, done, steps, now - began))
-                reported = now
-    loss_sum, correct = step.sums()
-    return loss_sum / len(order), 100 * correct / len(order)
+            if now - told >= PROGRESS_SECONDS:
+                yield Progress(epoch + 1, done, steps, now - began)
+                told = now
+
+
+class Validation(NamedTuple):
+    """What a model makes of the test split."""
+
+    loss: float
+    """The mean in nats, with labels smoothed as in training (so does the reference)."""
+    top1: float
+    top5: float
+    """The share of images, in percent, whose class is the likeliest, or among the five likeliest."""
+    pooling_entropy: float | None
+    """The mean over images (and heads) in nats; None for a pooling without weights."""
+    confusion: Tensor
+    """Counts of images, int64 on the host: `(true class, predicted class)`."""
 
 
 @torch.no_grad()
 def validate(
     model: Model, split: Split, spec: RunSpec, batch_size: int, should_stop: Callable[[], bool] = lambda: False
-) -> tuple[float, float, float, float | None, Tensor]:
-    """The mean loss in nats, smoothed as in training (so does the reference), top-1 and top-5 in percent, entropy.
-
-    And the confusion matrix, on the host: int64 counts of images, `(true class, predicted class)`.
-    """
+) -> Validation:
+    """Validates a model by a settled spec, so many images at a time. Raises `Stopped`."""
     model.eval()
     device, count = split.labels.device, len(split.labels)
     precision, prepare = autocast(spec, device), preparation(spec, model, device)
@@ -249,7 +258,7 @@ def validate(
     # Once for all batches: bincount makes the host wait for the device.
     pairs = torch.bincount(split.labels * classes + torch.cat(predictions), minlength=classes**2)
     confusion = pairs.reshape(classes, classes).cpu()
-    return loss_sum / count, 100 * top1 / count, 100 * top5 / count, entropy, confusion
+    return Validation(loss_sum / count, 100 * top1 / count, 100 * top5 / count, entropy, confusion)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from app.errors import LeaseLost
 from app.store.database import Scalar
 from app.store.lease import Lease
 from app.store.run_store import RunStore
-from cct.events import EpochRecord, Image, Look
+from cct.events import Confusion, EpochRecord, Image, Look
 
 RETRY_SECONDS = 0.5
 
@@ -44,8 +44,8 @@ class Outbox:
     def look(self, look: Look) -> None:
         self._add(partial(self._lease.record_look, look.epoch, asdict(look)))
 
-    def confusion(self, epoch: int, counts: Sequence[Sequence[int]]) -> None:
-        self._add(partial(self._lease.record_confusion, epoch, counts))
+    def confusion(self, confusion: Confusion) -> None:
+        self._add(partial(self._lease.record_confusion, confusion.epoch, confusion.counts))
 
     def show(self, source: str, images: Sequence[Image]) -> None:
         self._add(partial(self._store.set_images, source, [asdict(image) for image in images]))

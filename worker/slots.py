@@ -96,7 +96,9 @@ def train(may_record: bool = True) -> None:
     def images_per_second(seconds: float) -> float:
         trained, began = 0, time.monotonic()
         while time.monotonic() - began < seconds:
-            train_epoch(step, split, 0)
+            for _ in train_epoch(step, split, 0):
+                pass
+            step.means()  # waits for the device
             trained += count
         return trained / (time.monotonic() - began)
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from app.settings import Settings
 from app.store.run_store import RunStore
 from cct.checkpoint import BEST, export_safetensors
-from cct.events import Facts, Progress
+from cct.events import Confusion, EpochRecord, Event, Facts, Look, Progress
+from cct.spec import RunSpec
 from cct.step import RecordingFailed, Stopped
 from cct.training import train
 from worker.outbox import Outbox
@@ -42,29 +43,15 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
             shown = time.monotonic()
         return stop.is_set() or outbox.lease_lost.is_set()
 
-    def on_start(facts: Facts) -> None:
-        outbox.describe(
-            device=facts.device,
-            parameters=facts.parameters,
-            mixes_batch=int(facts.mixes_batch),
-            provenance=json.dumps(facts.provenance),
-        )
-        outbox.show(run.spec.source, facts.images)
-
     try:
-        records = train(
+        for event in train(
             run.spec,
             data_dir=settings.datasets_folder,
             checkpoint_dir=settings.checkpoints(run_id),
             may_record=UNRECORDED not in options,
             should_stop=should_stop,
-            on_start=on_start,
-            on_progress=lambda progress: _describe_progress(outbox, progress),
-            on_look=outbox.look,
-            on_confusion=outbox.confusion,
-        )
-        for record in records:
-            outbox.record(record)
+        ):
+            _tell(outbox, run.spec, event)
         checkpoints = settings.checkpoints(run_id)
         export_safetensors(checkpoints / BEST, checkpoints / "best.safetensors")  # the API has no torch to do it
         outbox.drain(give_up=stop)
@@ -89,8 +76,24 @@ def _end_with_supervisor() -> None:
     os._exit(Exit.ORPHANED)
 
 
-def _describe_progress(outbox: Outbox, progress: Progress) -> None:
-    outbox.describe(step=progress.step, steps=progress.steps, epoch_seconds=progress.seconds)
+def _tell(outbox: Outbox, spec: RunSpec, event: Event) -> None:
+    match event:
+        case Facts():
+            outbox.describe(
+                device=event.device,
+                parameters=event.parameters,
+                mixes_batch=int(event.mixes_batch),
+                provenance=json.dumps(event.provenance),
+            )
+            outbox.show(spec.source, event.images)
+        case Progress():
+            outbox.describe(step=event.step, steps=event.steps, epoch_seconds=event.seconds)
+        case Look():
+            outbox.look(event)
+        case Confusion():
+            outbox.confusion(event)
+        case EpochRecord():
+            outbox.record(event)
 
 
 def _reason(error: Exception) -> str:

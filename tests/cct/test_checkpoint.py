@@ -1,18 +1,29 @@
-"""Whatever happens while a checkpoint is written, the one before is there and whole."""
+"""Whatever happens while a checkpoint is written, the one before is there and whole; and only a run's own is read."""
 
+import gzip
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from cct import checkpoint
-from cct.checkpoint import UnusableWeights
+from cct.checkpoint import Checkpoint, CheckpointMismatch, CheckpointNotWritten, UnusableWeights
+from cct.events import Confusion, EpochRecord, Facts
+from cct.models import create_model
 from cct.spec import RunSpec
+from cct.training import train
+from tests.cct.told import only
 
 KILLS = 30
+
+SPEC = RunSpec(model="vit_2_4_32", dataset="digits", epochs=2, batch_size=512, seed=1, augmentation="none")
+SPEC = replace(SPEC, precision="fp32")
+OF_0_1 = Path(__file__).with_name("checkpoint_of_0.1.pt.gz")
+"""What version 0.1 left of `SPEC` after its first epoch, but that all weights are 0, which makes it small."""
 
 # Forks instead of starting interpreters: the import of torch would take most of the time.
 KILLED_WHILE_SAVING = """
@@ -25,7 +36,7 @@ torch.set_num_threads(1)
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 
 def save(number):
-    checkpoint.save(folder, checkpoint.LAST, {"number": number, "values": torch.full((200_000,), number)})
+    checkpoint._write(folder / checkpoint.LAST, {"number": number, "values": torch.full((200_000,), number)})
 
 save(0)
 last = interrupted = 0
@@ -54,7 +65,7 @@ import torch
 from cct import checkpoint
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
-checkpoint.save(Path(sys.argv[1]), checkpoint.LAST, {"number": 2, "values": torch.ones(100_000)})
+checkpoint._write(Path(sys.argv[1]) / checkpoint.LAST, {"number": 2, "values": torch.ones(100_000)})
 """
 
 
@@ -65,20 +76,125 @@ def test_a_kill_at_any_instant_leaves_a_valid_checkpoint(tmp_path: Path) -> None
     assert interrupted > 0, "some kills must hit a half written file, or this test shows nothing"
 
 
+def after(epochs: int, values: torch.Tensor, spec: RunSpec = SPEC, best: int = 1) -> Checkpoint:
+    """A run's checkpoint as far as its file is concerned."""
+    record = EpochRecord(
+        epoch=1,
+        train_loss=2.0,
+        train_top1=20.0,
+        val_loss=2.0,
+        val_top1=20.0,
+        val_top5=60.0,
+        lr=1e-3,
+        seconds=1.0,
+        images_per_second=100.0,
+        peak_memory_bytes=1,
+    )
+    return Checkpoint(
+        spec=spec,
+        model={"values": values},
+        optimizer={},
+        records=[replace(record, epoch=epoch + 1) for epoch in range(epochs)],
+        confusions=[Confusion(epoch, [[3, 0], [1, 2]]) for epoch in sorted({best, epochs})],
+        precision="fp32",
+        compile="off",
+        threads=2,
+        provenance={"code": "c"},
+        started_from={},
+    )
+
+
+def test_what_is_saved_is_loaded_and_the_best_weights_are_kept_apart(tmp_path: Path) -> None:
+    for epochs, best in ((1, 1), (2, 2), (3, 2)):
+        saved = after(epochs, torch.full((3,), float(epochs)), best=best)
+        saved.save(tmp_path)
+        loaded = Checkpoint.load(tmp_path, SPEC)
+        assert loaded
+        assert torch.equal(loaded.model["values"], saved.model["values"])
+        assert replace(loaded, model={}) == replace(saved, model={})
+        weights, epoch = checkpoint.read_snapshot(tmp_path / checkpoint.BEST)
+        assert (epoch, weights["values"][0].item()) == (best, best)
+
+
 def test_the_next_attempt_removes_what_a_kill_left_half_written(tmp_path: Path) -> None:
-    spec = RunSpec(dataset="digits")
     half = tmp_path / f"{checkpoint.LAST}.12345.tmp"
     half.write_bytes(b"half")
-    assert checkpoint.load_last(tmp_path, spec) is None
-    checkpoint.save(tmp_path, checkpoint.LAST, {"spec": asdict(spec)})
+    assert Checkpoint.load(tmp_path, SPEC) is None
+    after(2, torch.ones(1)).save(tmp_path)
     half.write_bytes(b"half")
-    assert checkpoint.load_last(tmp_path, spec) == {"spec": asdict(spec)}
+    assert Checkpoint.load(tmp_path, SPEC) == after(2, torch.ones(1))
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.LAST]
+
+
+def test_a_process_that_was_overtaken_drops_what_it_trained(tmp_path: Path) -> None:
+    """One that was frozen, say, while another went on with its run."""
+    after(3, torch.ones(1), best=2).save(tmp_path)
+    with pytest.raises(CheckpointMismatch, match=r"last\.pt is of epoch 3 already, .* epoch 2 is dropped"):
+        after(2, torch.zeros(1), best=2).save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.LAST], "nor was it written as the best one"
+    after(3, torch.ones(1), best=2).save(tmp_path)
+    after(4, torch.ones(1), best=2).save(tmp_path)
+    loaded = Checkpoint.load(tmp_path, SPEC)
+    assert loaded
+    assert len(loaded.records) == 4
+
+
+def test_a_folder_that_was_deleted_does_not_come_back(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(CheckpointNotWritten, match="No such file or directory"):
+        after(1, torch.ones(1)).save(folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"state_dict": {"weight": torch.ones(1)}}, "it has no 'spec'"),
+        (torch.ones(3), "no checkpoint"),
+        ([1, 2], "no checkpoint"),
+        ({"spec": [1, 2]}, "no checkpoint"),
+        ({"spec": asdict(SPEC), "model": {}, "optimizer": {}, "records": [{"epoch": 1}]}, "missing"),
+    ],
+)
+def test_something_else_is_not_taken_for_a_checkpoint(content: Any, said: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / checkpoint.LAST)
+    with pytest.raises(UnusableWeights, match=r"last\.pt is damaged or no checkpoint \(.*; put .*") as error:
+        Checkpoint.load(tmp_path, SPEC)
+    assert said in str(error.value)
+
+
+def test_weights_of_another_version_of_a_model_are_named() -> None:
+    model = create_model("vit_2_4_32", seed=0)
+    with pytest.raises(CheckpointMismatch, match=r'another version of vit_2_4_32 with class_token \(.*"values"'):
+        after(1, torch.ones(1)).restore(model, torch.optim.AdamW(model.parameters()))
+
+
+def test_a_run_of_version_0_1_goes_on(tmp_path: Path) -> None:
+    for name in (checkpoint.LAST, "0.1.pt"):
+        (tmp_path / name).write_bytes(gzip.decompress(OF_0_1.read_bytes()))
+    saved = Checkpoint.load(tmp_path, SPEC)
+    assert saved
+    assert (saved.precision, saved.compile, saved.threads) == ("fp32", "off", 1)
+    [confusion] = saved.confusions
+    assert (confusion.epoch, sum(map(sum, confusion.counts))) == (1, 360)
+    events = list(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    [facts], [first, second] = only(Facts, events), only(EpochRecord, events)
+    assert first.train_loss == 2.315123534816458
+    assert first == saved.records[0]
+    assert only(Confusion, events)[0] == confusion
+    assert facts.provenance["code"].startswith("1109abfcdbd0350f; from epoch 2: ")
+    assert second.val_loss == pytest.approx(2.302585, abs=1e-3), "ln 10, as all weights were 0"
+    # What this version leaves has the same entries, so that 0.1 can go on with it, too.
+    entries = ("spec", "settled", "provenance", "optimizer")
+    before, now = (torch.load(path, weights_only=True) for path in (tmp_path / "0.1.pt", tmp_path / checkpoint.LAST))
+    assert now.keys() == before.keys()
+    assert [now[entry].keys() for entry in entries] == [before[entry].keys() for entry in entries]
+    assert [type(value) for value in now["confusions"][0]] == [type(value) for value in before["confusions"][0]]
 
 
 @pytest.mark.parametrize("room", [0, 1, 1_000, 65_536, 400_000])
 def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(room: int, tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, checkpoint.LAST, {"number": 1})
+    checkpoint._write(tmp_path / checkpoint.LAST, {"number": 1})
     command = [sys.executable, "-c", SAVE_ON_A_FULL_DISK, str(tmp_path), str(room)]
     process = subprocess.run(command, capture_output=True, text=True)
     assert process.returncode == 1
@@ -90,9 +206,9 @@ def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(room: int, tmp_pa
 
 
 def test_what_cannot_be_stored_leaves_the_checkpoint_before(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, checkpoint.LAST, {"good": 1})
+    checkpoint._write(tmp_path / checkpoint.LAST, {"good": 1})
     with pytest.raises(Exception, match=r"pickle|local"):
-        checkpoint.save(tmp_path, checkpoint.LAST, {"bad": lambda: None})
+        checkpoint._write(tmp_path / checkpoint.LAST, {"bad": lambda: None})
     assert torch.load(tmp_path / checkpoint.LAST, weights_only=True) == {"good": 1}
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.LAST]
 
@@ -101,16 +217,17 @@ def test_what_cannot_be_stored_leaves_the_checkpoint_before(tmp_path: Path) -> N
 def test_a_damaged_checkpoint_is_named_and_stays(content: bytes, tmp_path: Path) -> None:
     (tmp_path / checkpoint.LAST).write_bytes(content)
     with pytest.raises(UnusableWeights, match=r"last\.pt is damaged or no checkpoint \(.+\); put"):
-        checkpoint.load_last(tmp_path, RunSpec())
+        Checkpoint.load(tmp_path, SPEC)
     assert (tmp_path / checkpoint.LAST).read_bytes() == content
     (tmp_path / checkpoint.LAST).unlink()
     (tmp_path / checkpoint.LAST).mkdir()
     with pytest.raises(UnusableWeights, match=r"last\.pt cannot be read \(Is a directory\)"):
-        checkpoint.load_last(tmp_path, RunSpec())
+        Checkpoint.load(tmp_path, SPEC)
 
 
 def test_specs_of_before_pretrained_weights_are_continued(tmp_path: Path) -> None:
-    spec = RunSpec(dataset="digits")
-    earlier = {name: value for name, value in asdict(spec).items() if name != "pretrained"}
-    checkpoint.save(tmp_path, checkpoint.LAST, {"spec": earlier})
-    assert checkpoint.load_last(tmp_path, spec) == {"spec": earlier}
+    earlier = {name: value for name, value in asdict(SPEC).items() if name != "pretrained"}
+    after(1, torch.ones(1)).save(tmp_path)
+    content = torch.load(tmp_path / checkpoint.LAST, weights_only=True)
+    torch.save(content | {"spec": earlier}, tmp_path / checkpoint.LAST)
+    assert Checkpoint.load(tmp_path, SPEC) == after(1, torch.ones(1))

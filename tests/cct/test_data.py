@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from cct.data import CIFAR, MNIST, DatasetUnavailable, load
+from cct.data import CIFAR, MNIST, load
+from cct.download import DatasetUnavailable
 from cct.named_datasets import DATASETS
 
 NOWHERE = "http://127.0.0.1:9/"

@@ -3,10 +3,10 @@ import math
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -19,13 +19,14 @@ from torchvision.datasets import Flowers102
 from cct.augment import augment, centre_crop
 from cct.data import Split, load
 from cct.download import DatasetUnavailable
-from cct.events import Facts, Look
+from cct.events import Confusion, EpochRecord, Facts
 from cct.image_files import CACHE, ImageFiles, _fingerprint, decoded
 from cct.named_datasets import DATASETS
 from cct.own_image import as_dataset, look_with_checkpoints
 from cct.spec import RunSpec, SpecError
 from cct.training import train
 from tests.cct.test_data import NOWHERE, published, server
+from tests.cct.told import only
 
 __all__ = ["published", "server"]
 
@@ -198,7 +199,7 @@ def test_what_is_wrong_with_a_folder_is_told_in_one_line(spoil: object, said: li
         ({"dataset": "image_folder", "image_folder": "/pets"}, "relative"),
     ],
 )
-def test_a_spec_names_a_folder_exactly_if_its_dataset_needs_one(fields: dict[str, str], said: str) -> None:
+def test_a_spec_names_a_folder_exactly_if_its_dataset_needs_one(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(SpecError, match=said) as error:
         RunSpec(**fields)
     assert error.value.field == "image_folder"
@@ -206,26 +207,17 @@ def test_a_spec_names_a_folder_exactly_if_its_dataset_needs_one(fields: dict[str
 
 
 def test_a_model_learns_from_a_folder_and_its_numbers_can_be_repeated(pets: Path, tmp_path: Path) -> None:
-    facts, looks, counts = list[Facts](), list[Look](), list[list[list[int]]]()
-    records = list(
-        train(
-            SPEC,
-            data_dir=tmp_path,
-            checkpoint_dir=tmp_path / "run",
-            on_start=facts.append,
-            on_look=looks.append,
-            on_confusion=lambda epoch, matrix: counts.append(matrix),
-        )
-    )
-    assert [sum(row) for row in counts[-1]] == [2, 2, 2]
-    provenance = facts[0].provenance
+    events = list(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path / "run"))
+    assert [sum(row) for row in only(Confusion, events)[-1].counts] == [2, 2, 2]
+    [facts] = only(Facts, events)
+    provenance = facts.provenance
     assert provenance["classes"] == "ant / bee / cat"
     assert (provenance["train_images"], provenance["test_images"]) == ("18", "6")
-    assert [image.label for image in facts[0].images] == [0, 1, 2] * 2
-    again = list[Facts]()
-    repeated = list(train(SPEC, data_dir=tmp_path, on_start=again.append))
-    assert [record.train_loss for record in repeated] == [record.train_loss for record in records]
-    assert again[0].provenance["dataset_sha256"] == provenance["dataset_sha256"]
+    assert [image.label for image in facts.images] == [0, 1, 2] * 2
+    again = list(train(SPEC, data_dir=tmp_path))
+    losses, repeated = ([record.train_loss for record in only(EpochRecord, told)] for told in (events, again))
+    assert repeated == losses
+    assert only(Facts, again)[0].provenance["dataset_sha256"] == provenance["dataset_sha256"]
     picture = PIL.Image.open(pets / "val" / "cat" / "1.jpg")
     seen = look_with_checkpoints(SPEC, tmp_path / "run", as_dataset(picture, SPEC))
     assert seen["last"].predicted[0] in range(3)
@@ -256,7 +248,7 @@ def test_on_a_cpu_images_stay_in_their_file_which_may_be_larger_than_the_memory(
 
 
 @pytest.fixture
-def flowers(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def flowers(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the published files' names and formats, but few and small flowers."""
     root = tmp_path_factory.mktemp("flowers")
     (root / "jpg").mkdir()
@@ -318,11 +310,11 @@ def test_a_model_of_224_pixels_trains_on_flowers(flowers: Path) -> None:
     spec = RunSpec(
         model="cct_7_7x2_224", dataset="flowers102", epochs=1, batch_size=3, warmup_epochs=0, precision="fp32"
     )
-    facts = list[Facts]()
-    [record] = train(spec, data_dir=flowers, on_start=facts.append)
+    events = list(train(spec, data_dir=flowers))
+    [facts], [record] = only(Facts, events), only(EpochRecord, events)
     assert 3 < record.train_loss < 7, "102 classes are ln 102 = 4.6 nats for who knows nothing"
-    assert len(facts[0].images) == 3
-    assert all(image.url.startswith("data:image/jpeg") and len(image.url) < 20_000 for image in facts[0].images)
-    assert "classes" not in facts[0].provenance, "their names are known"
+    assert len(facts.images) == 3
+    assert all(image.url.startswith("data:image/jpeg") and len(image.url) < 20_000 for image in facts.images)
+    assert "classes" not in facts.provenance, "their names are known"
     assert len(DATASETS["flowers102"].class_names) == 102
     assert replace(spec, seed=1).source == "flowers102"

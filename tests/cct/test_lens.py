@@ -1,12 +1,14 @@
 """What the lens says of the pooling step."""
 
 import math
+from typing import cast
 
 import pytest
 import torch
 
 from cct.catalog import poolings
 from cct.data import Split
+from cct.encoder import Block
 from cct.lens import chosen_epochs, chosen_images, look, token_shares
 from cct.models import create_model
 from cct.pooling import POOLINGS
@@ -40,7 +42,7 @@ def test_poolings_without_weights_are_shown_as_what_they_amount_to() -> None:
 def test_the_class_token_is_shown_by_what_it_attends_to() -> None:
     """With queries and keys of its own making: the class token asks for the direction that token 5 alone has."""
     model = create_model("cct_2_3x2_32", pooling="class_token", seed=0)
-    attention = model.classifier.blocks[-1].self_attn
+    attention = cast(Block, model.classifier.blocks[-1]).self_attn
     answers = torch.zeros(1, 65, 3, 2, 64)
     answers[:, 0, 0] = 10.0
     answers[:, 5, 1] = 10.0

@@ -15,11 +15,13 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from cct.augment import OPERATIONS, augment, draw_operations, magnitude
 from cct.data import Split, to_device
+from cct.events import EpochRecord
 from cct.models import create_model
 from cct.pooling import POOLINGS
 from cct.spec import RunSpec
 from cct.step import WARM_UP_STEPS, TrainingStep, preparation, waiting_is_an_error
 from cct.training import train, train_epoch
+from tests.cct.told import first, only
 
 CUDA = torch.device("cuda")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph can be recorded on a GPU only")
@@ -32,7 +34,7 @@ class Recorder(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[tuple[Any, Any, Any, Any]] = []
         self.replays = 0
 
@@ -81,6 +83,9 @@ class HostWaits(Exception):
 
 class NothingWaits(TorchDispatchMode):
     """Refuses copies between host and GPU that are not asynchronous. (Values of tensors cannot be read anyway.)"""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -162,7 +167,7 @@ def test_replaying_a_steps_operations_is_the_step(pooling: str, monkeypatch: pyt
         model = create_model(spec.model, pooling=pooling, seed=0)
         step = RecordedOnCPU(model, replace(spec, compile=mode), torch.device("cpu"))
         monkeypatch.setattr("torch.cuda.graph", step.record)
-        losses = [train_epoch(step, split, epoch) for epoch in (0, 6, 1)]
+        losses = [trained(step, split, epoch) for epoch in (0, 6, 1)]
         results.append((losses, all_weights(model)))
     (plain, weights), (replayed, same_weights) = results
     assert replayed == plain
@@ -177,6 +182,12 @@ def random_images(count: int) -> Split:
     random = torch.Generator().manual_seed(0)
     images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=random)
     return Split(images, torch.randint(10, (count,), generator=random))
+
+
+def trained(step: TrainingStep, split: Split, epoch: int) -> tuple[float, float]:
+    """The mean loss and the top-1 of an epoch."""
+    list(train_epoch(step, split, epoch))
+    return step.means()
 
 
 def _outside(mode: FakeTensorMode, make: Any, *args: Any, **options: Any) -> Any:
@@ -199,14 +210,14 @@ def test_a_recorded_step_computes_what_it_does_by_itself(pooling: str) -> None:
     spec = RunSpec(pooling=pooling, batch_size=32, epochs=8)
     split = random_images(32 * (WARM_UP_STEPS + 4) + 5).to(CUDA)
 
-    def trained(mode: str) -> tuple[list[float], Tensor]:
+    def trained_as(mode: str) -> tuple[list[float], Tensor]:
         model = create_model(spec.model, pooling=pooling, seed=0)
         step = TrainingStep(model, replace(spec, compile=mode, precision="fp32"), CUDA)
         before = all_weights(model)
-        losses = [train_epoch(step, split, epoch)[0] for epoch in (0, 6)]
+        losses = [trained(step, split, epoch)[0] for epoch in (0, 6)]
         return losses, all_weights(model) - before
 
-    (plain, way), (recorded, same_way) = trained("off"), trained("graph")
+    (plain, way), (recorded, same_way) = trained_as("off"), trained_as("graph")
     assert recorded == pytest.approx(plain, rel=1e-3)
     # Not weight by weight: where a gradient is 0 but for rounding, AdamW steps either way.
     assert (same_way - way).norm() < 0.1 * way.norm()
@@ -218,7 +229,7 @@ def test_an_epoch_on_a_gpu_does_not_wait_for_it() -> None:
     spec = RunSpec(batch_size=32, compile="off", precision="fp32")
     split = Split(torch.zeros(256, 3, 32, 32, dtype=torch.uint8), torch.zeros(256, dtype=torch.int64)).to(CUDA)
     step = TrainingStep(create_model(spec.model, seed=0), spec, CUDA)
-    train_epoch(step, split, 0)
+    trained(step, split, 0)
     asked = 0
     with ExitStack() as stack:
         stack.enter_context(waiting_is_an_error())
@@ -230,7 +241,7 @@ def test_an_epoch_on_a_gpu_does_not_wait_for_it() -> None:
                 stack.close()
             return False
 
-        train_epoch(step, split, 1, before_a_step)
+        list(train_epoch(step, split, 1, before_a_step))
     assert asked == 8
 
 
@@ -243,8 +254,8 @@ def test_waiting_is_noticed_on_a_gpu_too() -> None:
 @needs_gpu
 def test_a_run_on_a_gpu_learns_and_is_resumed(tmp_path: Path) -> None:
     spec = RunSpec(dataset="digits", epochs=30, lr=2e-3, compile="graph", augmentation="crop")
-    records = train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path)
-    first = [next(records) for _ in range(3)]
-    resumed = list(train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
-    assert [record.train_loss for record in resumed[:3]] == [record.train_loss for record in first]
+    events = train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path)
+    begun = [first(EpochRecord, events) for _ in range(3)]
+    resumed = only(EpochRecord, train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    assert [record.train_loss for record in resumed[:3]] == [record.train_loss for record in begun]
     assert resumed[-1].val_top1 > 90

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ CHANNELS, TOKENS = 12, 9
 WEIGHTED = [name for name, kind in POOLINGS.items() if hasattr(kind, "weights")]
 
 
-def make(name: str, channels: int = CHANNELS) -> nn.Module:
+def make(name: str, channels: int = CHANNELS) -> Any:
     """A pooling whose weights are far from their initial values."""
     pooling = POOLINGS[name](channels)
     random = torch.Generator().manual_seed(0)
@@ -123,7 +124,7 @@ def test_rescaling_makes_outputs_as_large_as_one_whatever_the_number_of_tokens(t
     torch.testing.assert_close(rescaled(tokens), TOKENS * historic(tokens))
     for count in (16, 1024):
         many = torch.randn(50, count, CHANNELS, generator=torch.Generator().manual_seed(2))
-        uniform = POOLINGS["seqpool_softmax_tokens_rescaled"](CHANNELS)
+        uniform: Any = POOLINGS["seqpool_softmax_tokens_rescaled"](CHANNELS)
         nn.init.zeros_(uniform.weight)
         torch.testing.assert_close(uniform(many), torch.ones(50, CHANNELS))
 

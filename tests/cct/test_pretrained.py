@@ -1,13 +1,7 @@
 import hashlib
-import ssl
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import safetensors.torch
@@ -19,11 +13,12 @@ from cct.__main__ import main
 from cct.checkpoint import UnusableWeights, export_safetensors, read_weights
 from cct.events import EpochRecord, Facts
 from cct.models import create_model
-from cct.pretrained import load_pretrained, locate, resize_positional_embedding
+from cct.pretrained import load_pretrained, resize_positional_embedding
 from cct.spec import RunSpec, SpecError
 from cct.training import train
 from tests.cct.test_models import GOLDEN, images
 from tests.cct.test_training import numbers
+from tests.cct.told import first, only
 
 SPEC = RunSpec(
     model="cvt_2_4_32", dataset="digits", epochs=1, batch_size=256, augmentation="none", pretrained="start.safetensors"
@@ -95,7 +90,8 @@ def test_the_head_is_replaced_for_other_classes(weights: dict[str, Tensor], tmp_
     assert load_pretrained(model, tmp_path / "ten.pth") == ["classifier.fc.weight", "classifier.fc.bias"]
     assert torch.equal(model.classifier.fc.weight, fresh)
     assert torch.equal(model.classifier.norm.weight, weights["classifier.norm.weight"])
-    assert torch.equal(model.classifier.blocks[1].linear1.weight, weights["classifier.blocks.1.linear1.weight"])
+    linear = model.classifier.get_submodule("blocks.1.linear1")
+    assert torch.equal(linear.get_parameter("weight"), weights["classifier.blocks.1.linear1.weight"])
 
 
 @pytest.mark.parametrize(("pooling", "fresh"), [("mean", 0), ("gem", 1), ("seqpool_multihead", 1)])
@@ -196,12 +192,12 @@ def test_weights_of_one_image_size_start_a_model_of_another(name: str, tmp_path:
     assert kept == (["classifier.positional_emb"] if "sine" in name else [])
     assert large(images(2, 48)).shape == (2, 10)
     if name == "vit_2_4_32":
-        assert torch.equal(large.state_dict()["classifier.positional_emb"][:, 0], small.classifier.positional_emb[:, 0])
+        ours, theirs = (model.state_dict()["classifier.positional_emb"] for model in (large, small))
+        assert torch.equal(ours[:, 0], theirs[:, 0])
 
 
 def test_an_export_has_the_references_keys_and_the_checkpoints_values(tmp_path: Path) -> None:
-    [record] = train(replace(SPEC, pretrained=""), data_dir=tmp_path, checkpoint_dir=tmp_path)
-    assert record.epoch == 1
+    list(train(replace(SPEC, pretrained=""), data_dir=tmp_path, checkpoint_dir=tmp_path))
     out = tmp_path / "weights.safetensors"
     assert main(["export", str(tmp_path / checkpoint.LAST), str(out)]) == 0
     exported = safetensors.torch.load_file(out)
@@ -229,33 +225,27 @@ def test_a_run_starts_from_given_weights(tmp_path: Path) -> None:
     start = tmp_path / "pretrained" / "start.safetensors"
     first = create_model("cvt_2_4_32", seed=99)
     safetensors.torch.save_file(first.state_dict(), start)
-    facts: list[Facts] = []
     # At this learning rate weights stay where they are.
     still = replace(SPEC, lr=1e-12, weight_decay=0.0, warmup_epochs=0)
-    list(train(still, data_dir=tmp_path, checkpoint_dir=tmp_path / "run", on_start=facts.append))
+    [facts] = only(Facts, train(still, data_dir=tmp_path, checkpoint_dir=tmp_path / "run"))
     trained = read_weights(tmp_path / "run" / checkpoint.LAST)
     for key, value in first.state_dict().items():
         torch.testing.assert_close(trained[key], value, atol=1e-6, rtol=0)
-    [fact] = facts
-    assert fact.provenance["pretrained_sha256"] == hashlib.sha256(start.read_bytes()).hexdigest()
-    assert fact.provenance["pretrained_not_used_for"] == ""
+    assert facts.provenance["pretrained_sha256"] == hashlib.sha256(start.read_bytes()).hexdigest()
+    assert facts.provenance["pretrained_not_used_for"] == ""
 
 
 def test_a_run_goes_on_without_the_weights_that_it_started_from(tmp_path: Path) -> None:
     (tmp_path / "pretrained").mkdir()
     start = tmp_path / "pretrained" / "start.safetensors"
     safetensors.torch.save_file(create_model("cvt_2_4_32", seed=99).state_dict(), start)
-    undisturbed = list(train(replace(SPEC, epochs=2), data_dir=tmp_path))
-    facts: list[Facts] = []
-
-    def trained() -> Iterator[EpochRecord]:
-        folder = tmp_path / "run"
-        return train(replace(SPEC, epochs=2), data_dir=tmp_path, checkpoint_dir=folder, on_start=facts.append)
-
-    next(trained())
+    spec = replace(SPEC, epochs=2)
+    facts, *undisturbed = train(spec, data_dir=tmp_path)
+    first(EpochRecord, train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path / "run"))
     start.unlink()
-    assert numbers(list(trained())) == numbers(undisturbed)
-    assert facts[0].provenance == facts[1].provenance
+    same_facts, *resumed = train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path / "run")
+    assert numbers(only(EpochRecord, resumed)) == numbers(only(EpochRecord, undisturbed))
+    assert same_facts == facts
 
 
 def test_a_run_whose_weights_are_not_there_fails_and_names_them(
@@ -299,117 +289,6 @@ def test_other_files_and_addresses_are_refused(wrong: object) -> None:
     with pytest.raises(SpecError) as error:
         RunSpec(pretrained=wrong)  # type: ignore[arg-type]
     assert error.value.field == "pretrained"
-
-
-class Handler(SimpleHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)  # type: ignore[attr-defined]
-        if self.path.startswith("/insecure/"):
-            self.send_response(302)
-            self.send_header("Location", f"http://127.0.0.1:{self.server.plain_port}/weights.pth")  # type: ignore[attr-defined]
-            self.end_headers()
-        else:
-            super().do_GET()
-
-    def send_head(self):  # type: ignore[no-untyped-def]
-        self.cut = "short" in self.path
-        return super().send_head()
-
-    def copyfile(self, source, outputfile) -> None:  # type: ignore[no-untyped-def]
-        outputfile.write(source.read()[:100] if self.cut else source.read())
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A certificate of localhost that this machine trusts, with its key."""
-    path = tmp_path / "certificate.pem"
-    request = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", path, "-out", path.with_name("part.pem")]
-    subprocess.run([*request.split(), *names], check=True, capture_output=True)
-    path.write_bytes(path.read_bytes() + path.with_name("part.pem").read_bytes())
-    monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    return path
-
-
-@pytest.fixture
-def published(tmp_path: Path, weights: dict[str, Tensor], certificate: Path) -> Iterator[tuple[str, list[str]]]:
-    """The address of an https server with `weights.pth` and the paths it was asked for."""
-    folder = tmp_path / "published"
-    folder.mkdir()
-    torch.save(weights, folder / "weights.pth")
-    torch.save(weights, folder / "short.pth")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    asked: list[str] = []
-    with (
-        ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server,
-        ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as plain,
-    ):
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threads = [Thread(target=each.serve_forever) for each in (server, plain)]
-        for each, thread in zip((server, plain), threads, strict=True):
-            each.asked, each.plain_port = asked, plain.server_port  # type: ignore[attr-defined]
-            thread.start()
-        yield f"https://localhost:{server.server_port}", asked
-        for each, thread in zip((server, plain), threads, strict=True):
-            each.shutdown()
-            thread.join()
-
-
-def test_an_address_is_downloaded_once_by_processes_that_start_together(
-    published: tuple[str, list[str]], tmp_path: Path, weights: dict[str, Tensor]
-) -> None:
-    url, asked = published
-    code = "import sys, pathlib, cct.pretrained as p; print(p.locate(sys.argv[1], pathlib.Path(sys.argv[2])))"
-    command = [sys.executable, "-c", code, f"{url}/weights.pth?download=1", str(tmp_path)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    [found] = {process.communicate()[0].strip() for process in processes}
-    assert asked == ["/weights.pth?download=1"]
-    assert Path(found).is_relative_to(tmp_path / "pretrained")
-    assert all(torch.equal(value, weights[key]) for key, value in read_weights(Path(found)).items())
-
-
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [("none.pth", "404"), ("short.pth", "ended after 100 of"), ("insecure/weights.pth", "without https")],
-)
-def test_a_download_that_fails_leaves_nothing_and_says_why(
-    path: str, reason: str, published: tuple[str, list[str]], tmp_path: Path
-) -> None:
-    address = f"{published[0]}/{path}"
-    for _ in range(2):
-        with pytest.raises(UnusableWeights, match=reason) as error:
-            locate(address, tmp_path)
-        assert address in str(error.value)
-    assert not list((tmp_path / "pretrained" / "downloads").glob("*.pth"))
-
-
-def test_an_answer_that_is_no_file_of_weights_is_not_kept(published: tuple[str, list[str]], tmp_path: Path) -> None:
-    right = tmp_path / "published" / "weights.pth"
-    weights = right.read_bytes()
-    right.write_text("<html>Please log in</html>")
-    with pytest.raises(UnusableWeights, match="there is something else in it"):
-        locate(f"{published[0]}/weights.pth", tmp_path)
-    right.write_bytes(weights)
-    assert locate(f"{published[0]}/weights.pth", tmp_path).read_bytes() == weights
-
-
-@pytest.mark.parametrize("malformed", ["https://a..b/x.pth", "https://localhost/a b.pth", "https://localhost/ä.pth"])
-def test_a_malformed_address_is_named(malformed: str, tmp_path: Path) -> None:
-    with pytest.raises(UnusableWeights, match=malformed):
-        locate(malformed, tmp_path)
-
-
-def test_a_server_without_a_trusted_certificate_is_not_believed(
-    published: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("SSL_CERT_FILE")
-    with pytest.raises(UnusableWeights, match="CERTIFICATE_VERIFY_FAILED"):
-        locate(f"{published[0]}/weights.pth", tmp_path)
-    assert published[1] == []
 
 
 def test_exports_are_the_same_bytes_each_time(weights: dict[str, Tensor], tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ def code(folder: Path) -> dict[str, str]:
     environment = os.environ | {"PYTHONPATH": str(folder)}
     command = [sys.executable, "-c", SOFTMAX_AND_MEAN]
     printed = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
-    return json.loads(printed)
+    found: dict[str, str] = json.loads(printed)
+    return found
 
 
 def test_a_change_of_the_code_is_seen_in_the_runs_that_it_concerns(copied: Path) -> None:

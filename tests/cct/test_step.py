@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cct.data import load
+from cct.events import EpochRecord
 from cct.models import create_model
 from cct.spec import RunSpec
 from cct.step import (
@@ -25,6 +26,7 @@ from cct.step import (
     trial_batches,
 )
 from cct.training import train
+from tests.cct.told import only
 
 CPU = torch.device("cpu")
 SPEC = RunSpec(model="vit_2_4_32", dataset="digits", batch_size=16, precision="fp32", compile="off")
@@ -42,7 +44,9 @@ def test_a_compiled_step_computes_the_same(tmp_path: Path) -> None:
     # Without random numbers, which compiled code draws otherwise.
     spec = RunSpec(model="vit_2_4_32", dataset="digits", epochs=2, batch_size=400, warmup_epochs=0)
     spec = replace(spec, attention_dropout=0.0, stochastic_depth=0.0, augmentation="none", precision="fp32")
-    (*_, plain), (*_, compiled) = (train(replace(spec, compile=c), data_dir=tmp_path) for c in ("off", "on"))
+    (*_, plain), (*_, compiled) = (
+        only(EpochRecord, train(replace(spec, compile=c), data_dir=tmp_path)) for c in ("off", "on")
+    )
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, "not for the smaller batch, too"
     assert compiled.val_loss == pytest.approx(plain.val_loss, rel=1e-3)
 
@@ -142,7 +146,11 @@ def test_a_way_whose_warm_up_would_not_pay_is_not_tried(batches: list[Batch]) ->
         seen: list[str] = []
 
         def watched(mode: str) -> Callable[[], TrainingStep]:
-            return lambda: (seen.append(mode), arm(Slow)())[1]
+            def make() -> TrainingStep:
+                seen.append(mode)
+                return arm(Slow)()
+
+            return make
 
         quickest({mode: watched(mode) for mode in ("off", "graph", "on")}, batches, steps)
         return seen

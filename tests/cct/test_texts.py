@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 from cct import checkpoint
 from cct.checkpoint import UnusableWeights
 from cct.cost import cost
-from cct.data import DatasetUnavailable, load
+from cct.data import load
+from cct.download import DatasetUnavailable
 from cct.events import EpochRecord, Facts
 from cct.models import TextTransformer, build, create_model, mixes_batch
 from cct.named_models import TEXT_LENGTH, TEXT_MODELS
@@ -21,6 +23,7 @@ from cct.texts import PADDING, UNKNOWN, encode, vocabulary_of, words_of
 from cct.training import train
 from tests.cct.test_pooling import make
 from tests.cct.test_training import numbers
+from tests.cct.told import first, only
 
 FAMILIES = ["text_cct_2", "text_cvt_2", "text_transformer_2", "text_vit_2"]
 LENGTHS = torch.tensor([1, 5, 12, 33])
@@ -285,36 +288,34 @@ def test_damaged_texts_are_refused(name: str, file: str, content: str, line: str
 @pytest.mark.parametrize("family", FAMILIES)
 def test_training_on_texts_repeats_bit_for_bit_and_resumes(family: str, trec: Path, tmp_path: Path) -> None:
     spec = replace(SPEC, model=family)
-    facts: list[Facts] = []
-    first = list(train(spec, data_dir=trec, on_start=facts.append))
-    assert facts[0].images == []
-    assert not facts[0].mixes_batch
-    assert len(facts[0].provenance["dataset_sha256"]) == 64
-    assert first[1].train_loss < first[0].train_loss
+    facts, *events = train(spec, data_dir=trec)
+    assert isinstance(facts, Facts)
+    assert facts.images == []
+    assert not facts.mixes_batch
+    assert len(facts.provenance["dataset_sha256"]) == 64
+    records = only(EpochRecord, events)
+    assert records[1].train_loss < records[0].train_loss
     seen: list[EpochRecord] = []
     stopped = train(spec, data_dir=trec, checkpoint_dir=tmp_path / "run", should_stop=lambda: len(seen) == 1)
-    seen.append(next(stopped))
+    seen.append(first(EpochRecord, stopped))
     with pytest.raises(Stopped):
-        next(stopped)
-    resumed = list(train(spec, data_dir=trec, checkpoint_dir=tmp_path / "run"))
-    assert numbers(resumed) == numbers(first)
-    other = list(train(replace(spec, seed=2), data_dir=trec))
-    assert numbers(other) != numbers(first)
+        list(stopped)
+    resumed = only(EpochRecord, train(spec, data_dir=trec, checkpoint_dir=tmp_path / "run"))
+    assert numbers(resumed) == numbers(records)
+    other = only(EpochRecord, train(replace(spec, seed=2), data_dir=trec))
+    assert numbers(other) != numbers(records)
 
 
 def test_the_provenance_of_texts_covers_the_words(trec: Path) -> None:
     def checksum() -> str:
-        facts: list[Facts] = []
-        with pytest.raises(Stopped):
-            list(train(SPEC, data_dir=trec, should_stop=lambda: True, on_start=facts.append))
-        return facts[0].provenance["dataset_sha256"]
+        return first(Facts, train(SPEC, data_dir=trec)).provenance["dataset_sha256"]
 
-    first = checksum()
-    assert checksum() == first
+    before = checksum()
+    assert checksum() == before
     # The same order of frequencies, so the same numbers.
     renamed = TREC_TRAIN.replace("serfdom", "serfdon")
     (trec / "trec" / "train_5500.label").write_text(renamed, encoding="latin-1")
-    assert checksum() != first
+    assert checksum() != before
 
 
 def test_word_vectors_are_taken_and_kept(trec: Path, tmp_path: Path) -> None:
@@ -323,13 +324,15 @@ def test_word_vectors_are_taken_and_kept(trec: Path, tmp_path: Path) -> None:
     vectors = {word: torch.randn(300) for word in ("what", "?", "nowhere")}
     lines = [" ".join([word, *map(str, vector.tolist())]) for word, vector in vectors.items()]
     (folder / "glove.txt").write_text("\n".join(lines) + "\n")
-    spec, facts = replace(SPEC, word_vectors="glove.txt"), list[Facts]()
-    next(train(spec, data_dir=trec, checkpoint_dir=tmp_path / "run", on_start=facts.append))
+    spec = replace(SPEC, word_vectors="glove.txt")
+    events = train(spec, data_dir=trec, checkpoint_dir=tmp_path / "run")
+    begun = first(Facts, events)
+    first(EpochRecord, events)
     (folder / "glove.txt").unlink()  # has done its work
-    [*records] = train(spec, data_dir=trec, checkpoint_dir=tmp_path / "run", on_start=facts.append)
-    assert len(records) == 2
-    assert facts[0].provenance == facts[1].provenance
-    assert len(facts[0].provenance["word_vectors_sha256"]) == 64
+    resumed = list(train(spec, data_dir=trec, checkpoint_dir=tmp_path / "run"))
+    assert len(only(EpochRecord, resumed)) == 2
+    assert [facts.provenance for facts in only(Facts, resumed)] == [begun.provenance]
+    assert len(begun.provenance["word_vectors_sha256"]) == 64
     weights = torch.load(tmp_path / "run" / checkpoint.LAST, weights_only=True)["model"]["embedder.embeddings.weight"]
     vocabulary = load("trec", trec)[0].vocabulary
     torch.testing.assert_close(weights[vocabulary.index("what")], vectors["what"])
@@ -372,7 +375,7 @@ def test_texts_are_not_augmented() -> None:
         ({"model": "text_cct_2", "dataset": "trec", "word_vectors": "/glove.txt"}, "word_vectors", "relative"),
     ],
 )
-def test_what_does_not_fit_together_says_what_to_choose(spec: dict[str, str], field: str, choice: str) -> None:
+def test_what_does_not_fit_together_says_what_to_choose(spec: dict[str, Any], field: str, choice: str) -> None:
     with pytest.raises(SpecError, match=choice) as error:
         RunSpec(**spec)
     assert error.value.field == field

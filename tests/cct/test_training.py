@@ -3,18 +3,18 @@ import math
 import platform
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict, replace
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from cct import checkpoint
-from cct.checkpoint import CheckpointMismatch
+from cct.checkpoint import Checkpoint, CheckpointMismatch
 from cct.data import load
-from cct.events import EpochRecord, Facts, Progress
+from cct.events import Confusion, EpochRecord, Facts, Look, Progress
 from cct.models import create_model
 from cct.named_datasets import DATASETS
 from cct.pooling import POOLINGS
@@ -22,6 +22,7 @@ from cct.spec import RunSpec
 from cct.step import Stopped, settle
 from cct.training import NonFiniteLoss, train
 from tests.cct.test_image_files import write_folder
+from tests.cct.told import first, only
 
 SPEC = RunSpec(dataset="digits", epochs=2, batch_size=128, seed=1)
 """Trains with all that is random: AutoAugment, crop, flip, attention dropout, stochastic depth."""
@@ -38,7 +39,7 @@ def numbers(records: list[EpochRecord]) -> list[tuple[float | None, ...]]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[EpochRecord], Path]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    return list(train(SPEC, data_dir=folder, checkpoint_dir=folder)), folder
+    return only(EpochRecord, train(SPEC, data_dir=folder, checkpoint_dir=folder)), folder
 
 
 def test_training_learns_and_measures(undisturbed: tuple[list[EpochRecord], Path]) -> None:
@@ -66,10 +67,10 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
         return len(seen) == 1 and steps % 7 == 0
 
     disturbed = train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path, should_stop=stop_in_epoch_two)
-    seen.append(next(disturbed))
+    seen.append(first(EpochRecord, disturbed))
     with pytest.raises(Stopped):
-        next(disturbed)
-    resumed = list(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
+        list(disturbed)
+    resumed = only(EpochRecord, train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
     assert resumed[0] == seen[0], "records of finished epochs come again as they were"
     assert numbers(resumed) == numbers(expected)
     ours, theirs = (
@@ -79,24 +80,16 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
 
 
 def test_the_confusion_matrix_counts_each_test_image_once_and_survives_a_resume(tmp_path: Path) -> None:
-    delivered: list[tuple[int, list[list[int]]]] = []
     spec = replace(SPEC, epochs=3)
-
-    def train_on(stop_after: int) -> list[EpochRecord]:
-        return list(islice(train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path, on_confusion=deliver), stop_after))
-
-    def deliver(epoch: int, counts: list[list[int]]) -> None:
-        delivered.append((epoch, counts))
-
-    train_on(2)
-    first, second = delivered
-    delivered.clear()
-    records = train_on(3)
+    events = train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path)
+    one, two = (first(Confusion, events) for _ in range(2))
+    resumed = list(train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    told, records = only(Confusion, resumed), only(EpochRecord, resumed)
     best = max((1, 2), key=lambda epoch: records[epoch - 1].val_top1)
-    assert delivered[:-1] == ([second] if best == 2 else [first, second]), "in case they were not delivered before"
-    assert [epoch for epoch, _ in (first, second, delivered[-1])] == [1, 2, 3]
-    for record, (_, counts) in zip(records, (first, second, delivered[-1]), strict=True):
-        matrix = torch.tensor(counts)
+    assert told[:-1] == ([two] if best == 2 else [one, two]), "in case they were not delivered before"
+    assert [confusion.epoch for confusion in (one, two, told[-1])] == [1, 2, 3]
+    for record, confusion in zip(records, (one, two, told[-1]), strict=True):
+        matrix = torch.tensor(confusion.counts)
         assert matrix.sum(dim=1).tolist() == load("digits", tmp_path)[1].labels.bincount().tolist()
         assert matrix.sum() == DATASETS["digits"].test_size
         assert 100 * matrix.trace().item() / matrix.sum().item() == pytest.approx(record.val_top1)
@@ -113,9 +106,11 @@ def two_threads() -> Iterator[None]:
 @pytest.mark.usefixtures("two_threads")
 def test_the_same_spec_gives_the_same_numbers_and_another_seed_does_not(tmp_path: Path) -> None:
     short = replace(SPEC, epochs=1)
-    first, second, other = (list(train(spec, data_dir=tmp_path)) for spec in (short, short, replace(short, seed=2)))
-    assert numbers(first) == numbers(second)
-    assert first[0].train_loss != other[0].train_loss
+    one, two, other = (
+        only(EpochRecord, train(spec, data_dir=tmp_path)) for spec in (short, short, replace(short, seed=2))
+    )
+    assert numbers(one) == numbers(two)
+    assert one[0].train_loss != other[0].train_loss
 
 
 @pytest.mark.parametrize(
@@ -134,7 +129,7 @@ def test_the_entropy_of_the_pooling_weights_is_recorded(pooling: str, precision:
         precision=precision,
         augmentation="none",
     )
-    [record] = train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path)
+    [record] = only(EpochRecord, train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
     if not hasattr(POOLINGS[pooling], "weights"):
         assert record.pooling_entropy is None
         return
@@ -147,7 +142,7 @@ def test_the_entropy_of_the_pooling_weights_is_recorded(pooling: str, precision:
     pixels = load("digits", tmp_path)[1].images / 255
     with torch.no_grad():
         model((pixels - info.mean[0]) / info.std[0])
-    expected = torch.distributions.Categorical(seen[0]).entropy().mean().item()
+    expected = torch.special.entr(seen[0]).sum(dim=-1).mean().item()
     assert expected < math.log(64)
     assert record.pooling_entropy == pytest.approx(expected, rel=1e-4 if precision == "fp32" else 1e-2)
 
@@ -169,41 +164,40 @@ def test_records_of_earlier_versions_are_read() -> None:
 
 
 def test_the_caller_learns_facts_and_progress(tmp_path: Path) -> None:
-    facts: list[Facts] = []
-    progress: list[Progress] = []
     spec = replace(SPEC, epochs=1, pooling="seqpool_softmax_batch", batch_size=16)
-    list(train(spec, data_dir=tmp_path, on_start=facts.append, on_progress=progress.append))
-    assert [(fact.parameters, fact.mixes_batch) for fact in facts] == [(283_723, True)]
-    assert progress
-    assert all(0 < p.step <= p.steps == math.ceil(1437 / 16) for p in progress)
+    facts, *events = train(spec, data_dir=tmp_path)
+    assert isinstance(facts, Facts)
+    assert (facts.parameters, facts.mixes_batch) == (283_723, True)
+    *progress, look, confusion, record = events
+    assert (type(look), type(confusion), type(record)) == (Look, Confusion, EpochRecord)
+    assert only(Progress, progress) == progress != []
+    assert all(0 < p.step <= p.steps == math.ceil(1437 / 16) for p in only(Progress, progress))
 
 
 def test_a_run_says_what_its_numbers_depend_on(tmp_path: Path) -> None:
-    def provenance(**changes: str) -> dict[str, str]:
-        facts: list[Facts] = []
-        with pytest.raises(Stopped):
-            list(train(replace(SPEC, **changes), data_dir=tmp_path, should_stop=lambda: True, on_start=facts.append))
-        return facts[0].provenance
+    def provenance(spec: RunSpec = SPEC) -> dict[str, str]:
+        return first(Facts, train(spec, data_dir=tmp_path)).provenance
 
-    first = provenance()
+    here = provenance()
     versions = ["cctboard", "python", "torch", "torchvision", "numpy"]
     arithmetic = ["device", "processor", "precision", "compile", "threads"]
-    assert list(first) == [*versions, *arithmetic, "code", "code of seqpool", "dataset_sha256"]
-    assert (first["python"], first["torch"]) == (platform.python_version(), torch.__version__)
-    assert first["threads"] == str(torch.get_num_threads())
+    assert list(here) == [*versions, *arithmetic, "code", "code of seqpool", "dataset_sha256"]
+    assert (here["python"], here["torch"]) == (platform.python_version(), torch.__version__)
+    assert here["threads"] == str(torch.get_num_threads())
     auto = settle(SPEC, torch.device("cpu"))
-    assert (first["precision"], first["compile"]) == (auto.precision, auto.compile)
+    assert (here["precision"], here["compile"]) == (auto.precision, auto.compile)
     assert auto.compile == "off"
     # Of scikit-learn's digits as this version of the board enlarges and splits them.
     expected = hashlib.sha256()
     for split in load("digits", tmp_path):
         expected.update(bytes(split.images.flatten().tolist()) + struct.pack(f"<{len(split.labels)}q", *split.labels))
-    assert first["dataset_sha256"] == expected.hexdigest()
-    other = provenance(pooling="mean")
-    assert other.pop("code of mean") != first.pop("code of seqpool")
-    assert other == first
+    assert here["dataset_sha256"] == expected.hexdigest()
+    other = provenance(replace(SPEC, pooling="mean"))
+    assert other.pop("code of mean") != here.pop("code of seqpool")
+    assert other == here
     for precision in ("bf16", "fp32"):
-        assert provenance(precision=precision).items() >= (first | {"precision": precision}).items()
+        told = provenance(replace(SPEC, precision=precision))
+        assert told.items() >= (here | {"precision": precision}).items()
 
 
 def test_a_run_stops_at_the_next_step(tmp_path: Path) -> None:
@@ -224,23 +218,28 @@ def test_a_diverging_loss_says_what_to_try(tmp_path: Path) -> None:
         list(train(replace(SPEC, lr=10, weight_decay=10, warmup_epochs=0), data_dir=tmp_path))
 
 
+def change_checkpoint(folder: Path, **changes: Any) -> Checkpoint:
+    """What one epoch of `SPEC` leaves in the folder, with changes; returns it without them."""
+    first(EpochRecord, train(SPEC, data_dir=folder, checkpoint_dir=folder))
+    saved = Checkpoint.load(folder, SPEC)
+    assert saved
+    replace(saved, **changes).save(folder)
+    return saved
+
+
 def test_a_checkpoint_of_another_spec_is_refused(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, checkpoint.LAST, {"spec": asdict(replace(SPEC, seed=9))})
+    change_checkpoint(tmp_path, spec=replace(SPEC, seed=9))
     with pytest.raises(CheckpointMismatch, match="seed differ"):
         list(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
 
 
 def test_a_resumed_run_keeps_its_arithmetic(tmp_path: Path) -> None:
-    next(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
-    # As a machine of another kind would have left it.
-    saved = checkpoint.load_last(tmp_path, SPEC)
-    assert saved is not None
-    other = {"bf16": "fp32", "fp32": "bf16"}[saved["settled"]["precision"]]
-    left = {"settled": {"precision": other, "compile": "off"}, "provenance": saved["provenance"] | {"precision": other}}
-    checkpoint.save(tmp_path, checkpoint.LAST, saved | left)
-    facts: list[Facts] = []
-    list(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path, on_start=facts.append))
-    assert facts[0].provenance["precision"] == other
+    here = settle(SPEC, torch.device("cpu")).precision
+    other = {"bf16": "fp32", "fp32": "bf16"}[here]  # as a machine of another kind would have left it
+    change_checkpoint(tmp_path, precision=other)
+    facts = first(Facts, train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    assert facts.device.endswith(f", {other}")
+    assert facts.provenance["precision"] == f"{here}; from epoch 2: {other}", "the arithmetic is the checkpoint's"
 
 
 @pytest.fixture
@@ -253,43 +252,39 @@ def threads() -> Iterator[None]:
 @pytest.mark.usefixtures("threads")
 def test_a_resumed_run_keeps_its_threads_on_which_its_bits_depend(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    undisturbed = list(train(SPEC, data_dir=tmp_path))
-    next(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    undisturbed = only(EpochRecord, train(SPEC, data_dir=tmp_path))
+    first(EpochRecord, train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
     torch.set_num_threads(2)
-    facts: list[Facts] = []
-    resumed = list(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path, on_start=facts.append))
-    assert numbers(resumed) == numbers(undisturbed)
-    assert (facts[0].provenance["threads"], torch.get_num_threads()) == ("1", 1)
+    facts, *resumed = train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path)
+    assert numbers(only(EpochRecord, resumed)) == numbers(undisturbed)
+    assert isinstance(facts, Facts)
+    assert facts.provenance["threads"] == "1"
 
 
 def test_a_run_that_goes_on_with_something_else_says_since_when(tmp_path: Path) -> None:
-    next(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
-    saved = checkpoint.load_last(tmp_path, SPEC)
-    assert saved is not None
-    checkpoint.save(tmp_path, checkpoint.LAST, saved | {"provenance": saved["provenance"] | {"torch": "1.0"}})
+    before = first(Facts, train(SPEC, data_dir=tmp_path)).provenance
+    change_checkpoint(tmp_path, provenance=before | {"torch": "1.0"})
     for _ in range(2):  # the second time it is finished: nothing is trained with anything else
-        facts: list[Facts] = []
-        list(train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path, on_start=facts.append))
-        told = saved["provenance"] | {"torch": f"1.0; from epoch 2: {torch.__version__}"}
-        assert facts[0].provenance == told
+        [facts] = only(Facts, train(SPEC, data_dir=tmp_path, checkpoint_dir=tmp_path))
+        assert facts.provenance == before | {"torch": f"1.0; from epoch 2: {torch.__version__}"}
 
 
 def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
     folder = tmp_path / "image_folder" / "pets"
     write_folder(folder)
     spec = RunSpec(dataset="image_folder", image_folder="pets", epochs=2, batch_size=6)
-    next(train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    first(EpochRecord, train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
     for part in ("train", "val"):
         (folder / part / "bee").rename(folder / part / "a bee")
     with pytest.raises(CheckpointMismatch, match=r"\(dataset_sha256, classes differ\); put its files back"):
         list(train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
     for part in ("train", "val"):
         (folder / part / "a bee").rename(folder / part / "bee")
-    assert len(list(train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))) == 2
+    assert len(only(EpochRecord, train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))) == 2
 
 
 def test_bf16_is_close_to_fp32(tmp_path: Path) -> None:
     spec = replace(SPEC, epochs=1, augmentation="none")
-    [exact], [fast] = (list(train(replace(spec, precision=p), data_dir=tmp_path)) for p in ("fp32", "bf16"))
+    exact, fast = (first(EpochRecord, train(replace(spec, precision=p), data_dir=tmp_path)) for p in ("fp32", "bf16"))
     assert fast.train_loss == pytest.approx(exact.train_loss, rel=0.02)
     assert fast.train_loss != exact.train_loss

@@ -30,8 +30,10 @@ from app.store.lease import MAX_LOSSES
 from app.store.rows import State
 from app.store.run_store import RunStore
 from cct.checkpoint import LAST
+from cct.events import EpochRecord
 from cct.spec import RunSpec
 from cct.training import train
+from tests.cct.told import only
 from tests.conftest import wait_for
 
 FAULTS = int(os.environ.get("CHAOS_FAULTS", "7"))
@@ -152,7 +154,7 @@ def test_runs_survive_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     undisturbed = {}
     for spec in SPECS:
         folder = tmp_path / "undisturbed" / spec["pooling"]
-        records = list(train(RunSpec(**spec), data_dir=tmp_path, checkpoint_dir=folder))
+        records = only(EpochRecord, train(RunSpec(**spec), data_dir=tmp_path, checkpoint_dir=folder))
         undisturbed[spec["pooling"]] = records, torch.load(folder / LAST, weights_only=True)["model"]
 
     monkeypatch.setenv("CCTBOARD_LEASE_SECONDS", str(LEASE_SECONDS))
