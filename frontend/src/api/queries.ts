@@ -1,6 +1,7 @@
 import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 
-import { api, body, type Run, type RunSort } from "./client";
+import { api, body, type Run, type RunList, type RunSort } from "./client";
+import { LIMITS } from "./limits";
 import type { operations, paths } from "./schema";
 
 /** The runs that a comparison or a figure is about: all of an experiment, or a hand-picked set. */
@@ -46,6 +47,20 @@ export const runsQuery = (page: RunPage) =>
     queryFn: () => body(api.GET("/runs", { params: { query: page } })),
     placeholderData: keepPreviousData,
   });
+
+/** All runs that the filter lets through, newest first, however many there are. */
+export async function allRuns(filter: RunFilter): Promise<RunList> {
+  const found = new Map<string, Run>();
+  for (let offset = 0; ; offset += LIMITS.runs_per_page) {
+    const query = { ...filter, limit: LIMITS.runs_per_page, offset };
+    const { runs, total } = await body(api.GET("/runs", { params: { query } }));
+    for (const run of runs) found.set(run.id, run); // one that comes meanwhile moves another to the next page
+    if (offset + runs.length >= total || runs.length === 0) return { runs: [...found.values()], total };
+  }
+}
+
+export const allRunsQuery = (filter: RunFilter) =>
+  queryOptions({ queryKey: ["runs", filter, "all"], queryFn: () => allRuns(filter) });
 
 export const runGroupsQuery = (filter: RunFilter, by: GroupBy) =>
   queryOptions({

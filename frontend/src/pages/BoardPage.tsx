@@ -4,12 +4,14 @@ import { IconPlayerPlay } from "@tabler/icons-react";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "react-router";
 
+import { ADDRESS } from "../address";
 import { api, body } from "../api/client";
-import { catalogQuery, experimentsQuery, runsQuery } from "../api/queries";
+import { catalogQuery, experimentsQuery, runsQuery, sessionQuery } from "../api/queries";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
 import { ExperimentList } from "../components/board/ExperimentList";
 import { QueueBar } from "../components/board/QueueBar";
 import { RunList } from "../components/board/RunList";
+import { curlCommand } from "../components/shared/shellCommands";
 
 export function BoardPage() {
   const { data: experiments } = useQuery(experimentsQuery);
@@ -44,6 +46,7 @@ export function BoardPage() {
 
 function EmptyBoard() {
   const { data: catalog } = useQuery(catalogQuery);
+  const { data: session } = useQuery(sessionQuery);
   const navigate = useNavigate();
   const demo = useMutation({
     mutationFn: () => body(api.POST("/experiments", { body: catalog!.demo })),
@@ -73,7 +76,7 @@ function EmptyBoard() {
           Or from a shell:
         </Text>
         <Code block className="command">
-          {`curl -X POST ${location.origin}/runs -d '{"dataset": "digits", "epochs": 8}'`}
+          {curlCommand(ADDRESS, "/runs", { dataset: "digits", epochs: 8 }, session?.token_needed ?? false)}
         </Code>
       </EmptyState>
     </Paper>

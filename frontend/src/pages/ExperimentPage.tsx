@@ -5,7 +5,8 @@ import { Link, useNavigate, useParams } from "react-router";
 
 import { onExperiment } from "../api/actions";
 import type { Experiment } from "../api/client";
-import { experimentQuery, runsQuery } from "../api/queries";
+import { LIMITS } from "../api/limits";
+import { allRunsQuery, experimentQuery } from "../api/queries";
 import { formPath } from "../api/spec";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
 import { CancelButton } from "../components/shared/CancelButton";
@@ -37,7 +38,7 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
           <EditableText
             label="Name of the experiment"
             value={name}
-            maxLength={200}
+            maxLength={LIMITS.name_length}
             required
             save={(text) => onExperiment.edit(id, { name: text })}
           >
@@ -72,7 +73,7 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
         <EditableText
           label="Note"
           value={note}
-          maxLength={10_000}
+          maxLength={LIMITS.note_length}
           multiline
           save={(text) => onExperiment.edit(id, { note: text })}
         >
@@ -89,7 +90,7 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
 }
 
 function Runs({ experiment }: { experiment: Experiment }) {
-  const { data: list } = useQuery(runsQuery({ experiment: experiment.id, archived: "shown", limit: 1000 }));
+  const { data: list } = useQuery(allRunsQuery({ experiment: experiment.id, archived: "shown" }));
   const { data: comparison } = useComparison({ experiment: experiment.id });
   if (!list || !comparison) return <Skeleton h={200} mt="xl" />;
   return <RunMatrix experiment={experiment} runs={list.runs} group={comparison.group} variants={comparison.variants} />;

@@ -17,18 +17,22 @@ import { useState } from "react";
 import { useNavigate, useSearchParams } from "react-router";
 
 import { api, ApiError, body, type Catalog } from "../api/client";
+import { LIMITS } from "../api/limits";
 import { catalogQuery, previewQuery } from "../api/queries";
 import { draftFromParams, paramsFromDraft, requestOf, specFields, type Draft, type Value } from "../api/spec";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
 import { PreviewOfRuns } from "../components/new-run/PreviewOfRuns";
-import { ShellCommands, type QueueRequest } from "../components/new-run/ShellCommands";
+import { ShellCommands } from "../components/new-run/ShellCommands";
 import { AxisInput, SpecFieldInput } from "../components/new-run/SpecFieldInput";
+import { useArrival } from "../components/shared/urlState";
+import type { QueueRequest } from "../components/shared/shellCommands";
 import { plural } from "../format";
 
 const PREVIEW_AFTER_MS = 300;
 
 export function NewRunPage() {
   const { data: catalog, error } = useQuery(catalogQuery);
+  const arrival = useArrival(); // a link, or going back, leads to another form
   return (
     <>
       <title>New run · CCT Board</title>
@@ -36,7 +40,7 @@ export function NewRunPage() {
         New run
       </Title>
       {error && <ErrorAlert title="The form needs the board's catalog" message={error.message} />}
-      {catalog ? <SpecForm catalog={catalog} /> : !error && <Skeleton h={480} />}
+      {catalog ? <SpecForm key={arrival} catalog={catalog} /> : !error && <Skeleton h={480} />}
     </>
   );
 }
@@ -134,7 +138,7 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                   <TextInput
                     label="Experiment name"
                     placeholder={request.body.name}
-                    maxLength={200}
+                    maxLength={LIMITS.name_length}
                     value={draft.name}
                     onChange={(event) => change({ ...draft, name: event.currentTarget.value })}
                     error={errors.name}
@@ -151,8 +155,8 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                 mt="sm"
                 label="Priority"
                 description="Higher is trained earlier"
-                min={-100}
-                max={100}
+                min={-LIMITS.priority}
+                max={LIMITS.priority}
                 allowDecimal={false}
                 value={draft.priority}
                 onChange={(value) => change({ ...draft, priority: Number(value) })}

@@ -5,6 +5,7 @@ import { Link } from "react-router";
 
 import { onRun, toEach, useAction } from "../../api/actions";
 import { api, body } from "../../api/client";
+import { LIMITS } from "../../api/limits";
 import { plural } from "../../format";
 import { ConfirmButton } from "../shared/ConfirmButton";
 import { DeleteButton } from "../shared/DeleteButton";
@@ -47,10 +48,14 @@ export function BulkActions({ ids, onClear, canArchive, canUnarchive, all }: Pro
           Clear
         </Button>
         <Group gap="xs" ml="auto">
-          {ids.length <= MOST_COMPARED && (
+          {ids.length <= MOST_COMPARED ? (
             <Button component={Link} to={`/board/compare?${ids.map((id) => `run=${id}`).join("&")}`} size="xs">
               Compare {runs}
             </Button>
+          ) : (
+            <Text size="xs" c="dimmed">
+              To compare runs, select at most {MOST_COMPARED}.
+            </Text>
           )}
           <Button
             size="xs"
@@ -132,7 +137,17 @@ function TagButton({ ids }: { ids: string[] }) {
             add.mutate();
           }}
         >
-          <TagsInput size="xs" w={240} mb="xs" label="Tags to add" value={tags} onChange={setTags} data-autofocus />
+          <TagsInput
+            maxTags={LIMITS.tags}
+            maxLength={LIMITS.tag_length}
+            size="xs"
+            w={240}
+            mb="xs"
+            label="Tags to add"
+            value={tags}
+            onChange={setTags}
+            data-autofocus
+          />
           <Group justify="flex-end">
             <Button size="xs" type="submit" disabled={tags.length === 0} loading={add.isPending}>
               Add to {plural(ids.length, "run")}

@@ -4,6 +4,7 @@ import { useState } from "react";
 
 import { onRun, useAction } from "../../api/actions";
 import type { Run } from "../../api/client";
+import { LIMITS } from "../../api/limits";
 import { Tags } from "../shared/RunFacts";
 
 /** A run's tags and a button to change them where they stand. */
@@ -31,8 +32,8 @@ export function EditableTags({ run: { id, tags } }: { run: Run }) {
             w={240}
             label="Tags"
             placeholder={tags.length === 0 ? "Add a tag and press Enter" : ""}
-            maxTags={20}
-            maxLength={50}
+            maxTags={LIMITS.tags}
+            maxLength={LIMITS.tag_length}
             value={save.isPending ? save.variables : tags}
             onChange={(changed) => save.mutate(changed)}
             data-autofocus

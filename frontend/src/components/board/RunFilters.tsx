@@ -1,15 +1,15 @@
 import { Button, Checkbox, Group, MultiSelect, NativeSelect, Popover, Select, Stack, TextInput } from "@mantine/core";
-import { useDebouncedCallback } from "@mantine/hooks";
 import { IconColumns3, IconSearch, IconX } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import type { ColumnVisibilityState } from "@tanstack/react-table";
 import { useLocation } from "react-router";
 
 import { STATES } from "../../api/client";
+import { LIMITS } from "../../api/limits";
 import { experimentsQuery } from "../../api/queries";
 import { GROUPINGS, VALUES } from "./runFilter";
 import { HIDEABLE } from "./RunsTable";
-import { useUrlParam } from "../shared/urlState";
+import { useUrlParam, useUrlText } from "../shared/urlState";
 
 type Props = { shown: ColumnVisibilityState; onShow: (shown: ColumnVisibilityState) => void };
 
@@ -17,11 +17,10 @@ type Props = { shown: ColumnVisibilityState; onShow: (shown: ColumnVisibilitySta
 export function RunFilters({ shown, onShow }: Props) {
   const [states, setStates] = useUrlParam("state", "page");
   const [experiment, setExperiment] = useUrlParam("experiment", "page");
-  const [text, setText] = useUrlParam("text", "page");
+  const [text, setText] = useUrlText("text", "page");
   const [archived, setArchived] = useUrlParam("archived", "page");
   const [group, setGroup] = useUrlParam("group", "page", "open");
   const { data: experiments } = useQuery(experimentsQuery);
-  const search = useDebouncedCallback(setText, 250);
   const wantsSearch = (useLocation().state as { search?: boolean } | null)?.search;
   return (
     <Group gap="xs">
@@ -32,12 +31,13 @@ export function RunFilters({ shown, onShow }: Props) {
         size="xs"
         w={190}
         type="search"
+        maxLength={LIMITS.name_length}
         aria-label="Filter by text"
         placeholder="Model, note, tag, id, …"
         leftSection={<IconSearch size={14} aria-hidden />}
-        defaultValue={text ?? ""}
+        value={text}
         autoFocus={wantsSearch}
-        onChange={(event) => search(event.currentTarget.value)}
+        onChange={(event) => setText(event.currentTarget.value)}
       />
       <MultiSelect
         size="xs"

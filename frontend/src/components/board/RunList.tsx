@@ -2,11 +2,10 @@ import { Group, NativeSelect, Pagination, Paper, Skeleton, Text, Title } from "@
 import { useLocalStorage } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import type { ColumnVisibilityState, RowSelectionState } from "@tanstack/react-table";
-import { useState } from "react";
+import { useEffect, useState } from "react";
 import { useSearchParams } from "react-router";
 
-import { api, body } from "../../api/client";
-import { runsQuery, type GroupBy, type RunFilter } from "../../api/queries";
+import { allRuns, runsQuery, type GroupBy } from "../../api/queries";
 import { plural } from "../../format";
 import { BulkActions } from "./BulkActions";
 import { ErrorAlert } from "../shared/ErrorAlert";
@@ -14,10 +13,9 @@ import { filterOf, sortingOf } from "./runFilter";
 import { RunFilters } from "./RunFilters";
 import { RunGroups } from "./RunGroups";
 import { AT_FIRST, HIDEABLE, RunsTable } from "./RunsTable";
-import { useUrlParam } from "../shared/urlState";
+import { useArrival, useUrlParam } from "../shared/urlState";
 
 const PAGE_SIZES = ["50", "100", "250"];
-const MOST_AT_ONCE = 1000;
 
 /** All runs. What is shown, and how, is in the address; the shown columns are remembered by this browser too. */
 export function RunList() {
@@ -37,7 +35,10 @@ export function RunList() {
   const chosen = Object.keys(selected).filter((id) => selected[id]);
   const total = list?.total ?? 0;
   const pages = Math.ceil(total / limit);
-  const selectAll = async () => setSelected(Object.fromEntries((await matching(filter)).map((id) => [id, true])));
+  const selectAll = async () => {
+    const { runs } = await allRuns(filter);
+    setSelected(Object.fromEntries(runs.map(({ id }) => [id, true])));
+  };
 
   return (
     <section aria-labelledby="runs">
@@ -108,6 +109,9 @@ function useShownColumns(): [ColumnVisibilityState, (shown: ColumnVisibilityStat
   const [named, setNamed] = useUrlParam("columns");
   const [kept, keep] = useLocalStorage({ key: "columns", defaultValue: AT_FIRST, getInitialValueInEffect: false });
   const [chosen, setChosen] = useState<ColumnVisibilityState>(); // at once, while the address follows a moment later
+  const arrival = useArrival();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: where a link leads to, what was chosen before is no longer asked for
+  useEffect(() => setChosen(undefined), [arrival]);
   const names = named?.split(" ");
   const asked = names && Object.fromEntries(HIDEABLE.map(({ id }) => [id, names.includes(id)]));
   const choose = (columns: ColumnVisibilityState) => {
@@ -116,15 +120,4 @@ function useShownColumns(): [ColumnVisibilityState, (shown: ColumnVisibilityStat
     setNamed(HIDEABLE.flatMap(({ id }) => (columns[id] === false ? [] : [id])).join(" "));
   };
   return [chosen ?? asked ?? kept, choose];
-}
-
-/** Ids of all runs that the filter lets through, on all pages. */
-async function matching(filter: RunFilter): Promise<string[]> {
-  const ids: string[] = [];
-  for (;;) {
-    const query = { ...filter, limit: MOST_AT_ONCE, offset: ids.length };
-    const { runs, total } = await body(api.GET("/runs", { params: { query } }));
-    ids.push(...runs.map(({ id }) => id));
-    if (runs.length === 0 || ids.length >= total) return ids;
-  }
 }

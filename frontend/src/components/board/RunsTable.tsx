@@ -15,6 +15,7 @@ import { Link } from "react-router";
 
 import { onRun } from "../../api/actions";
 import type { Run } from "../../api/client";
+import { LIMITS } from "../../api/limits";
 import { duration, integer, moment, percent } from "../../format";
 import { CancelButton } from "../shared/CancelButton";
 import { EditableTags } from "./EditableTags";
@@ -149,7 +150,7 @@ const columns = column.columns([
       <EditableText
         label={`Note of run ${run.id}`}
         value={run.note}
-        maxLength={10_000}
+        maxLength={LIMITS.note_length}
         multiline
         save={(note) => onRun.edit(run.id, { note })}
       >

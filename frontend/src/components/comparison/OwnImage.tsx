@@ -4,12 +4,11 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type DragEvent, type ReactNode } from "react";
 
 import { api, body, type Lens, type OwnImage } from "../../api/client";
+import { LIMITS } from "../../api/limits";
 import { ownImageQuery, workersQuery, type Selection } from "../../api/queries";
 import { IMAGE_PIXELS, Seen } from "./Seen";
 import { useUrlParam } from "../shared/urlState";
 
-/** As `MAX_IMAGE_BYTES` in app/web/security.py, which ends a connection that sends more. */
-const MAX_BYTES = 5_000_000;
 const TYPES = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 const DONE = "Your image is in the first two rows, with each run’s last and best checkpoint.";
 const CHECKPOINTS = { last: "last epoch", best: "best epoch" } as const;
@@ -21,8 +20,8 @@ export function useOwnImage(selection: Selection) {
   const sending = useMutation({
     mutationFn: async (file: File) => {
       if (!TYPES.includes(file.type)) throw new Error(`${file.name} is not a PNG, JPEG, WebP or GIF file.`);
-      if (file.size > MAX_BYTES)
-        throw new Error(`${file.name} is larger than ${MAX_BYTES / 1e6} MB; make it smaller first.`);
+      if (file.size > LIMITS.image_bytes)
+        throw new Error(`${file.name} is larger than ${LIMITS.image_bytes / 1e6} MB; make it smaller first.`);
       const sent = api.POST("/lens/images", {
         params: { query: selection },
         headers: { "Content-Type": "application/octet-stream" },

@@ -1,37 +1,27 @@
-import { Button, Code, CopyButton, Fieldset, Group } from "@mantine/core";
+import { Button, Code, CopyButton, Fieldset, Group, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 
 import { sessionQuery } from "../../api/queries";
-import type { requestOf } from "../../api/spec";
-
-export type QueueRequest = ReturnType<typeof requestOf>;
+import { ADDRESS } from "../../address";
+import { curlCommand, submitCommand, type QueueRequest } from "../shared/shellCommands";
 
 /** The commands that queue the same from a shell. */
 export function ShellCommands({ request }: { request: QueueRequest }) {
   const { data: session } = useQuery(sessionQuery);
-  const header = session?.token_needed ? ` -H "Authorization: Bearer $CCTBOARD_TOKEN"` : "";
-  const curl = `curl -X POST ${location.origin}${request.path}${header} -d ${quoted(JSON.stringify(request.body))}`;
+  const submit = submitCommand(request, ADDRESS);
   return (
     <Fieldset legend="The same from a shell" variant="unstyled">
-      <Command name="cctboard submit" command={submitCommand(request)} />
-      <Command name="curl" command={curl} />
+      {submit ? (
+        <Command name="cctboard submit" command={submit} />
+      ) : (
+        <Text size="sm" c="dimmed">
+          With <Code>cctboard submit</Code> a comma divides values; use curl for one that has a comma in it.
+        </Text>
+      )}
+      <Command name="curl" command={curlCommand(ADDRESS, request.path, request.body, session?.token_needed ?? false)} />
     </Fieldset>
   );
 }
-
-function submitCommand({ experiment: { name, spec, axes, priority }, runs }: QueueRequest): string {
-  const fields = [
-    ...Object.entries(spec).map(([field, value]) => `${field}=${value}`),
-    ...Object.entries(axes).map(([field, values]) => `${field}=${values.join(",")}`),
-  ];
-  const options = [...(runs > 1 ? ["--name", name] : []), ...(priority ? [`--priority=${priority}`] : [])];
-  return [
-    "cctboard submit",
-    ...[...options, ...fields].map((word) => (/[^\w=,.:/+-]/.test(word) ? quoted(word) : word)),
-  ].join(" ");
-}
-
-const quoted = (text: string) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
 
 function Command({ name, command }: { name: string; command: string }) {
   return (

@@ -1,5 +1,4 @@
 import { Group, Highlight, Paper, Text, TextInput } from "@mantine/core";
-import { useDebouncedCallback } from "@mantine/hooks";
 import { IconSearch } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useRef } from "react";
@@ -8,7 +7,7 @@ import type { Run } from "../../api/client";
 import { logQuery } from "../../api/queries";
 import { plural } from "../../format";
 import { ErrorAlert } from "../shared/ErrorAlert";
-import { useUrlParam } from "../shared/urlState";
+import { useUrlText } from "../shared/urlState";
 
 const READ_EVERY_MS = 2_000;
 
@@ -16,8 +15,7 @@ const READ_EVERY_MS = 2_000;
 export function RunLog({ run: { id, state } }: { run: Run }) {
   // Lines make no events, so that a talkative trainer does not flood every open page.
   const { data: log, error } = useQuery({ ...logQuery(id), refetchInterval: state === "running" && READ_EVERY_MS });
-  const [text, setText] = useUrlParam("log");
-  const search = useDebouncedCallback(setText, 250);
+  const [text, setText] = useUrlText("log");
   const box = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
 
@@ -28,7 +26,7 @@ export function RunLog({ run: { id, state } }: { run: Run }) {
   if (error) return <ErrorAlert title="No log" message={error.message} />;
   const lines = log?.lines ?? [];
   const ended = state !== "queued" && state !== "running";
-  const wanted = text?.toLowerCase() ?? "";
+  const wanted = text.toLowerCase();
   const shown = lines.filter((line) => line.text.toLowerCase().includes(wanted));
   return (
     <Paper p="sm">
@@ -39,8 +37,8 @@ export function RunLog({ run: { id, state } }: { run: Run }) {
           aria-label="Search the log"
           placeholder="Search the log"
           leftSection={<IconSearch size={14} aria-hidden />}
-          defaultValue={text ?? ""}
-          onChange={(event) => search(event.currentTarget.value)}
+          value={text}
+          onChange={(event) => setText(event.currentTarget.value)}
         />
         <Text size="xs" c="dimmed" role="status">
           {text ? `${shown.length} of ${plural(lines.length, "line")}` : plural(lines.length, "line")}

@@ -4,6 +4,7 @@ import { useState } from "react";
 
 import { onRun, useAction } from "../../api/actions";
 import type { Run } from "../../api/client";
+import { LIMITS } from "../../api/limits";
 
 /** The run's note and tags, edited in place. */
 export function RunNotes({ run }: { run: Run }) {
@@ -16,8 +17,8 @@ export function RunNotes({ run }: { run: Run }) {
           size="xs"
           label="Tags"
           placeholder={run.tags.length === 0 ? "Add a tag and press Enter" : ""}
-          maxTags={20}
-          maxLength={50}
+          maxTags={LIMITS.tags}
+          maxLength={LIMITS.tag_length}
           value={tag.isPending ? tag.variables : run.tags}
           onChange={(tags) => tag.mutate(tags)}
           clearable
@@ -69,7 +70,7 @@ function Note({ run: { id, note } }: { run: Run }) {
         autosize
         minRows={2}
         maxRows={12}
-        maxLength={10_000}
+        maxLength={LIMITS.note_length}
         autoFocus
         value={draft}
         onChange={(event) => setDraft(event.currentTarget.value)}

@@ -3,6 +3,7 @@ import { IconArrowUp } from "@tabler/icons-react";
 import { useState } from "react";
 
 import { useAction } from "../../api/actions";
+import { LIMITS } from "../../api/limits";
 
 type Props = { label: string; now?: number; change: (priority: number) => Promise<unknown>; compact?: boolean };
 
@@ -41,8 +42,8 @@ export function PriorityButton({ label, now = 0, change, compact }: Props) {
               w={170}
               label="Priority"
               description="Higher is trained earlier"
-              min={-100}
-              max={100}
+              min={-LIMITS.priority}
+              max={LIMITS.priority}
               allowDecimal={false}
               value={priority}
               onChange={setPriority}

@@ -1,0 +1,14 @@
+/** What users may send at most; from the OpenAPI document, by `npm run types`. */
+export const LIMITS = {
+  name_length: 200,
+  note_length: 10000,
+  tag_length: 50,
+  tags: 20,
+  priority: 100,
+  runs_per_request: 1000,
+  runs_per_page: 1000,
+  seeds_per_request: 100,
+  sparklines: 250,
+  body_bytes: 1000000,
+  image_bytes: 5000000,
+} as const;
