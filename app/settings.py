@@ -78,6 +78,12 @@ class Settings(BaseSettings):
             )
         return url
 
+    @field_validator("token", mode="before")
+    @classmethod
+    def _without_blanks(cls, token: object) -> object:
+        """As whoever pastes it into a file or a shell may bring some along."""
+        return token.strip() if isinstance(token, str) else token
+
     @field_validator("redis_url")
     @classmethod
     def _with_password(cls, url: RedisDsn, info: ValidationInfo) -> RedisDsn:

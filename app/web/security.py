@@ -19,7 +19,6 @@ from app.web.problems import problem_response
 
 BODY_SECONDS = 30.0
 """How long a client may take to send a request's body."""
-SESSION_COOKIE = "cctboard_session"
 SESSION_SECONDS = 7 * 24 * 3600
 ATTEMPTS_PER_MINUTE = 10
 """Wrong tokens that one client address may send."""
@@ -82,6 +81,10 @@ class Access:
     def __init__(self, token: SecretStr | None) -> None:
         self._token = token.get_secret_value().encode() if token else None
         self._wrong = _WrongTokens()
+        # Browsers send a cookie to all ports of a host: each board's has a name of its own.
+        board = hmac.digest(self._token or b"", b"cctboard board", "sha256").hex()[:12]
+        self.cookie = f"cctboard_session_{board}"
+        """Name of the cookie that lets a browser in."""
 
     @property
     def needs_token(self) -> bool:
@@ -89,15 +92,18 @@ class Access:
 
     def refusal(self, request: HTTPConnection) -> Response | None:
         """The answer to a request that has neither cookie nor token, None for one that may pass."""
-        if self._token is None or self._is_session(request.cookies.get(SESSION_COOKIE, "")):
+        if self._token is None or self._is_session(request.cookies.get(self.cookie, "")):
             return None
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        scheme, *given = request.headers.get("authorization", "").split(maxsplit=1) or [""]
         if scheme.lower() == "bearer":
-            return self.refusal_of(given.strip(), request)
+            return self.refusal_of("".join(given), request)
         return _unauthorized("log in on the board's page, or send the header `Authorization: Bearer TOKEN`")
 
     def refusal_of(self, given: str, request: HTTPConnection) -> Response | None:
-        """The answer to a wrong token, None for the right one. After too many, any token must wait."""
+        """The answer to a wrong token, None for the right one, also with blanks around it, as pasting brings them.
+
+        After too many wrong ones, any token must wait.
+        """
         if self._token is None:
             return None
         address = request.client.host if request.client else ""
@@ -105,7 +111,7 @@ class Access:
             response = problem_response(429, "Too many attempts", f"too many wrong tokens; try again in {seconds} s")
             response.headers["Retry-After"] = str(seconds)
             return response
-        if hmac.compare_digest(given.encode(), self._token):
+        if hmac.compare_digest(given.strip().encode(), self._token):
             return None
         self._wrong.note(address)
         logger.warning("a wrong token came from %s", address)

@@ -3,7 +3,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from app.web.security import SESSION_COOKIE, SESSION_SECONDS, Access
+from app.web.security import SESSION_SECONDS, Access
 
 router = APIRouter(prefix="/session", tags=["session"])
 
@@ -40,9 +40,10 @@ async def log_in(request: Request, response: Response, access: AccessDependency,
         return refusal
     if access.needs_token:
         response.set_cookie(
-            SESSION_COOKIE,
+            access.cookie,
             access.new_session(),
             max_age=SESSION_SECONDS,
+            path=None,  # the browser takes that of the request, which a proxy may have put below a part of an address
             secure=request.url.scheme == "https",
             httponly=True,
             samesite="strict",
@@ -51,6 +52,6 @@ async def log_in(request: Request, response: Response, access: AccessDependency,
 
 
 @router.delete("", status_code=204, summary="Log out")
-async def log_out(response: Response) -> None:
+async def log_out(response: Response, access: AccessDependency) -> None:
     """Forgets the cookie in this browser; a new token is what makes all cookies worthless."""
-    response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
+    response.set_cookie(access.cookie, max_age=0, path=None, httponly=True, samesite="strict")

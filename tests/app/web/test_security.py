@@ -13,14 +13,14 @@ import httpx2 as httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from app.cli.services import free_port
 from app.settings import Settings
 from app.store.run_store import RunStore
 from app.web import security
 from app.web.main import create_app
-from app.web.security import ADDRESSES_KEPT, ATTEMPTS_PER_MINUTE, SECURITY_HEADERS, SESSION_COOKIE, Access
+from app.web.security import ADDRESSES_KEPT, ATTEMPTS_PER_MINUTE, SECURITY_HEADERS, Access
 from tests.conftest import serving
 
 TOKEN = "correct-horse-battery-staple"
@@ -135,6 +135,42 @@ def test_a_browser_logs_in_and_out(stranger: TestClient) -> None:
     assert stranger.get("/runs").status_code == 401
 
 
+def test_boards_of_one_host_do_not_log_each_other_out(settings: Settings, store: RunStore) -> None:
+    tokens = TOKEN, "staple-battery-horse-correct"
+    apps = [create_app(settings.model_copy(update={"token": SecretStr(token)}), store, None) for token in tokens]
+    # Cookies, of this client as of browsers, are a host's, whatever the port.
+    with serving(apps[0], free_port()) as one, serving(apps[1], free_port()) as other, httpx.Client() as browser:
+
+        def is_in(board: str) -> bool:
+            return browser.get(f"{board}/runs").status_code == 200
+
+        assert browser.post(f"{one}/session", json={"token": tokens[0]}).is_success
+        assert (is_in(one), is_in(other)) == (True, False)
+        assert browser.post(f"{other}/session", json={"token": tokens[1]}).is_success
+        assert (is_in(one), is_in(other)) == (True, True)
+        assert browser.delete(f"{one}/session").is_success
+        assert (is_in(one), is_in(other)) == (False, True)
+
+
+@pytest.mark.parametrize("pasted", [f" {TOKEN}", f"{TOKEN}\n", f"\t {TOKEN} \r\n"])
+def test_blanks_around_a_token_are_not_part_of_it(
+    app: FastAPI, stranger: TestClient, pasted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stranger.post("/session", json={"token": pasted}).json()["logged_in"]
+    for scheme in ("Bearer ", "bearer  ", "Bearer\t"):
+        header = {"Authorization": (scheme + pasted.replace("\r", "").replace("\n", ""))}
+        assert TestClient(app).get("/runs", headers=header).status_code == 200
+    monkeypatch.setenv("CCTBOARD_TOKEN", pasted)
+    assert Settings().token == SecretStr(TOKEN)
+    monkeypatch.delenv("CCTBOARD_TOKEN")
+    (tmp_path / "cctboard_token").write_text(pasted)
+    monkeypatch.setenv("CCTBOARD_SECRETS", str(tmp_path))
+    assert Settings().token == SecretStr(TOKEN)
+    monkeypatch.setenv("CCTBOARD_TOKEN", " " * 20 + "short")
+    with pytest.raises(ValidationError, match="at least 16"):
+        Settings()
+
+
 def test_a_cookie_given_over_https_stays_there(app: FastAPI) -> None:
     with TestClient(app, base_url="https://testserver") as client:
         assert "Secure" in client.post("/session", json={"token": TOKEN}).headers["set-cookie"]
@@ -142,18 +178,18 @@ def test_a_cookie_given_over_https_stays_there(app: FastAPI) -> None:
 
 def test_no_cookie_can_be_made_up(app: FastAPI, stranger: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     stranger.post("/session", json={"token": TOKEN})
-    cookie = stranger.cookies[SESSION_COOKIE]
+    [(name, cookie)] = stranger.cookies.items()
     expires, _, signature = cookie.partition(".")
     later = f"{int(expires) + 1}.{signature}"
     other = Access(SecretStr("another token of the board")).new_session()
     for made_up in (later, other, expires, f"{expires}.", f".{signature}", "é", "a.b.c", "9" * 5000):
         stranger.cookies.clear()
-        answer = stranger.get("/runs", headers={b"Cookie": f"{SESSION_COOKIE}={made_up}".encode()})
+        answer = stranger.get("/runs", headers={b"Cookie": f"{name}={made_up}".encode()})
         assert answer.status_code == 401, made_up
-    stranger.cookies.set(SESSION_COOKIE, cookie)
+    stranger.cookies.set(name, cookie)
     assert stranger.get("/runs").status_code == 200
     monkeypatch.setattr(security, "time", SimpleNamespace(monotonic=time.monotonic, time=lambda: int(expires) + 1))
-    assert stranger.get("/runs", headers={"Cookie": f"{SESSION_COOKIE}={cookie}"}).status_code == 401
+    assert stranger.get("/runs", headers={"Cookie": f"{name}={cookie}"}).status_code == 401
 
 
 def test_who_guesses_must_wait(app: FastAPI, stranger: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
