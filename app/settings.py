@@ -5,7 +5,7 @@ import secrets
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import (
     DirectoryPath,
@@ -66,6 +66,18 @@ class Settings(BaseSettings):
     """How API and worker write their logs: as lines to read, or as one JSON object per line."""
     datasets: Path | None = None
     """Folder of the datasets, if not `datasets` in the data folder."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_web_address(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # an odd port, half an IPv6 address
+            is_address = False
+        if not is_address:
+            raise PydanticCustomError("url", "write it as http://HOST:PORT")
+        return url
 
     @field_validator("redis_url", mode="before")
     @classmethod

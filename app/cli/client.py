@@ -2,26 +2,30 @@
 
 import io
 import json
+import math
 import re
 import zipfile
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx2 as httpx
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-from app.proxies import DIRECT
-from app.settings import Settings
+from app.cli.connection import Missing, api_client, ask, download, list_runs, path_of
+from app.cli.output import Column, FittingTable, Json, UsageError, console, print_json, say, tell, visible, writing
+from app.limits import PRIORITY
+from cct.whole_file import whole_file
 
 commands = typer.Typer()
-console = Console()
 
+MIXES = "* mixes the batch: an image's output depends on its batch-mates"
+LONGEST_FOLDER_NAME = 100
 
-class UsageError(Exception):
-    """What the user must change, in one line."""
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
+Group = Annotated[str, typer.Option(help="Spec field whose values are the variants.")]
 
 
 @commands.command()
@@ -30,221 +34,235 @@ def submit(
         list[str], typer.Argument(metavar="FIELD=VALUE[,VALUE...]", help="Fields of the run's spec.")
     ] = [],  # noqa: B006
     name: Annotated[str, typer.Option(help="Name of the experiment, if there is more than one run.")] = "Experiment",
-    priority: Annotated[int, typer.Option(help="Higher is trained earlier.", min=-100, max=100)] = 0,
+    priority: Annotated[int, typer.Option(help="Higher is trained earlier.", min=-PRIORITY, max=PRIORITY)] = 0,
+    as_json: Json = False,
 ) -> None:
     """Queue a run, or with several values per field an experiment of their product.
 
     Example: cctboard submit dataset=digits epochs=8 pooling=seqpool,mean seed=0,1,2
     """
-    spec: dict[str, Any] = {}
-    axes: dict[str, list[Any]] = {}
-    for field in fields:
-        key, equals, text = field.partition("=")
+    given: dict[str, list[Any]] = {}
+    for part in fields:
+        key, equals, text = part.partition("=")
         if not equals:
-            raise UsageError(f"{field!r} is not FIELD=VALUE; for example epochs=20")
-        values = [_value(part) for part in text.split(",")]
-        if len(values) > 1:
-            axes[key] = values
-        else:
-            spec[key] = values[0]
+            raise UsageError(f"{part!r} is not FIELD=VALUE; for example epochs=20")
+        if key in given:
+            raise UsageError(f"{key} is given twice; give several values as {key}=VALUE,VALUE")
+        given[key] = [_value(value) for value in text.split(",")]
+    spec = {key: values[0] for key, values in given.items() if len(values) == 1}
+    axes = {key: values for key, values in given.items() if len(values) > 1}
     with api_client() as client:
         if axes:
             request = {"name": name, "spec": spec, "axes": axes, "priority": priority}
-            created = ask(client, "POST", "/experiments", request)
-            console.print(f"experiment {created['id']}: {created['runs']} runs queued")
+            created = ask(client, "POST", "/experiments", request, has="id")
+            message = f"experiment {created['id']}: {created['runs']} runs queued"
         else:
-            created = ask(client, "POST", "/runs", spec | {"priority": priority})
-            console.print(f"run {created['id']} queued")
+            created = ask(client, "POST", "/runs", spec | {"priority": priority}, has="id")
+            message = f"run {created['id']} queued"
+    tell(created, as_json, message)
 
 
 @commands.command()
-def runs(limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=1000)] = 20) -> None:
+def runs(
+    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1)] = 20, as_json: Json = False
+) -> None:
     """List the newest runs."""
     with api_client() as client:
-        console.print(runs_table(ask(client, "GET", f"/runs?limit={limit}")["runs"]))
+        found = list_runs(client, limit)
+    if as_json:
+        print_json(found)
+    else:
+        console.print(runs_table(found["runs"]))
 
 
 @commands.command()
 def compare(
     experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
-    group: Annotated[str, typer.Option(help="Spec field whose values are the variants.")] = "pooling",
+    group: Group = "pooling",
+    as_json: Json = False,
 ) -> None:
     """Show an experiment's comparison table."""
     with api_client() as client:
-        print_comparison(ask(client, "GET", "/comparison", params={"experiment": experiment, "group": group}))
+        query = {"experiment": experiment, "group": group}
+        comparison = ask(client, "GET", "/comparison", params=query, has="variants")
+    if as_json:
+        print_json(comparison)
+    else:
+        print_comparison(comparison)
 
 
 @commands.command()
 def report(
     experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
-    group: Annotated[str, typer.Option(help="Spec field whose values are the variants.")] = "pooling",
+    group: Group = "pooling",
 ) -> None:
     """Save an experiment's answer, table and figures as one HTML file."""
     with api_client() as client:
-        name = ask(client, "GET", f"/experiments/{experiment}")["name"]
-        response = client.get("/report", params={"experiment": experiment, "group": group, "title": name})
-        if response.is_error:
-            raise UsageError(response.json()["detail"])
-    out.write_bytes(response.content)
-    console.print(f"{out} written")
+        name = ask(client, "GET", path_of("experiment", experiment), has="name")["name"]
+        query = {"experiment": experiment, "group": group, "title": name}
+        page = download(client, "/report", "text/html", query)
+    with writing(out, "--out"), whole_file(out) as file:
+        file.write(page)
+    say(f"{out} written")
 
 
 @commands.command()
 def tensorboard(
     what: Annotated[str, typer.Argument(metavar="RUN|EXPERIMENT", help="Id of a run or of an experiment.")],
     to: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("tensorboard"),
-    group: Annotated[str, typer.Option(help="Spec field whose values are the variants.")] = "pooling",
+    group: Group = "pooling",
 ) -> None:
     """Write event files for `tensorboard --logdir`: a folder for each run, named by variant and seed."""
     with api_client() as client:
         found = _runs_of(client, what)
         if group not in found[0]["spec"]:
             raise UsageError(f"{group!r} is not a field of the spec; choose one of {', '.join(found[0]['spec'])}")
-        names = [re.sub(r"[^\w.-]", "_", f"{run['spec'][group]}-seed-{run['spec']['seed']}") for run in found]
+        names = [_folder_name(run, group) for run in found]
         count = Counter(names)
         for run, name in zip(found, names, strict=True):
             folder = to / (name if count[name] == 1 else f"{name}-{run['id']}")
-            response = client.get(f"/runs/{run['id']}/tensorboard")
-            if response.is_error:
-                raise UsageError(response.json()["detail"])
-            with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
-                [file] = archive.namelist()
+            packed = download(client, path_of("run", run["id"], "tensorboard"), "application/zip")
+            with zipfile.ZipFile(io.BytesIO(packed)) as archive, writing(folder, "--to"):
+                [member] = archive.namelist()
                 folder.mkdir(parents=True, exist_ok=True)
-                (folder / Path(file).name).write_bytes(archive.read(file))
-    console.print(f"{len(found)} {'run' if len(found) == 1 else 'runs'} written; tensorboard --logdir {to} shows them")
+                with whole_file(folder / Path(member).name) as file:
+                    file.write(archive.read(member))
+    say(f"{len(found)} {'run' if len(found) == 1 else 'runs'} written; tensorboard --logdir {to} shows them")
+
+
+def _folder_name(run: dict[str, Any], group: str) -> str:
+    name = re.sub(r"[^\w.-]", "_", f"{run['spec'][group]}"[:LONGEST_FOLDER_NAME])
+    return f"{name}-seed-{run['spec']['seed']}"
 
 
 def _runs_of(client: httpx.Client, what: str) -> list[dict[str, Any]]:
     """The run of this id, or the runs of the experiment of this id."""
-    if (run := client.get(f"/runs/{what}")).is_success:
-        return [run.json()]
-    if client.get(f"/experiments/{what}").status_code == 404:
-        raise UsageError(f"there is no run or experiment {what!r}")
-    query = {"experiment": what, "archived": "shown", "limit": "1000"}
-    if not (found := ask(client, "GET", "/runs", params=query)["runs"]):
+    with suppress(Missing):
+        return [ask(client, "GET", path_of("run", what), has="spec")]
+    try:
+        ask(client, "GET", path_of("experiment", what), has="name")
+    except Missing as error:
+        raise UsageError(f"there is no run or experiment {what!r}") from error
+    if not (found := list_runs(client, experiment=what, archived="shown")["runs"]):
         raise UsageError(f"experiment {what} has no runs")
     return list(found)
 
 
 @commands.command()
-def cancel(run: Annotated[str, typer.Argument(help="Id of the run.")]) -> None:
+def cancel(run: Run, as_json: Json = False) -> None:
     """Cancel a queued or running run; what was measured is kept."""
     with api_client() as client:
-        cancelled = ask(client, "POST", f"/runs/{run}/cancel")
-    console.print(f"run {run} {'is stopping' if cancelled['state'] == 'running' else cancelled['state']}")
+        cancelled = ask(client, "POST", path_of("run", run, "cancel"), has="state")
+    message = f"run {run} {'is stopping' if cancelled['state'] == 'running' else cancelled['state']}"
+    tell(cancelled, as_json, message)
 
 
 @commands.command()
-def retry(run: Annotated[str, typer.Argument(help="Id of the run.")]) -> None:
+def retry(run: Run, as_json: Json = False) -> None:
     """Queue a failed or cancelled run again; it goes on from its last checkpoint."""
     with api_client() as client:
-        ask(client, "POST", f"/runs/{run}/retry")
-    console.print(f"run {run} queued")
+        queued = ask(client, "POST", path_of("run", run, "retry"), has="state")
+    tell(queued, as_json, f"run {run} queued")
 
 
 @commands.command()
-def delete(
-    run: Annotated[str, typer.Argument(help="Id of the run.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
+def delete(run: Run, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Delete a run, its measurements and its checkpoints."""
     with api_client() as client:
-        found = ask(client, "GET", f"/runs/{run}")
+        found = ask(client, "GET", path_of("run", run), has="spec")
         spec, epoch = found["spec"], found["epoch"]
         what = f"run {run} ({spec['pooling']}, seed {spec['seed']}, {epoch} epochs) and its checkpoints"
         if yes or typer.confirm(f"Delete {what}?"):
-            ask(client, "DELETE", f"/runs/{run}")
-            console.print(f"run {run} deleted")
+            ask(client, "DELETE", path_of("run", run))
+            say(f"run {run} deleted")
 
 
 @commands.command()
-def pause() -> None:
+def pause(as_json: Json = False) -> None:
     """Start no more runs; what runs goes on."""
-    with api_client() as client:
-        queue = ask(client, "POST", "/queue/pause")
-    console.print(f"paused; {len(queue['entries'])} runs wait")
+    _set_queue("pause", "paused", as_json)
 
 
 @commands.command()
-def resume() -> None:
+def resume(as_json: Json = False) -> None:
     """Start queued runs again."""
+    _set_queue("resume", "resumed", as_json)
+
+
+def _set_queue(action: str, done: str, as_json: bool) -> None:
     with api_client() as client:
-        queue = ask(client, "POST", "/queue/resume")
-    console.print(f"resumed; {len(queue['entries'])} runs wait")
+        queue = ask(client, "POST", f"/queue/{action}", has="entries")
+    tell(queue, as_json, f"{done}; {len(queue['entries'])} runs wait")
 
 
 def _value(text: str) -> Any:
+    """As JSON, else as text; the server says whether it fits."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
         return text
+    return text if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def api_client(url: str | None = None) -> httpx.Client:
-    settings = Settings()
-    headers = {"Authorization": f"Bearer {settings.token.get_secret_value()}"} if settings.token else {}
-    return httpx.Client(base_url=url or settings.url, headers=headers, timeout=30, mounts=DIRECT)
+def runs_table(found: list[dict[str, Any]]) -> FittingTable:
+    def spec(name: str) -> list[str]:
+        return [str(run["spec"][name]) for run in found]
+
+    columns = [
+        Column("run", [run["id"] for run in found]),
+        Column("pooling", [run["spec"]["pooling"] + (" *" if run["mixes_batch"] else "") for run in found]),
+        *(Column(name, spec(name), rank=6) for name in ("dataset", "model") if len(set(spec(name))) > 1),
+        Column("seed", spec("seed"), rank=1),
+        Column("state", [run["state"] for run in found]),
+        Column("epoch", [_progress(run) for run in found], rank=2),
+        Column("left", [_seconds(run["eta_seconds"]) for run in found], rank=5),
+        Column("best", [_percent(run["best_top1"]) for run in found], rank=4),
+        Column("final", [_percent(run["final_top1"]) for run in found], rank=3),
+    ]
+    notes = [MIXES] if any(run["mixes_batch"] for run in found) else []
+    return FittingTable(
+        columns, notes + [f"{run['id']} {run['state']}: {run['error']}" for run in found if run["error"]]
+    )
 
 
-def ask(client: httpx.Client, method: str, path: str, body: Any = None, params: dict[str, str] | None = None) -> Any:
-    response = client.request(method, path, json=body, params=params)
-    if response.is_error:
-        raise UsageError(response.json()["detail"])
-    return response.json() if response.content else None
+def _progress(run: dict[str, Any]) -> str:
+    within = f" +{100 * run['step'] // run['steps']} %" if run["steps"] else ""
+    return f"{run['epoch']}/{run['spec']['epochs']}{within}"
 
 
-def runs_table(found: list[dict[str, Any]]) -> Table:
-    table = Table("run", "pooling", "seed", "state", "epoch", "left", "best", "final", box=None, caption=MIXES)
-    for column in table.columns:
-        column.no_wrap = column.header != "state"
-    for run in found:
-        within = f" +{100 * run['step'] // run['steps']} %" if run["steps"] else ""
-        eta = f"{run['eta_seconds']:.0f} s" if run["eta_seconds"] is not None else ""
-        table.add_row(
-            run["id"],
-            run["spec"]["pooling"] + (" *" if run["mixes_batch"] else ""),
-            str(run["spec"]["seed"]),
-            run["state"] + (f": {run['error']}" if run["error"] else ""),
-            f"{run['epoch']}/{run['spec']['epochs']}{within}",
-            eta,
-            _percent(run["best_top1"]),
-            _percent(run["final_top1"]),
-        )
-    return table
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.0f} s"
 
 
 def print_comparison(comparison: dict[str, Any]) -> None:
-    console.print(_comparison_table(comparison))
-    console.print(comparison["answer"])
+    console.print(comparison_table(comparison))
+    console.print(Text(visible(comparison["answer"])))
     for row in comparison["variants"]:
         if row["variant"] != comparison["baseline"]:
-            console.print(f"- {row['verdict']}")
+            console.print(Text(visible(f"- {row['verdict']}")))
 
 
-def _comparison_table(comparison: dict[str, Any]) -> Table:
-    table = Table(
-        "variant", "seeds", "best", "final", "minutes", f"difference to {comparison['baseline']}", title="Comparison"
-    )
-    for row in comparison["variants"]:
-        table.add_row(
-            row["variant"] + (" *" if row["mixes_batch"] else ""),
-            str(row["seeds"]),
-            _stat(row["best"], " %"),
-            _stat(row["final"], " %"),
-            _stat(row["minutes"]),
-            "baseline"
-            if row["variant"] == comparison["baseline"]
-            else _stat(row["difference"], " points", signed=True),
-        )
+def comparison_table(comparison: dict[str, Any]) -> FittingTable:
+    rows, baseline = comparison["variants"], comparison["baseline"]
+    differences = [
+        "baseline" if row["variant"] == baseline else _stat(row["difference"], " points", signed=True) for row in rows
+    ]
+    variants = [row["variant"] + (" *" if row["mixes_batch"] else "") for row in rows]
+    columns = [
+        Column("variant", variants, may_fold=True),
+        Column("seeds", [str(row["seeds"]) for row in rows], rank=2),
+        Column("best", [_stat(row["best"], " %") for row in rows], rank=3),
+        Column("final", [_stat(row["final"], " %") for row in rows]),
+        Column("minutes", [_stat(row["minutes"]) for row in rows], rank=4),
+        Column("difference", differences, rank=1),
+    ]
+    notes = [f"differences are those to {baseline}"] if len(rows) > 1 else []
+    notes += [MIXES] if any(row["mixes_batch"] for row in rows) else []
     for reference in comparison["references"]:
-        table.add_row(
-            f"{reference['label']}: {reference['model']}, {reference['pooling']}", "", "", _percent(reference["top1"])
-        )
-    return table
-
-
-MIXES = "* mixes the batch: an image's output depends on its batch-mates"
+        what = f"{reference['label']}: {reference['model']}, {reference['pooling']}"
+        notes.append(f"{what}: {_percent(reference['top1'])}")
+    return FittingTable(columns, notes)
 
 
 def _percent(value: float | None) -> str:

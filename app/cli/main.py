@@ -1,6 +1,7 @@
 """The `cctboard` command: the same words as the API. Bad input ends with one line and exit code 2.
 
-Here are the commands that start the board's processes or read its data; those that talk to its API are in `client.py`.
+Here are the commands that start the board's processes; those that talk to its API are in `client.py`, those that read
+or write a board as a whole in `archives.py`.
 """
 
 import json
@@ -8,13 +9,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from importlib.metadata import version
+from io import TextIOWrapper
 from ipaddress import ip_address
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import Annotated, NoReturn, cast
 
 import httpx2 as httpx
 import typer
@@ -22,23 +23,21 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.live import Live
 
-from app.cli.client import UsageError, api_client, ask, commands, console, print_comparison, runs_table
+from app.cli import archives, client
+from app.cli.client import print_comparison, runs_table
+from app.cli.connection import api_client, ask, list_runs
+from app.cli.output import Data, UsageError, console, one_line, say, visible
 from app.settings import Settings, make_secrets
-from cct.whole_file import whole_file
-
-if TYPE_CHECKING:
-    from app.store.archive import Summary
-    from app.store.run_store import RunStore
 
 cli = typer.Typer(
     help="Queue, run, watch and compare training runs.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-cli.add_typer(commands)
+cli.add_typer(archives.commands)
+cli.add_typer(client.commands)
 
 Follow = Callable[[httpx.Client, threading.Event], None]
 """What is done with a board that runs, until the event asks for the end."""
 
-Data = Annotated[Path | None, typer.Option(help="Folder of database, datasets and checkpoints. [default: data]")]
 Port = Annotated[int, typer.Option(help="Port of the API and the dashboard.", min=1, max=65535)]
 Workers = Annotated[int, typer.Option(help="Worker processes.", min=0, max=64)]
 Slots = Annotated[
@@ -49,22 +48,37 @@ Slots = Annotated[
 
 def main() -> None:
     """Entry point: errors that the user can mend are one line and exit code 2."""
+    cast(TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")  # not every terminal has all characters
     try:
-        cli()
-    except (UsageError, SettingsError) as error:
-        print(f"cctboard: {error}", file=sys.stderr)
-        sys.exit(2)
+        code = cli(prog_name="cctboard", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        _end(_mistake(error))
+    except typer.Abort:
+        _end("nothing was changed, as nobody has agreed; --yes does not ask")
     except ValidationError as error:
         if error.title != Settings.__name__:
             raise
-        wrong = (f"CCTBOARD_{str(part['loc'][0]).upper()}: {part['msg']}" for part in error.errors())
-        print(f"cctboard: {'; '.join(wrong)}", file=sys.stderr)
-        sys.exit(2)
-    except httpx.TransportError as error:
-        print(
-            f"cctboard: no board answers at {Settings().url} ({error}); start one with `cctboard up`", file=sys.stderr
-        )
-        sys.exit(2)
+        _end("; ".join(f"CCTBOARD_{str(part['loc'][0]).upper()}: {part['msg']}" for part in error.errors()))
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of the output cannot be written
+        _end(f"{error.filename or 'standard output'}: {error.strerror}")
+    except (UsageError, SettingsError) as error:
+        _end(str(error))
+    sys.exit(code)
+
+
+def _mistake(error: typer.TyperException) -> str:
+    """What is wrong with the command line, on one line; of `cctboard` alone nothing, as its help was shown."""
+    context = getattr(error, "ctx", None)
+    message = error.format_message().rstrip(".")
+    return f"{message}; see `{context.command_path} --help`" if context and message else message
+
+
+def _end(message: str) -> NoReturn:
+    if message:
+        print(f"cctboard: {visible(message)}", file=sys.stderr)
+    sys.exit(2)
 
 
 @cli.command()
@@ -100,7 +114,7 @@ def api(
     settings = Settings()
     if settings.token is None and not _is_loopback(host):
         raise UsageError(f"whoever reaches {host} could use the board; set CCTBOARD_TOKEN, see `cctboard secrets`")
-    with _one_line():
+    with one_line():
         check_port(host, port)
     if "url" not in settings.model_fields_set:  # the webhook's links lead there
         settings = settings.model_copy(update={"url": f"http://localhost:{port}"})
@@ -115,7 +129,7 @@ def secrets_(folder: Annotated[Path, typer.Argument(help="Where CCTBOARD_SECRETS
     try:
         token = make_secrets(folder)
     except OSError as error:
-        raise UsageError(f"{error.filename}: {error.strerror}") from error
+        raise UsageError(f"{error.filename}: {error.strerror}; name a folder that can be written") from error
     if token:
         print(f"{token}\nis the board's token: enter it on the board's page; the command line reads CCTBOARD_TOKEN")
 
@@ -137,7 +151,7 @@ def worker(
     folder = data or settings.data
     os.environ["CCTBOARD_DATA"] = str(folder)
     if not settings.names_database:
-        with _one_line():
+        with one_line():
             url = running_database(folder)
         if url:
             os.environ["CCTBOARD_REDIS_URL"] = url
@@ -156,39 +170,6 @@ def worker(
     os.execv(sys.executable, [sys.executable, "-m", "celery", "--quiet", *arguments, *quiet])
 
 
-Archive = Annotated[Path, typer.Argument(help="The archive, a tar file; - for standard output or input.")]
-
-
-@cli.command()
-def backup(archive: Archive, data: Data = None) -> None:
-    """Write all runs, measurements and checkpoints to an archive, also while runs are trained."""
-    from app.store.archive import backup
-
-    with _store(data) as (settings, store):
-        try:
-            with whole_file(archive) if str(archive) != "-" else sys.stdout.buffer as target:
-                summary = backup(settings, store, target, version("cctboard"))
-        except OSError as error:
-            raise UsageError(f"{error.filename or archive}: {error.strerror}") from error
-    print(f"{summary.runs} runs and {summary.experiments} experiments written", file=sys.stderr)
-
-
-@cli.command()
-def restore(archive: Archive, data: Data = None) -> None:
-    """Read an archive into an empty board; unfinished runs are queued."""
-    from app.store.archive import restore
-
-    _read_archive(archive, data, restore)
-
-
-@cli.command("import")
-def import_(archive: Archive, data: Data = None) -> None:
-    """Add the runs of an archive to this board; unfinished ones arrive as cancelled, retry continues them."""
-    from app.store.archive import import_archive
-
-    _read_archive(archive, data, import_archive)
-
-
 @cli.command()
 def repair(data: Data = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Make a damaged database of a data folder start again, without what cannot be read; a copy is kept."""
@@ -199,13 +180,13 @@ def repair(data: Data = None, yes: Annotated[bool, typer.Option("--yes", help="D
     folder = (data or Settings().data).resolve()
     if not (folder / FOLDER).is_dir():
         raise UsageError(f"{folder} has no database")
-    with _one_line(), opened(folder, "a repair"), usable(folder):
+    with one_line(), opened(folder, "a repair"), usable(folder):
         if (damage := find_damage(folder / FOLDER)) is None:
-            console.print("the database's files of writes are whole")
+            say("the database's files of writes are whole")
             return
-        print(damage)
+        say(str(damage))
         if yes or typer.confirm("Go on without that?"):
-            print(f"{damage.file} was cut; as it was it is kept in {damage.mend()}")
+            say(f"{damage.file} was cut; as it was it is kept in {damage.mend()}")
 
 
 @cli.command()
@@ -217,63 +198,6 @@ def openapi() -> None:
     settings = Settings()
     app = create_app(settings, RunStore(settings), dashboard=None)
     print(json.dumps(app.openapi(), indent=2))
-
-
-@contextmanager
-def _store(data: Path | None) -> "Iterator[tuple[Settings, RunStore]]":
-    """The run store itself, for what is too large for the API: of the settings, or of the board in a data folder."""
-    from app.cli.database import database
-    from app.store.run_store import RunStore
-
-    settings = Settings()
-    settings = settings.model_copy(update={"data": data or settings.data})
-    with _one_line():
-        if settings.names_database:
-            yield settings, RunStore(settings)
-            return
-        with database(settings.data) as url:
-            settings = settings.model_copy(update={"redis_url": url})
-            yield settings, RunStore(settings)
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """What keeps data folder, processes or database from being used is told in one line."""
-    from redis.exceptions import RedisError
-
-    from app.cli.data_folder import FolderRefused
-    from app.cli.services import ServiceFailed
-
-    try:
-        yield
-    except (FolderRefused, ServiceFailed) as error:
-        raise UsageError(str(error)) from error
-    except RedisError as error:
-        raise UsageError(f"the database does not answer: {error}") from error
-
-
-def _read_archive(archive: Path, data: Path | None, read: "Callable[[Settings, RunStore, IO[bytes]], Summary]") -> None:
-    from app.errors import BoardError
-
-    if str(archive) != "-" and not archive.is_file():
-        raise UsageError(f"there is no file {archive}")
-    with _store(data) as (settings, store), archive.open("rb") if str(archive) != "-" else sys.stdin.buffer as source:
-        try:
-            summary = read(settings, store, source)
-        except BoardError as error:
-            raise UsageError(str(error)) from error
-        except OSError as error:
-            reason = f"{error.filename or settings.data}: {error.strerror}"
-            raise UsageError(f"{reason}; nothing of the archive was kept") from error
-    console.print(f"{summary.runs} runs and {summary.experiments} experiments read")
-    if summary.skipped:
-        console.print(f"{summary.skipped} runs were here already")
-    if summary.completed:
-        console.print(f"{summary.completed} of those got checkpoints that they lacked")
-    for old, new in summary.renamed.items():
-        console.print(f"{old} is {new} here, as its id was taken")
-    if summary.unfinished:
-        console.print(f"{summary.unfinished} of them were unfinished")
 
 
 def _set_slots(slots: str | None) -> None:
@@ -298,8 +222,8 @@ def _run_board(data: Path | None, port: int, workers: int, then: Follow, stay: b
     redis_url = str(settings.redis_url) if settings.names_database else None
     stop_asked = _stop_signals()
     board = running(data or settings.data, "127.0.0.1", port, workers, redis_url, stop_asked)
-    with suppress(StopAsked), _one_line(), board as services:
-        _say(f"CCT Board is up: [bold]http://localhost:{port}[/bold]  (Ctrl-C stops it)")
+    with suppress(StopAsked), one_line(), board as services:
+        _say(f"CCT Board is up: http://localhost:{port}  (Ctrl-C stops it)")
         with api_client(f"http://127.0.0.1:{port}") as client:
             then(client, stop_asked)
         while stay and not stop_asked.wait(0.5):
@@ -312,7 +236,7 @@ def _run_board(data: Path | None, port: int, workers: int, then: Follow, stay: b
 def _say(line: str) -> None:
     """Also to a terminal that may have been closed."""
     with suppress(OSError):
-        console.print(line)
+        say(line)
 
 
 def _stop_signals() -> threading.Event:
@@ -333,14 +257,11 @@ def _run_demo(client: httpx.Client, stop_asked: threading.Event) -> None:
     experiments = ask(client, "GET", "/experiments")["experiments"]
     unfinished = [e for e in experiments if e["name"] == request["name"] and e["queued"] + e["running"]]
     experiment = unfinished[0] if unfinished else ask(client, "POST", "/experiments", request)
-    console.print(
-        f"Watch it live: [bold]{str(client.base_url).rstrip('/')}/board/experiments/{experiment['id']}[/bold]"
-    )
+    say(f"Watch it live: {str(client.base_url).rstrip('/')}/board/experiments/{experiment['id']}")
     with Live(console=console, refresh_per_second=4) as live:
         while experiment["queued"] + experiment["running"] and not stop_asked.is_set():
-            found = ask(client, "GET", f"/runs?limit=1000&experiment={experiment['id']}")["runs"]
-            live.update(runs_table(found[::-1]))
+            live.update(runs_table(list_runs(client, experiment=experiment["id"])["runs"][::-1]))
             stop_asked.wait(0.5)
             experiment = ask(client, "GET", f"/experiments/{experiment['id']}")
-        live.update(runs_table(ask(client, "GET", f"/runs?limit=1000&experiment={experiment['id']}")["runs"][::-1]))
+        live.update(runs_table(list_runs(client, experiment=experiment["id"])["runs"][::-1]))
     print_comparison(ask(client, "GET", "/comparison", params={"experiment": experiment["id"]}))

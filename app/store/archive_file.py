@@ -33,7 +33,7 @@ class ArchiveWriter:
     """Writes members one after the other to a stream; without `close` the archive is one that is refused."""
 
     def __init__(self, target: IO[bytes], version: str, **facts: Any) -> None:
-        self._tar = tarfile.open(fileobj=target, mode="w|")  # noqa: SIM115
+        self._tar = tarfile.open(fileobj=cast(IO[bytes], _Output(target)), mode="w")  # noqa: SIM115
         self._contents: dict[str, dict[str, Any]] = {}
         self.add_json(MANIFEST, {"format": FORMAT, "version": version, **facts})
 
@@ -53,6 +53,23 @@ class ArchiveWriter:
     def close(self) -> None:
         self.add_json(CONTENTS, self._contents)
         self._tar.close()
+
+
+class _Output:
+    """A stream to write to that tells how far it is, as a pipe does not. (What `tarfile` has for pipes writes once more
+    when it is forgotten, into a file that is closed.)"""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self._target = target
+        self._written = 0
+
+    def write(self, data: bytes) -> int:
+        self._target.write(data)
+        self._written += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._written
 
 
 class _Hashing:

@@ -1,8 +1,5 @@
 """The command line against a real API, as a user types it."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,29 +9,18 @@ import pytest
 from app.store.lease import Lease
 from app.store.rows import State
 from app.store.run_store import RunStore
+from tests.app.cli.conftest import Command
 from tests.app.store.test_store import RECORD, SPEC
 from tests.app.web.test_files import events_of
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
-
-@pytest.fixture
-def cctboard(server: str) -> Command:
-    def run(*arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"CCTBOARD_URL": server, "COLUMNS": "200", "NO_COLOR": "1"}
-        command = [sys.executable, "-m", "app.cli", *arguments]
-        return subprocess.run(command, env=environment, input=answer, capture_output=True, text=True, timeout=60)
-
-    return run
-
-
-def test_one_value_per_field_is_a_run_and_several_are_an_experiment(cctboard: Command, store: RunStore) -> None:
-    assert "queued" in cctboard("submit", "dataset=digits", "epochs=3").stdout
-    done = cctboard("submit", "dataset=digits", "pooling=seqpool,mean", "seed=0,1", "--name", "Two")
+def test_one_value_per_field_is_a_run_and_several_are_an_experiment(board: Command, store: RunStore) -> None:
+    assert "queued" in board("submit", "dataset=digits", "epochs=3").stdout
+    done = board("submit", "dataset=digits", "pooling=seqpool,mean", "seed=0,1", "--name", "Two")
     assert "4 runs queued" in done.stdout
     [experiment] = store.experiments()
     assert (experiment.name, experiment.runs, len(store.runs())) == ("Two", 4, 5)
-    listed = cctboard("runs").stdout
+    listed = board("runs").stdout
     assert all(run.id in listed for run in store.runs())
 
 
@@ -54,43 +40,40 @@ def test_one_value_per_field_is_a_run_and_several_are_an_experiment(cctboard: Co
     ],
 )
 def test_what_the_user_must_change_is_one_line_and_exit_code_2(
-    cctboard: Command, arguments: list[str], complaint: str
+    board: Command, arguments: list[str], complaint: str
 ) -> None:
-    done = cctboard(*arguments)
+    done = board(*arguments)
     assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, "")
     assert done.stderr.startswith("cctboard: ")
     assert complaint in done.stderr
 
 
-def test_without_a_board_it_says_how_to_start_one() -> None:
-    environment = os.environ | {"CCTBOARD_URL": "http://127.0.0.1:9"}
-    command = [sys.executable, "-m", "app.cli", "runs"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "start one with `cctboard up`" in done.stderr
-
-
-def test_a_run_is_cancelled_retried_and_deleted(cctboard: Command, store: RunStore) -> None:
+def test_a_run_is_cancelled_retried_and_deleted(board: Command, store: RunStore) -> None:
     [run] = store.create_runs([SPEC])
-    assert "cancelled" in cctboard("cancel", run.id).stdout
-    assert cctboard("retry", run.id).returncode == 0
+    assert "cancelled" in board("cancel", run.id).stdout
+    assert board("retry", run.id).returncode == 0
     assert store.run(run.id).state is State.queued
-    assert cctboard("delete", run.id, answer="n\n").returncode == 0
+    assert board("delete", run.id, answer="n\n").returncode == 0
+    unasked = board("delete", run.id)
+    assert (unasked.returncode, unasked.stderr.splitlines()[-1]) == (
+        2,
+        "cctboard: nothing was changed, as nobody has agreed; --yes does not ask",
+    )
     assert len(store.runs()) == 1, "deleting asks first"
-    assert "and its checkpoints" in cctboard("delete", run.id, answer="y\n").stdout
+    assert "and its checkpoints" in board("delete", run.id, answer="y\n").stdout
     assert store.runs() == []
 
 
-def test_the_queue_is_paused_and_resumed(cctboard: Command, store: RunStore) -> None:
+def test_the_queue_is_paused_and_resumed(board: Command, store: RunStore) -> None:
     store.create_runs([SPEC])
-    assert "1 runs wait" in cctboard("pause").stdout
+    assert "1 runs wait" in board("pause").stdout
     assert store.paused()
-    cctboard("resume")
+    board("resume")
     assert not store.paused()
 
 
 def test_event_files_are_written_for_a_run_or_an_experiment(
-    cctboard: Command, store: RunStore, claim: Callable[[], Lease], tmp_path: Path
+    board: Command, store: RunStore, claim: Callable[[], Lease], tmp_path: Path
 ) -> None:
     specs = [replace(SPEC, pooling=pooling, seed=seed) for seed in (0, 1) for pooling in ("seqpool", "mean")]
     twice = [replace(SPEC, seed=2, lr=lr) for lr in (0.1, 0.2)]
@@ -99,7 +82,7 @@ def test_event_files_are_written_for_a_run_or_an_experiment(
     lease.record_epoch(RECORD)
 
     def written(what: str, *options: str) -> list[str]:
-        done = cctboard("tensorboard", what, "--to", str(tmp_path / "curves"), *options)
+        done = board("tensorboard", what, "--to", str(tmp_path / "curves"), *options)
         assert done.returncode == 0, done.stderr
         files = sorted((tmp_path / "curves").glob("*/events.out.tfevents.*"))
         return [file.parent.name for file in files if events_of(file.read_bytes())]
@@ -113,22 +96,22 @@ def test_event_files_are_written_for_a_run_or_an_experiment(
     assert written(experiment.id) == sorted(names)
     assert len(events_of(curves.read_bytes())) == 4, "written anew"
     assert {"0.1-seed-2", "0.2-seed-2"} < set(written(experiment.id, "--group", "lr"))
-    refused = cctboard("tensorboard", experiment.id, "--group", "nope")
+    refused = board("tensorboard", experiment.id, "--group", "nope")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
 
 
 def test_the_comparison_is_shown_and_saved(
-    cctboard: Command, store: RunStore, claim: Callable[[], Lease], tmp_path: Path
+    board: Command, store: RunStore, claim: Callable[[], Lease], tmp_path: Path
 ) -> None:
     experiment = store.create_experiment("<One>", {}, {"seed": [0]}, [SPEC])
     lease = claim()
     lease.record_epoch(RECORD)
     lease.release(State.completed)
-    shown = cctboard("compare", experiment.id).stdout
+    shown = board("compare", experiment.id).stdout
     assert "seqpool" in shown
     assert "50.50 %" in shown
     saved = tmp_path / "report.html"
-    assert cctboard("report", experiment.id, "--out", str(saved)).returncode == 0
+    assert board("report", experiment.id, "--out", str(saved)).returncode == 0
     page = saved.read_text()
     assert "<h1>&lt;One&gt;</h1>" in page
     assert "50.50 %" in page

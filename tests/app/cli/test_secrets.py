@@ -137,4 +137,4 @@ def test_the_command_line_sends_the_token(settings: Settings, store: RunStore) -
         refused = cctboard("runs", CCTBOARD_URL=url)
     assert len(store.runs()) == 1
     assert refused.returncode == 2
-    assert "Authorization: Bearer" in refused.stderr
+    assert refused.stderr == "cctboard: the board wants its token; set CCTBOARD_TOKEN to it\n"

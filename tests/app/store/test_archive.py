@@ -4,7 +4,6 @@ import bz2
 import errno
 import gzip
 import io
-import json
 import lzma
 import os
 import shutil
@@ -17,9 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from pydantic import RedisDsn
 
-from app.cli.database import database
 from app.errors import Conflict, Invalid
 from app.settings import Settings
 from app.store.archive import backup, import_archive, restore
@@ -384,32 +381,3 @@ def test_a_stream_is_checked_before_anything_of_it_arrives(
         through_a_pipe(whole[: members(whole)[-1].offset])
     assert is_empty(*other)
     assert through_a_pipe(whole) == 4
-
-
-def test_the_command_line_carries_a_board_to_another_folder(tmp_path: Path) -> None:
-    """With the embedded databases of two data folders, started for as long as the commands need them."""
-
-    def cctboard(*arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "app.cli", *arguments, "--data", str(data)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
-
-    one, two, archive = tmp_path / "one", tmp_path / "two", tmp_path / "board.tar"
-    with database(one) as url:
-        [run] = RunStore(Settings(redis_url=RedisDsn(url), data=one)).create_runs([SPEC])
-    assert cctboard("backup", str(archive), data=one).returncode == 0
-    with tarfile.open(archive) as tar:
-        manifest = tar.extractfile("manifest.json")
-        assert manifest is not None
-        assert json.load(manifest)["format"] == 2
-    restored = cctboard("restore", str(archive), data=two)
-    assert (restored.returncode, "1 runs" in restored.stdout) == (0, True), restored.stderr
-    refused = cctboard("restore", str(archive), data=two)
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "use import" in refused.stderr
-    missing = cctboard("import", str(tmp_path / "nope.tar"), data=two)
-    assert (missing.returncode, missing.stderr) == (2, f"cctboard: there is no file {tmp_path}/nope.tar\n")
-    nowhere = cctboard("backup", str(tmp_path / "no" / "board.tar"), data=two)
-    reason = f"cctboard: {tmp_path}/no/board.tar: No such file or directory\n"
-    assert (nowhere.returncode, nowhere.stderr) == (2, reason)
-    with database(two) as url:
-        assert [r.id for r in RunStore(Settings(redis_url=RedisDsn(url), data=two)).runs()] == [run.id]
