@@ -172,7 +172,7 @@ def _refuse_leftover(port: int, password: str, folder: Path) -> None:
     """Raises `ServiceFailed` if what uses the port is this folder's database, left by a board that is gone."""
     for url in (_url(port, password), f"redis://127.0.0.1:{port}/0"):  # version 0.1 had no password
         try:
-            with redis.Redis.from_url(url, socket_timeout=5) as client:
+            with redis.Redis.from_url(url, socket_timeout=1) as client:
                 if _is_of(client, folder):
                     process = client.info("server")["process_id"]
                     raise ServiceFailed(

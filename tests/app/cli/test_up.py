@@ -42,9 +42,15 @@ def up(data: Path, port: int, *options: str, **environment: str) -> Iterator[sub
             board.terminate()
 
 
-def cctboard(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, *arguments]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=60)
+def cctboard(*arguments: str, answer: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=os.environ | environment,
+        input=answer,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 def answers(port: int) -> bool:
