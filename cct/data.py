@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from cct.download import DatasetUnavailable, download, downloading
+from cct.download import DatasetUnavailable, download, downloading, md5_of
 from cct.image_files import CACHE, MARGIN, ImageFiles, decoded, find_flowers, find_image_folder
 from cct.named_datasets import DATASETS
 from cct.named_models import TEXT_LENGTH
@@ -27,6 +27,9 @@ TEXTS: dict[str, tuple[Callable[[Path], list[Labelled]], str, str]] = {
     "trec": (read_trec, "train_5500.label", "TREC_10.label"),
 }
 """How the files of a dataset of texts are read, and their published names: training and test split."""
+
+IDX_SIDE = 28
+"""Pixels on each side of an image of MNIST or Fashion-MNIST."""
 
 RESIDENT_SHARE = 0.5
 """The share of a GPU's free memory that a split may take; a larger one stays on the host."""
@@ -109,21 +112,43 @@ def _digits() -> tuple[Split, Split]:
 
 
 def _cifar(name: str, folder: Path) -> tuple[Split, Split]:
-    reader = CIFAR[name]
-    places = (folder / name, folder)
-    root = next((root for root in places if (root / reader.base_folder).is_dir()), folder / name)
+    published = CIFAR[name]
+    first = published.train_list[0][0]
+    places = [(root, inside) for root in (folder / name, folder) for inside in (published.base_folder, "")]
+    found = [place for place in places if Path(*place, first).is_file()]
+    root, inside = found[0] if found else places[0]
+    reader = type(published.__name__, (published,), {"base_folder": inside})
     try:
         # torchvision compares checksums before it unpickles.
         parts = [reader(root, train=train) for train in (True, False)]
     except RuntimeError:
-        with downloading(name, folder / name, reader.filename) as target:
-            download([reader.url], target / reader.filename, reader.tgz_md5)
-            parts = [reader(target, train=train, download=True) for train in (True, False)]
+        try:
+            with downloading(name, folder / name, published.filename) as target:
+                download([published.url], target / published.filename, published.tgz_md5)
+                parts = [published(target, train=train, download=True) for train in (True, False)]
+        except DatasetUnavailable as error:
+            if found and (wrong := _not_as_published(published, root / inside)):
+                raise DatasetUnavailable(
+                    f"{root / inside} is not {DATASETS[name].title} as published: {wrong}; put the published files "
+                    "there, or connect this machine to the network so that they are downloaded"
+                ) from error
+            raise
     train, test = (
         Split(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
         for part in parts
     )
     return train, test
+
+
+def _not_as_published(published: type[datasets.CIFAR10], folder: Path) -> str:
+    """Which files are missing or differ."""
+    wrong = []
+    for name, checksum in (*published.train_list, *published.test_list):
+        if not (folder / name).is_file():
+            wrong.append(f"{name} is missing")
+        elif md5_of(folder / name) != checksum:
+            wrong.append(f"{name} is damaged or another file")
+    return ", ".join(wrong)
 
 
 def _idx(name: str, folder: Path) -> tuple[Split, Split]:
@@ -135,12 +160,38 @@ def _idx(name: str, folder: Path) -> tuple[Split, Split]:
         named.append(folder)
     places = [place for root in named for place in (root, root / "raw", root / reader.__name__ / "raw")]
     files = [archive.removesuffix(".gz") for archive, _ in reader.resources]
-    if not all(_find(places, file) for file in files):
+    found = [_find(places, file) for file in files]
+    if not all(found):
         with downloading(name, folder / name, ", ".join(archive for archive, _ in reader.resources)) as target:
             for archive, md5 in reader.resources:
                 download([mirror + archive for mirror in reader.mirrors], target / archive, md5)
-    train_pixels, train_labels, test_pixels, test_labels = (_read_idx(_find(places, file)) for file in files)
-    return _rgb(_padded(train_pixels), train_labels), _rgb(_padded(test_pixels), test_labels)
+        found = [_find(places, file) for file in files]
+    train_images, train_labels, test_images, test_labels = (path for path in found if path)
+    return _idx_split(name, train_images, train_labels), _idx_split(name, test_images, test_labels)
+
+
+def _idx_split(name: str, images: Path, labels: Path) -> Split:
+    """Raises `DatasetUnavailable` if the files do not belong together or are not of this dataset."""
+    pixels, numbers, info = _read_idx(images), _read_idx(labels), DATASETS[name]
+    wrong = None
+    if tuple(pixels.shape[1:]) != (IDX_SIDE, IDX_SIDE) or not len(pixels):
+        wrong = f"{images} has {_shape(pixels)} values instead of images of {IDX_SIDE}x{IDX_SIDE}"
+    elif numbers.dim() != 1:
+        wrong = f"{labels} has {_shape(numbers)} values instead of one label for each image"
+    elif len(pixels) != len(numbers):
+        wrong = f"{images} has {len(pixels):,} images, but {labels} has {len(numbers):,} labels"
+    elif int(numbers.max()) >= (info.num_classes or 0):
+        seen = f"{int(numbers.min())} to {int(numbers.max())}"
+        wrong = f"{labels} has labels from {seen}, but {info.title} has classes 0 to {(info.num_classes or 0) - 1}"
+    if wrong:
+        raise DatasetUnavailable(
+            f"{wrong}; put the files published as {info.title} there, or images of your own into an image_folder"
+        )
+    return _rgb(_padded(pixels), numbers)
+
+
+def _shape(values: Tensor) -> str:
+    return "x".join(map(str, values.shape))
 
 
 def _texts(name: str, folder: Path) -> tuple[Split, Split]:
@@ -176,12 +227,13 @@ def _texts(name: str, folder: Path) -> tuple[Split, Split]:
 
 
 def _find(places: list[Path], file: str) -> Path | None:
-    return next((path for place in places for path in (place / file, place / f"{file}.gz") if path.is_file()), None)
+    """The file, compressed or not; some programs that unpack it write a dot before `idx`."""
+    names = [f"{stem}{suffix}" for stem in (file, file.replace("-idx", ".idx")) for suffix in ("", ".gz")]
+    return next((path for place in places for name in names if (path := place / name).is_file()), None)
 
 
-def _read_idx(path: Path | None) -> Tensor:
+def _read_idx(path: Path) -> Tensor:
     """An idx file of unsigned bytes: two zeros, type 8, number of dimensions, their sizes, then the values."""
-    assert path
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         if content[:3] != b"\0\0\x08":
@@ -189,7 +241,7 @@ def _read_idx(path: Path | None) -> Tensor:
         dimensions = content[3]
         shape = np.frombuffer(content, ">u4", dimensions, offset=4).astype(int)
         values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise DatasetUnavailable(
             f"{path} is not a whole idx file of bytes ({error}); put the published file there"
         ) from error

@@ -40,7 +40,7 @@ def downloading(name: str, target: Path, files: str) -> Iterator[Path]:
 
 def download(addresses: list[str], path: Path, md5: str) -> None:
     """Fetches a file that is not there yet, from the first address that works; it appears whole or not at all."""
-    if path.exists() and _md5(path) == md5:
+    if path.exists() and md5_of(path) == md5:
         return
     part = path.with_name(f"{path.name}.part")
     for address in addresses:
@@ -50,7 +50,7 @@ def download(addresses: list[str], path: Path, md5: str) -> None:
         except OSError:
             if address == addresses[-1]:
                 raise
-    if _md5(part) != md5:
+    if md5_of(part) != md5:
         raise RuntimeError(f"{path.name} arrived damaged")
     part.replace(path)
 
@@ -80,6 +80,7 @@ def fetch(address: str, path: Path) -> None:
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 
-def _md5(path: Path) -> str:
+def md5_of(path: Path) -> str:
+    """The checksum with which publishers name their files."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

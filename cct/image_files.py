@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 import torch
@@ -43,8 +44,19 @@ _BLOCK = 256
 
 _LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini")
 
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, PIL.Image.DecompressionBombError)
-"""What Pillow raises for a file that is damaged or no image."""
+UNREADABLE = Exception
+"""What Pillow raises for a file that is damaged or no image: documented errors, and whatever a decoder trips over."""
+
+_UPRIGHT = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+"""What undoes each value of EXIF's Orientation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +178,15 @@ def decoded(files: ImageFiles, side: int, name: str, folder: Path) -> Tensor:
     shape = (len(files.paths), 3, side, side)
     name = f"{quote(name, safe='')[-80:]}-{side}"
     path = folder / f"{name}-{_fingerprint(files.paths, folder)}.uint8"
+
+    def is_whole() -> bool:
+        return path.exists() and path.stat().st_size == math.prod(shape)
+
     try:
-        if not path.exists():
+        if not is_whole():
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder / ".lock"):
-                if not path.exists():
+                if not is_whole():
                     _decode(files.paths, side, path)
                     _forget_others(name, path)
     except OSError as error:
@@ -186,7 +202,11 @@ def decoded(files: ImageFiles, side: int, name: str, folder: Path) -> Tensor:
 
 
 def _fingerprint(paths: list[Path], folder: Path) -> str:
-    """A hash of what decides on the squares beside their size: files as seen from `folder`, and when they changed."""
+    """A hash of what decides on the squares beside their size: files as seen from `folder`, and when they changed.
+
+    Programs can set the time of modification back, but not that of the change of the file's entry, nor keep its inode
+    when they put another file in its place.
+    """
     digest = hashlib.sha256(str(_FORMAT).encode())
     for path in paths:
         try:
@@ -194,7 +214,9 @@ def _fingerprint(paths: list[Path], folder: Path) -> str:
         except OSError as error:
             raise DatasetUnavailable(f"{path} cannot be read ({error.strerror}); put it there") from error
         place = os.fsencode(os.path.relpath(path, folder))
-        digest.update(f"\n{status.st_size} {status.st_mtime_ns} {place!r}".encode())
+        digest.update(
+            f"\n{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino} {place!r}".encode()
+        )
     return digest.hexdigest()[:16]
 
 
@@ -236,13 +258,13 @@ def _square(path: Path, side: int) -> bytes | str:
             image.draft("RGB", (2 * side, 2 * side))  # a photo much larger than needed is unpacked at a fraction of it
             fitted = PIL.ImageOps.fit(in_colour(image), (side, side), PIL.Image.Resampling.BICUBIC)
     except UNREADABLE as error:
-        return f"{path} ({error})"
+        return f"{path} ({error or type(error).__name__})"
     return np.asarray(fitted).transpose(2, 0, 1).tobytes()
 
 
 def in_colour(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Upright, in RGB, on white where it is transparent. Raises one of `UNREADABLE`, also for over 16 bits."""
-    upright = PIL.ImageOps.exif_transpose(image)
+    """Upright, in RGB, on white where it is transparent. Raises `UNREADABLE`, also for over 16 bits."""
+    upright = _upright(image)
     if upright.mode[0] in "IF":  # Pillow would cut at 255
         has_16_bits = upright.mode.startswith("I;16") or (upright.mode, image.format) == ("I", "PPM")
         if not has_16_bits:
@@ -252,6 +274,15 @@ def in_colour(image: PIL.Image.Image) -> PIL.Image.Image:
         return upright.convert("RGB")
     white = PIL.Image.new("RGBA", upright.size, "white")
     return PIL.Image.alpha_composite(white, upright.convert("RGBA")).convert("RGB")
+
+
+def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Turned as its camera says; as it is where what the camera says cannot be read."""
+    try:
+        turned = _UPRIGHT.get(image.getexif().get(PIL.ExifTags.Base.Orientation, 1))
+    except UNREADABLE:
+        turned = None
+    return image if turned is None else image.transpose(turned)
 
 
 def _forget_others(name: str, path: Path) -> None:

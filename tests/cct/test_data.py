@@ -186,7 +186,7 @@ def test_a_damaged_file_is_never_unpickled(tmp_path: Path, monkeypatch: pytest.M
     folder = tmp_path / CIFAR["cifar10"].base_folder
     folder.mkdir()
     (folder / "data_batch_1").write_bytes(b"not what was published")
-    with pytest.raises(DatasetUnavailable, match="cifar10"):
+    with pytest.raises(DatasetUnavailable, match="data_batch_1 is damaged or another file"):
         load("cifar10", tmp_path)
 
 
