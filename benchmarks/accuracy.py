@@ -26,8 +26,9 @@ from cct.data import DatasetUnavailable, Split, load
 from cct.device import default_device, device_name
 from cct.models import create_model
 from cct.spec import PRECISIONS, RunSpec
-from cct.step import learning_rate, training_step
+from cct.step import learning_rate
 from cct.training import train_epoch, validate
+from cct.trial import training_step
 
 
 def main() -> None:

@@ -31,13 +31,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
+from cct.cpu import keep_large_blocks
 from cct.data import DatasetUnavailable, Split, load
 from cct.device import default_device, device_name
 from cct.models import create_model
 from cct.named_datasets import DATASETS
 from cct.spec import RunSpec
-from cct.step import training_step
 from cct.training import train_epoch
+from cct.trial import training_step
 
 DEBIAN = Path("/usr/share/datasets")
 
@@ -152,6 +153,7 @@ def main() -> None:
     split = Split(train_split.images[: options.images].clone(), train_split.labels[: options.images].clone())
 
     device = default_device()
+    keep_large_blocks()  # as a trainer does; the others gain from it, too
     epochs: dict[str, Epoch] = {}
     if options.reference:
         epochs["reference"] = reference(split, spec, device, options.reference, options.workers).epoch

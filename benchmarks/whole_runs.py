@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--poolings", type=int, default=3, choices=range(1, len(POOLINGS) + 1))
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
-    spec = {"dataset": "mnist", "epochs": options.epochs}
+    spec = {"dataset": "mnist", "epochs": options.epochs, "compile": "fastest"}
     for slots, poolings, seeds in (("1", 1, 1), (options.slots, options.poolings, options.seeds)):
         os.environ["CCTBOARD_SLOTS"] = slots
         with tempfile.TemporaryDirectory() as folder:

@@ -1,15 +1,11 @@
 """Compact Convolutional Transformers and their pooling variants; useful without the board.
 
-Importing this package does not import torch: names are loaded when they are first used.
+Importing this package does not import torch, names are loaded when they are first used; nor does it, or training,
+change anything of the process.
 """
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-# Read when torch is loaded: how often a waiting thread looks before it sleeps. Sleeping at once costs a trainer a
-# twentieth of its speed; looking for long gains little, and costs half of it where another process uses a core.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from cct.catalog import poolings
 from cct.events import Confusion, EpochRecord, Facts, Look, Progress
@@ -44,12 +40,12 @@ _LAZY = {"build": "cct.models", "create_model": "cct.models", "mixes_batch": "cc
 
 
 def list_models() -> list[str]:
-    """Names for `create_model`."""
+    """The names of all models, for `create_model`."""
     return list(MODELS)
 
 
 def list_poolings() -> list[str]:
-    """Names for `create_model(..., pooling=...)`, the baseline first."""
+    """The names of all poolings, for `create_model(..., pooling=...)`, the baseline first."""
     return list(poolings())
 
 

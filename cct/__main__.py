@@ -7,6 +7,7 @@ goes on where it stopped if it has a folder (`--out`).
 """
 
 import argparse
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NoReturn
 
 from cct.catalog import poolings
 from cct.events import EpochRecord, Facts
+from cct.machine import OPENMP
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, TEXT_MODELS
 from cct.spec import RunSpec, SpecError
@@ -45,10 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
     # Imported only now: torch takes seconds, which a mistyped option or --list should not cost.
     from cct.checkpoint import CheckpointMismatch, CheckpointNotWritten, UnusableWeights
+    from cct.cpu import keep_large_blocks
     from cct.download import DatasetUnavailable
-    from cct.step import RecordingFailed
+    from cct.recording import RecordingFailed
     from cct.training import NonFiniteLoss, train
 
+    keep_large_blocks()
     records: list[EpochRecord] = []
     try:
         for event in train(spec, data_dir=data, checkpoint_dir=out):
@@ -146,4 +150,5 @@ def _fail(message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
+    os.environ |= OPENMP | os.environ
     sys.exit(main())

@@ -125,7 +125,7 @@ SIGNED = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Brightness", "Color",
 
 
 def _translate(images: Tensor, x: int = 0, y: int = 0) -> Tensor:
-    """Shifts to the right and down by whole pixels."""
+    """Shifts images to the right and down by whole pixels."""
     height, width = images.shape[-2:]
     moved = torch.full_like(images, GREY)
     kept = images[..., max(0, -y) : height - y, max(0, -x) : width - x]
@@ -134,7 +134,7 @@ def _translate(images: Tensor, x: int = 0, y: int = 0) -> Tensor:
 
 
 def _rotate(images: Tensor, degrees: float) -> Tensor:
-    """Counter-clockwise around the middle; each pixel is the one that its centre comes from."""
+    """Turns images counter-clockwise around their middle; each pixel is the one that its centre comes from."""
     size, angle = images.shape[-1], math.radians(degrees)
     centre = torch.arange(size, device=images.device, dtype=torch.float64) + 0.5 - size / 2
     x, y = centre, centre[:, None]
@@ -147,7 +147,7 @@ def _rotate(images: Tensor, degrees: float) -> Tensor:
 
 
 def _sharpen(images: Tensor, change: float) -> Tensor:
-    """Away from smoothed images, or towards them, where a pixel counts 5 and its neighbours 1; borders stay."""
+    """Moves images away from smoothed ones or towards them, where a pixel counts 5, its neighbours 1; borders stay."""
     pixels = images.float()
     inner = pixels[..., 1:-1, 1:-1]
     smooth = ((torch.nn.functional.avg_pool2d(pixels, 3, 1, divisor_override=1) + 4 * inner) / 13).round()

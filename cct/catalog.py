@@ -19,11 +19,11 @@ class PoolingInfo:
     summary: str
     formula: str
     coefficients: tuple[int, ...] = ()
-    """Its number of weights as a polynomial of the channels, lowest power first."""
+    """The number of the pooling's own weights as a polynomial of the channels, lowest power first."""
     uses_class_token: bool = False
 
     def parameters(self, channels: int) -> int:
-        """Number of weights of its own, the class token included."""
+        """The number of the pooling's own weights, the class token included."""
         return sum(coefficient * channels**power for power, coefficient in enumerate(self.coefficients))
 
 

@@ -48,14 +48,17 @@ class Split:
     """The names of a folder's classes in the order of the labels; else empty."""
 
     def to(self, device: torch.device) -> "Split":
-        """For use on a device. Images that would take too much of its memory stay where they are, to be moved in turn;
-        on a CPU, those that are mapped from a file stay so."""
+        """The split for use on a device.
+
+        Images that would take too much of its memory stay where they are, to be moved in turn; on a CPU, those that are
+        mapped from a file stay so.
+        """
         fits = device.type != "cuda" or self.images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
         return replace(self, images=self.images.to(device) if fits else self.images, labels=self.labels.to(device))
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Moved without making the host wait until a GPU has done what it was told before."""
+    """Moves values without making the host wait until a GPU has done what it was told before."""
     if values.device.type == "cpu" and device.type == "cuda":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)

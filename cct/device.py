@@ -9,7 +9,7 @@ def default_device() -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """As the board shows it, for example "NVIDIA H100" or "CPU, 2 threads"."""
+    """What the board calls a device, for example "NVIDIA H100" or "CPU, 2 threads"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"

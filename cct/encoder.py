@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cct.linear import Linear
+from cct.cpu import Linear, scaled_dot_product_attention
 from cct.named_models import EncoderConfig
 
 
@@ -26,30 +26,9 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         dropout = self.attention_dropout if self.training else 0.0
         keys = None if mask is None else mask[:, None, None]
-        heads = _attend(q, k, v, keys, dropout)
+        heads = scaled_dot_product_attention(q, k, v, keys, dropout)
         attended: Tensor = self.dropout(self.proj(heads.transpose(1, 2).flatten(2)))
         return attended
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor | None, dropout: float) -> Tensor:
-    """Scaled dot-product attention of `(batch, heads, tokens, channels)`, to keys that are not false, with dropout."""
-    if dropout == 0 or q.is_cuda:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=keys, dropout_p=dropout)
-    # On a CPU the built-in function computes in float32 if there is dropout, and takes twice to three times as long.
-    scores = (q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5
-    if keys is not None:
-        scores = scores.masked_fill(~keys, -torch.inf)
-    return _drop(scores.softmax(dim=-1), dropout) @ v
-
-
-def _drop(values: Tensor, p: float) -> Tensor:
-    """Dropout that spends 16 random bits per value: a sixth of the time of drawing a number for each.
-
-    The probability is `p` rounded to a multiple of 2**-16.
-    """
-    words = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    kept = words.view(torch.int16)[: values.numel()].view(values.shape) >= round(p * 2**16) - 2**15
-    return values * kept.to(values.dtype).mul_(1 / (1 - p))
 
 
 class StochasticDepth(nn.Module):

@@ -69,7 +69,7 @@ class EpochRecord:
     """What was measured at the end of one epoch. Losses in nats, top-k in percent."""
 
     epoch: int
-    """Counted from 1."""
+    """The number of the epoch, counted from 1."""
     train_loss: float
     train_top1: float
     val_loss: float

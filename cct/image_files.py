@@ -117,7 +117,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _leads_up(folder: Path) -> bool:
-    """Whether it is a link to a folder that it is in, which would be followed without end."""
+    """Whether a folder is a link to one that it is in, which would be followed without end."""
     return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
@@ -157,7 +157,7 @@ def find_flowers(folder: Path) -> tuple[ImageFiles, ImageFiles]:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """The folder of the same name in the archive appears whole or not at all."""
+    """Unpacks the archive's folder of the same name, which appears whole or not at all."""
     if folder.exists():
         return
     part = folder.with_name(f"{folder.name}.part")
@@ -263,7 +263,7 @@ def _square(path: Path, side: int) -> bytes | str:
 
 
 def in_colour(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Upright, in RGB, on white where it is transparent. Raises `UNREADABLE`, also for over 16 bits."""
+    """The image upright, in RGB, on white where it is transparent. Raises `UNREADABLE`, also for over 16 bits."""
     upright = _upright(image)
     if upright.mode[0] in "IF":  # Pillow would cut at 255
         has_16_bits = upright.mode.startswith("I;16") or (upright.mode, image.format) == ("I", "PPM")

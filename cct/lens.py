@@ -16,7 +16,7 @@ from cct.events import Image, Look
 from cct.models import Model
 
 IMAGES = 16
-"""Images that are looked at."""
+"""How many images are looked at."""
 
 PICTURE_PIXELS = 128
 """Side of the largest picture that is sent to browsers."""
@@ -53,7 +53,7 @@ def pixels_of(url: str) -> Tensor:
 
 
 def chosen_epochs(epochs: int) -> set[int]:
-    """1, 2, 3, 5, 8, ... and the last one: weights change most at the beginning."""
+    """The epochs at whose end images are looked at: 1, 2, 3, 5, 8, ... and the last; weights change most at first."""
     chosen, following = {epochs}, (1, 2)
     while following[0] < epochs:
         chosen.add(following[0])

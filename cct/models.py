@@ -78,7 +78,7 @@ class CompactTransformer(nn.Module):
 
 
 class Embedder(nn.Module):
-    """From words' numbers `(batch, words)` to their vectors `(batch, words, word_channels)`; zero where masked."""
+    """Turns words' numbers `(batch, words)` into their vectors `(batch, words, word_channels)`; zero where masked."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ class DatasetInfo:
 
     title: str
     num_classes: int | None = None
-    """None, as the other sizes, where it is known only when the files are read."""
+    """This and the other sizes are None where they are known only when the files are read."""
     train_size: int | None = None
     test_size: int | None = None
     image_size: int | None = None
@@ -21,7 +21,7 @@ class DatasetInfo:
     """Most frequent words of the training texts that models know, padding and the unknown word included."""
     bundled: bool = False
     class_names: tuple[str, ...] = ()
-    """In the order of the labels; empty where classes are known by their numbers, or when the files are read."""
+    """Names in the order of the labels; empty where classes are known by their numbers, or when the files are read."""
 
     @property
     def has_texts(self) -> bool:

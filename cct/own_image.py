@@ -22,7 +22,7 @@ from cct.step import normalisation
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MAX_PIXELS = 50_000_000
-"""A small file may hold a picture that fills the memory."""
+"""The most that a picture may have, as a small file may hold one that fills the memory."""
 
 
 class UnreadableImage(Exception):

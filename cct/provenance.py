@@ -28,7 +28,7 @@ _SINCE = "; from epoch {}: "
 
 
 def provenance_of(spec: RunSpec, device: torch.device, splits: tuple[Split, Split]) -> dict[str, str]:
-    """Of a run by a settled spec on a device, on images or texts that are in host memory or mapped."""
+    """What a run's numbers depend on, by a settled spec on a device; the splits are in host memory or mapped."""
     checksum = hashlib.sha256()
     for split in splits:
         checksum.update(split.images.numpy().data)
@@ -107,7 +107,7 @@ def _version() -> str:
 
 
 def _processor() -> str:
-    """The model and the vector instructions that are used: another one may round otherwise."""
+    """The processor's model and the vector instructions that are used: another one may round otherwise."""
     return f"{processor_name()}, {torch.backends.cpu.get_cpu_capability()}"
 
 

@@ -21,7 +21,7 @@ AUGMENTATIONS: dict[str, str] = {
 }
 
 PRECISIONS = ("auto", "fp32", "bf16")
-COMPILE = ("auto", "off", "graph", "on")
+COMPILE = ("auto", "off", "graph", "on", "fastest")
 
 
 class SpecError(ValueError):
@@ -70,7 +70,8 @@ class RunSpec:
     precision: str = _choice("auto", "Arithmetic of the model; auto: bf16 where the hardware has it", PRECISIONS)
     compile: str = _choice(
         "auto",
-        "How steps are executed; graph: recorded once and replayed (GPU); on: torch.compile; auto: the fastest",
+        "How steps are executed; auto and off: as they are; graph: recorded once and replayed (GPU); on: by "
+        "torch.compile; fastest: by the quickest of these, found by trial (GPU)",
         COMPILE,
     )
     augmentation: str = _choice("autoaugment", "What is done to training images, not to texts", tuple(AUGMENTATIONS))

@@ -27,7 +27,7 @@ Labelled = tuple[int, str]
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words: runs of letters, digits and underscores, apostrophes within them included (`don't`).
+    """The words of a text in lower case: runs of letters, digits and underscores, with apostrophes in them (`don't`).
 
     Any other sign that is not white space is a word of its own.
     """
@@ -35,7 +35,7 @@ def words_of(text: str) -> list[str]:
 
 
 def vocabulary_of(texts: Iterable[str], size: int) -> tuple[str, ...]:
-    """At most `size` words: `<pad>`, `<unk>` and the most frequent ones, words of the same frequency by alphabet."""
+    """`<pad>`, `<unk>` and the most frequent words, at most `size` in all; those of the same frequency by alphabet."""
     frequency = Counter(word for text in texts for word in words_of(text))
     ranked = sorted(frequency, key=lambda word: (-frequency[word], word))
     return ("<pad>", "<unk>", *ranked[: size - 2])
@@ -55,7 +55,7 @@ def encode(texts: Sequence[str], vocabulary: Sequence[str], length: int) -> Tens
 
 
 def read_ag_news(path: Path) -> list[Labelled]:
-    """Rows of class index (from 1), title and description, in which backslashes stand for line breaks.
+    """Reads rows of class index (from 1), title and description, in which backslashes stand for line breaks.
 
     Raises `ValueError` with the number of the line that is not one.
     """
@@ -74,7 +74,7 @@ def read_ag_news(path: Path) -> list[Labelled]:
 
 
 def read_trec(path: Path) -> list[Labelled]:
-    """Lines of coarse class, fine class and question, `DESC:manner How did ...`, in Latin-1.
+    """Reads lines of coarse class, fine class and question, `DESC:manner How did ...`, in Latin-1.
 
     Raises `ValueError` with the number of the line that is not one.
     """

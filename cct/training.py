@@ -28,14 +28,15 @@ from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, l
 from cct.provenance import continued, provenance_of, sha256_of
 from cct.seeds import seed_generators, seed_of
 from cct.spec import RunSpec
-from cct.step import Stopped, TrainingStep, autocast, learning_rate, normalisation, preparation, training_step
+from cct.step import Stopped, TrainingStep, autocast, learning_rate, normalisation, preparation
+from cct.trial import training_step
 
 PROGRESS_SECONDS = 0.5
 CHUNK, CHUNK_ON_GPU = 4096, 16_384
 """Images of 32 pixels on each side that are augmented at once; of larger ones as many as take the same memory. On a GPU
 the number of operations counts more than the number of images."""
 VALIDATED_ON_GPU = 2048
-"""The same for validation on a GPU, but at least a batch, and a batch if images depend on their batch-mates."""
+"""Images of 32 pixels that a GPU validates at once; but at least a batch, and a batch if the pooling mixes it."""
 
 
 class NonFiniteLoss(Exception):

@@ -12,14 +12,16 @@ from itertools import takewhile
 
 import torch
 
+from cct.cpu import keep_large_blocks
 from cct.data import Split
 from cct.device import default_device, device_name
-from cct.machine import cores
+from cct.machine import OPENMP, cores
 from cct.models import create_model
 from cct.named_datasets import DATASETS
+from cct.recording import RecordingFailed
 from cct.spec import RunSpec
-from cct.step import RecordingFailed, training_step
 from cct.training import train_epoch
+from cct.trial import training_step
 
 CANDIDATES = (1, 2, 4, 8, 16)
 SECONDS = 6.0
@@ -42,7 +44,9 @@ def measure() -> int:
         for slots in takewhile(lambda slots: slots <= cores(), CANDIDATES):
             new = [
                 stack.enter_context(
-                    subprocess.Popen(_TRAINER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                    subprocess.Popen(
+                        _TRAINER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=OPENMP | os.environ
+                    )
                 )
                 for _ in range(slots - len(trainers))
             ]
@@ -82,6 +86,7 @@ def train(may_record: bool = True) -> None:
 
     It trains CCT-2/3x2 by the reference recipe on random 32x32 images.
     """
+    keep_large_blocks()
     device, spec = default_device(), RunSpec(dataset="cifar10")
     size = DATASETS[spec.dataset].train_size
     assert size

@@ -26,7 +26,7 @@ from app.settings import Settings
 from app.store.lease import LOG_LINES_KEPT, Lease
 from app.store.rows import State
 from app.store.run_store import RunStore
-from cct.machine import cores
+from cct.machine import OPENMP, cores
 
 POLL_SECONDS = 0.5
 UNRECORDED = "unrecorded"
@@ -163,9 +163,9 @@ class Supervisor:
 def trainer_environment(slots: int) -> dict[str, str]:
     """With several slots each trainer gets its share of the worker's threads; trainers that compete are slower."""
     if slots == 1:
-        return dict(os.environ)
+        return OPENMP | os.environ
     threads = int(os.environ.get("OMP_NUM_THREADS", cores()))
-    return os.environ | {"OMP_NUM_THREADS": str(max(1, threads // slots))}
+    return OPENMP | os.environ | {"OMP_NUM_THREADS": str(max(1, threads // slots))}
 
 
 class _Watch:

@@ -1,8 +1,8 @@
 """Trains one run in a process of its own: `python -m worker.trainer RUN TOKEN SIGN_OF_LIFE [unrecorded]`.
 
-The supervisor starts it, and may forbid it to record steps (`cct.step`). It stores what it measures; the run's state is
-the supervisor's to change, once this process has ended. The supervisor holds the other end of its standard input: when
-that closes, the supervisor is gone and so is the reason to go on.
+The supervisor starts it, and may forbid it to record steps (`cct.recording`). It stores what it measures; the run's
+state is the supervisor's to change, once this process has ended. The supervisor holds the other end of its standard
+input: when that closes, the supervisor is gone and so is the reason to go on.
 """
 
 import json
@@ -17,9 +17,11 @@ from pathlib import Path
 from app.settings import Settings
 from app.store.run_store import RunStore
 from cct.checkpoint import BEST, export_safetensors
+from cct.cpu import keep_large_blocks
 from cct.events import Confusion, EpochRecord, Event, Facts, Look, Progress
+from cct.recording import RecordingFailed
 from cct.spec import RunSpec
-from cct.step import RecordingFailed, Stopped
+from cct.step import Stopped
 from cct.training import train
 from worker.outbox import Outbox
 from worker.supervisor import UNRECORDED, Exit
@@ -30,6 +32,7 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    keep_large_blocks()
     settings = Settings()
     store = RunStore(settings)
     run = store.run(run_id)
@@ -60,7 +63,7 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
     except Exception as error:
         # The boundary of a run: whatever went wrong is told on the board, the traceback goes to the run's log.
         traceback.print_exc()
-        if isinstance(error, RecordingFailed) and run.spec.compile == "auto":
+        if isinstance(error, RecordingFailed) and run.spec.compile == "fastest":
             print("compile: the run goes on without recorded steps, in another process", file=sys.stderr, flush=True)
             os._exit(Exit.UNRECORDABLE)  # at once: what PyTorch would do at an ordinary end is not known
         outbox.describe(error=_reason(error))

@@ -18,9 +18,11 @@ from cct.data import Split, to_device
 from cct.events import EpochRecord
 from cct.models import create_model
 from cct.pooling import POOLINGS
+from cct.recording import WARM_UP_STEPS, RecordedStep, waiting_is_an_error
 from cct.spec import RunSpec
-from cct.step import WARM_UP_STEPS, TrainingStep, preparation, waiting_is_an_error
+from cct.step import TrainingStep, preparation
 from cct.training import train, train_epoch
+from cct.trial import training_step
 from tests.cct.told import first, only
 
 CUDA = torch.device("cuda")
@@ -53,16 +55,20 @@ class Recorder(TorchDispatchMode):
                     before.copy_(now)
 
 
-class RecordedOnCPU(TrainingStep):
-    """Records as on a GPU, and has the learning rate that it has there."""
+class PlainOnCPU(TrainingStep):
+    """Has the learning rate that a step has on a GPU."""
 
     def begin_epoch(self, epoch: int) -> None:
         self.device = CUDA
         super().begin_epoch(epoch)
         self.device = torch.device("cpu")
 
+
+class RecordedOnCPU(PlainOnCPU, RecordedStep):
+    """Records as on a GPU."""
+
     def _warm_up(self, images: Tensor, labels: Tensor) -> None:
-        self._run(images, labels)
+        TrainingStep._execute(self, images, labels)
 
     @contextmanager
     def record(self, graph: Recorder, **_: Any) -> Iterator[None]:
@@ -163,15 +169,17 @@ def test_replaying_a_steps_operations_is_the_step(pooling: str, monkeypatch: pyt
     spec = RunSpec(pooling=pooling, batch_size=16, epochs=8, precision="fp32")
     split = random_images(16 * (WARM_UP_STEPS + 2) + 5)
     results = []
-    for mode in ("off", "graph"):
+    for kind in (PlainOnCPU, RecordedOnCPU):
         model = create_model(spec.model, pooling=pooling, seed=0)
-        step = RecordedOnCPU(model, replace(spec, compile=mode), torch.device("cpu"))
-        monkeypatch.setattr("torch.cuda.graph", step.record)
+        step = kind(model, spec, torch.device("cpu"))
+        if isinstance(step, RecordedOnCPU):
+            monkeypatch.setattr("torch.cuda.graph", step.record)
         losses = [trained(step, split, epoch) for epoch in (0, 6, 1)]
         results.append((losses, all_weights(model)))
     (plain, weights), (replayed, same_weights) = results
     assert replayed == plain
     assert torch.equal(same_weights, weights)
+    assert isinstance(step, RecordedOnCPU)
     assert isinstance(step._graph, Recorder)
     assert len(step._graph.operations) > 300
     whole_batches = len(split.labels) // spec.batch_size
@@ -212,7 +220,7 @@ def test_a_recorded_step_computes_what_it_does_by_itself(pooling: str) -> None:
 
     def trained_as(mode: str) -> tuple[list[float], Tensor]:
         model = create_model(spec.model, pooling=pooling, seed=0)
-        step = TrainingStep(model, replace(spec, compile=mode, precision="fp32"), CUDA)
+        step = training_step(model, replace(spec, compile=mode, precision="fp32"), split, CUDA)
         before = all_weights(model)
         losses = [trained(step, split, epoch)[0] for epoch in (0, 6)]
         return losses, all_weights(model) - before

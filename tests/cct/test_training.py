@@ -19,8 +19,9 @@ from cct.models import create_model
 from cct.named_datasets import DATASETS
 from cct.pooling import POOLINGS
 from cct.spec import RunSpec
-from cct.step import Stopped, settle
+from cct.step import Stopped
 from cct.training import NonFiniteLoss, train
+from cct.trial import settle
 from tests.cct.test_image_files import write_folder
 from tests.cct.told import first, only
 

@@ -146,18 +146,18 @@ def test_a_trainer_that_makes_no_step_is_killed_and_the_run_tried_again(
 NOTHING_CAN_BE_RECORDED = """
 import sys
 if "worker.trainer" in sys.orig_argv:
-    import cct.step, cct.training
+    import cct.recording, cct.training
     train = cct.training.train
     def refuse(spec, may_record, **options):
         if may_record:
-            raise cct.step.RecordingFailed("a training step cannot be recorded")
+            raise cct.recording.RecordingFailed("a training step cannot be recorded")
         return train(spec, **options)
     cct.training.train = refuse
 """
 """For Python's start, as the one thing that needs a GPU. The rest is real."""
 
 
-@pytest.mark.parametrize(("chosen", "state"), [("auto", State.completed), ("graph", State.failed)])
+@pytest.mark.parametrize(("chosen", "state"), [("fastest", State.completed), ("graph", State.failed)])
 def test_a_run_that_did_not_ask_for_recorded_steps_goes_on_without(
     settings: Settings, store: RunStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: str, state: State
 ) -> None:

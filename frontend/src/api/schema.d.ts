@@ -1896,11 +1896,11 @@ export interface components {
             precision: "auto" | "fp32" | "bf16";
             /**
              * Compile
-             * @description How steps are executed; graph: recorded once and replayed (GPU); on: torch.compile; auto: the fastest
+             * @description How steps are executed; auto and off: as they are; graph: recorded once and replayed (GPU); on: by torch.compile; fastest: by the quickest of these, found by trial (GPU)
              * @default auto
              * @enum {string}
              */
-            compile: "auto" | "off" | "graph" | "on";
+            compile: "auto" | "off" | "graph" | "on" | "fastest";
             /**
              * Augmentation
              * @description What is done to training images, not to texts
@@ -2026,7 +2026,7 @@ export interface components {
             precision: string;
             /**
              * Compile
-             * @description How steps are executed; graph: recorded once and replayed (GPU); on: torch.compile; auto: the fastest
+             * @description How steps are executed; auto and off: as they are; graph: recorded once and replayed (GPU); on: by torch.compile; fastest: by the quickest of these, found by trial (GPU)
              * @default auto
              */
             compile: string;

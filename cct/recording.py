@@ -1,0 +1,112 @@
+"""A training step on a GPU that is recorded once as a CUDA graph, and replayed.
+
+That is one launch instead of hundreds, with the same operations and the same random numbers.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from cct.models import Model
+from cct.spec import RunSpec
+from cct.step import TrainingStep
+
+WARM_UP_STEPS = 3
+"""Steps before one is recorded: libraries choose their algorithms, and the optimizer makes its state."""
+
+_CANNOT_BE_RECORDED = "a training step cannot be recorded; set compile to off"
+
+
+class RecordingFailed(Exception):
+    """A step could not be recorded, and PyTorch is of no more use to this process; another one can train without."""
+
+
+class StepWaits(RecordingFailed, RuntimeError):
+    """A step cannot be recorded, as it makes the host wait; that was noticed before, and PyTorch is fine."""
+
+
+class RecordedStep(TrainingStep):
+    """Steps on whole batches are recorded after a few by themselves, and replayed from then on; others are executed.
+
+    A step raises `RecordingFailed`.
+    """
+
+    def __init__(self, model: Model, spec: RunSpec, device: torch.device) -> None:
+        super().__init__(model, spec, device)
+        self._whole_batches = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._stream: torch.cuda.Stream = torch.cuda.Stream(device)
+
+    def _execute(self, images: Tensor, labels: Tensor) -> None:
+        if len(labels) != self.spec.batch_size:
+            super()._execute(images, labels)
+            return
+        self._whole_batches += 1
+        if self._whole_batches <= WARM_UP_STEPS:
+            self._warm_up(images, labels)
+            return
+        if self._graph is None:
+            self._graph = self._record(images, labels)
+        self._images.copy_(images)
+        self._labels.copy_(labels)
+        self._graph.replay()
+
+    def _warm_up(self, images: Tensor, labels: Tensor) -> None:
+        """A step on the stream that will record. The last one must not make the host wait, or raises `StepWaits`."""
+        caller = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(caller)
+        try:
+            with torch.cuda.stream(self._stream):
+                if self._whole_batches < WARM_UP_STEPS:
+                    super()._execute(images, labels)
+                else:
+                    self._execute_without_waiting(images, labels)
+        finally:
+            caller.wait_stream(self._stream)
+
+    def _execute_without_waiting(self, images: Tensor, labels: Tensor) -> None:
+        try:
+            with waiting_is_an_error():
+                super()._execute(images, labels)
+        except RuntimeError as error:
+            raise StepWaits(f"{_CANNOT_BE_RECORDED} ({error})") from error
+
+    def _record(self, images: Tensor, labels: Tensor) -> torch.cuda.CUDAGraph:
+        self._images, self._labels = images.clone(), labels.clone()
+        graph = torch.cuda.CUDAGraph()
+        # AdamW refuses to be recorded otherwise, though its fused form is the same for it.
+        for group in self.optimizer.param_groups:
+            group["capturable"] = True
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                super()._execute(self._images, self._labels)
+        except RuntimeError as error:
+            raise RecordingFailed(f"{_CANNOT_BE_RECORDED} ({error})") from error
+        for group in self.optimizer.param_groups:
+            group["capturable"] = False
+        return graph
+
+
+@contextmanager
+def waiting_is_an_error() -> Iterator[None]:
+    """What makes the host wait for a GPU raises a `RuntimeError`, as far as PyTorch notices."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+
+
+def check_kernels(device: torch.device) -> None:
+    """Raises `RecordingFailed` if a kernel has failed, for then no other runs in this process."""
+    if device.type == "cuda":
+        try:
+            torch.cuda.synchronize(device)
+        except RuntimeError as error:
+            raise RecordingFailed(f"{_CANNOT_BE_RECORDED} ({error})") from error

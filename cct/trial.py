@@ -1,0 +1,156 @@
+"""How a run's steps are executed: as the spec says, or by trial."""
+
+import copy
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle, islice
+
+import torch
+from torch import Tensor
+
+from cct.data import Split
+from cct.models import Model
+from cct.named_models import TEXT_MODELS
+from cct.recording import WARM_UP_STEPS, RecordedStep, check_kernels
+from cct.spec import RunSpec
+from cct.step import Stopped, TrainingStep
+
+TRIAL_STEPS = 20
+TRIAL_BATCHES = 8
+TRIAL_SHARE = 0.05
+"""The most that may be spent on trying to shorten a run, as a share of the time that it is expected to take."""
+WARM_UP_SECONDS = {"graph": 2.0, "on": 60.0}
+"""Roughly what it takes until a step is recorded (`graph`) or compiled (`on`)."""
+SAME_LOSS = 0.003
+"""Relative difference of the mean loss over a trial, up to which two ways to execute a step compute the same."""
+
+Batch = tuple[Tensor, Tensor]
+"""uint8 images `(batch, 3, size, size)`, or texts, and their labels `(batch,)`."""
+
+
+def training_step(
+    model: Model,
+    spec: RunSpec,
+    split: Split,
+    device: torch.device,
+    should_stop: Callable[[], bool] = lambda: False,
+    may_record: bool = True,
+) -> TrainingStep:
+    """The step of a run on a device, with a settled spec: `compile: fastest` is measured, on copies of the model.
+
+    Raises `Stopped`, `RecordingFailed`.
+    """
+    spec = settle(spec, device, may_record)
+    if spec.compile != "fastest":
+        return _step(model, spec, device)
+
+    def arm(mode: str) -> Callable[[], TrainingStep]:
+        return lambda: _step(copy.deepcopy(model), spec.settled_to(compile=mode), device)
+
+    modes = [mode for mode in ("off", "graph", "on") if settle(spec.settled_to(compile=mode), device).compile == mode]
+    steps = spec.epochs * math.ceil(len(split.labels) / spec.batch_size)
+    batches = trial_batches(split, spec, device)
+    mode = quickest({mode: arm(mode) for mode in modes}, batches, steps, should_stop)
+    torch.cuda.empty_cache()  # what the trial has used counts for no epoch
+    torch.cuda.reset_peak_memory_stats(device)
+    return _step(model, spec.settled_to(compile=mode), device)
+
+
+def _step(model: Model, spec: RunSpec, device: torch.device) -> TrainingStep:
+    return (RecordedStep if spec.compile == "graph" else TrainingStep)(model, spec, device)
+
+
+def settle(spec: RunSpec, device: torch.device, may_record: bool = True) -> RunSpec:
+    """The spec with what is known of `auto` before anything is measured.
+
+    Precision is bf16 where the hardware multiplies it natively. Steps are executed one by one: on a CPU compiled ones
+    were slower wherever that was measured (docs/performance.md), and on a GPU neither those nor recorded ones were ever
+    tested. `compile: fastest` remains so on a GPU, unless steps may not be recorded: what failed once is not tried
+    again. On a CPU it is `off`, as a choice by time would not be the same twice.
+    """
+    has_bf16 = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if device.type == "cuda"
+        else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+    if spec.precision == "auto":
+        spec = spec.settled_to(precision="bf16" if has_bf16 else "fp32")
+    # Steps on texts are not recorded: in older versions of PyTorch (issue 82886) the gradient of many embeddings makes
+    # the host wait, unnoticed by the warm-up.
+    has_choice = device.type == "cuda" and may_record
+    is_recordable = has_choice and spec.model not in TEXT_MODELS
+    is_possible = {"auto": False, "fastest": has_choice, "graph": is_recordable}.get(spec.compile, True)
+    return spec if is_possible else spec.settled_to(compile="off")
+
+
+def quickest(
+    arms: Mapping[str, Callable[[], TrainingStep]],
+    batches: Sequence[Batch],
+    steps: int,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> str:
+    """Which way to execute a run's steps takes the least time, by trial; the first of the arms is the plain one.
+
+    Another is tried if its warm-up is a small part (`TRIAL_SHARE`) of the time that the run would take by the best one
+    so far, and is taken if it is faster and its loss is the plain one's. What fails, for example for want of a
+    compiler, is not taken; the reason is printed. Raises `Stopped`, `RecordingFailed`.
+    """
+    plain, *others = arms
+    best, best_seconds, plain_loss = plain, *_trial(arms[plain](), batches, should_stop)
+    for mode in others:
+        if WARM_UP_SECONDS[mode] > TRIAL_SHARE * steps * best_seconds:
+            continue
+        try:
+            seconds, loss = _trial(arms[mode](), batches, should_stop)
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+            reason = str(error).strip().split("\n")[0]
+            _tell(f"{mode} is not used, as it failed: {reason}")
+            check_kernels(batches[0][1].device)
+            continue
+        _tell(f"{mode} takes {1e3 * seconds:.2f} ms per step, {best} {1e3 * best_seconds:.2f} ms")
+        if not math.isclose(loss, plain_loss, rel_tol=SAME_LOSS):
+            _tell(f"{mode} is not used, as its loss is {loss:.4f} instead of {plain_loss:.4f}")
+        elif seconds < best_seconds:
+            best, best_seconds = mode, seconds
+    return best
+
+
+def _tell(message: str) -> None:
+    print(f"compile: {message}", file=sys.stderr, flush=True)
+
+
+def _trial(step: TrainingStep, batches: Sequence[Batch], should_stop: Callable[[], bool]) -> tuple[float, float]:
+    """Executes steps in one of the ways: its seconds per step, and the mean loss."""
+    step.begin_epoch(0)
+    endless = cycle(batches)
+
+    def run(steps: int) -> None:
+        for batch, labels in islice(endless, steps):
+            if should_stop():
+                raise Stopped
+            step(batch, labels)
+
+    run(WARM_UP_STEPS + 1)  # in the last of these the step is recorded
+    step.means()  # waits for the device
+    # At the highest learning rate: a step that does not learn, or goes on with the former rate, has another loss.
+    step.begin_epoch(min(step.spec.warmup_epochs, step.spec.epochs - 1))
+    began = time.perf_counter()
+    run(TRIAL_STEPS)
+    mean_loss, _ = step.means()
+    return (time.perf_counter() - began) / TRIAL_STEPS, mean_loss
+
+
+def trial_batches(split: Split, spec: RunSpec, device: torch.device) -> list[Batch]:
+    """A few batches from all parts of the split, without augmentation.
+
+    Sorted by class, so that a step that did not read its batch would have another loss.
+    """
+    size = min(spec.batch_size, len(split.labels))
+    count = min(TRIAL_BATCHES, len(split.labels) // size) * size
+    chosen = torch.arange(count, device=split.labels.device) * (len(split.labels) // count)
+    chosen = chosen[split.labels[chosen].argsort(stable=True)]
+    images, labels = split.images[chosen.to(split.images.device)].to(device), split.labels[chosen]
+    return list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
