@@ -96,10 +96,18 @@ def start_valkey(services: Services, data: Path) -> str:
     parts = (part for name, value in options.items() for part in (f"--{name}", value))
     command = [str(get_binary_path()), str(folder / "password.conf"), *parts]
     url = _url(port, password)
+    log = data / "logs" / "valkey.log"
+    before = log.stat().st_size if log.exists() else 0
     try:
         _start(services, command, url)
     except ServiceFailed as error:
         if (damage := find_damage(folder)) is None:
+            said = log.read_bytes()[before:]
+            if b"Bad file format" in said or (b"Loading RDB" in said and b"Done loading RDB" not in said):
+                raise ServiceFailed(
+                    f"the database's base file in {folder / 'appendonlydir'} is damaged and cannot be mended; "
+                    "restore a backup into another folder: `cctboard restore BACKUP --data FOLDER`"
+                ) from error
             raise
         if not damage.is_torn_end:
             repair = f"cctboard repair --data {shlex.quote(str(data))}"

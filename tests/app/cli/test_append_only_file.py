@@ -124,6 +124,15 @@ def test_damage_within_is_refused_until_the_user_goes_on_without_what_is_behind(
     assert "are whole" in cctboard("repair", "--data", str(tmp_path)).stdout
 
 
+@pytest.mark.parametrize("change", [lambda content: content + bytes(64), lambda content: content[:60] + bytes(20)])
+def test_a_damaged_base_is_told_with_the_only_way_out(tmp_path: Path, writes: Path, change: Change) -> None:
+    [base] = writes.parent.glob("*.base.rdb")
+    base.write_bytes(change(base.read_bytes()))
+    with pytest.raises(ServiceFailed, match="cannot be mended; restore a backup into another folder") as refused:
+        runs(tmp_path)
+    assert "valkey-check-aof" not in str(refused.value), "nobody has that"
+
+
 def test_writes_without_their_manifest_are_not_taken_for_an_empty_board(tmp_path: Path, writes: Path) -> None:
     manifest = writes.parent / "appendonly.aof.manifest"
     content = manifest.read_bytes()

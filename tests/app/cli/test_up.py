@@ -151,9 +151,18 @@ def test_a_proxy_of_the_environment_is_not_asked_for_the_own_machine(tmp_path: P
     assert told == [f"http://localhost:{port}/board/experiments/{experiment}"]
 
 
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    with process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
 def test_only_who_may_read_the_folder_can_use_its_database(tmp_path: Path) -> None:
     port = free_port()
-    with up(tmp_path, port):
+    with up(tmp_path, port, "--workers", "0"):
         wait_for(lambda: answers(port), 60)
         database = int((tmp_path / "valkey" / "port").read_text())
         with redis.Redis(port=database) as stranger, pytest.raises(redis.AuthenticationError):
@@ -162,12 +171,11 @@ def test_only_who_may_read_the_folder_can_use_its_database(tmp_path: Path) -> No
         assert secret.stat().st_mode & 0o777 == 0o600
         password = secret.read_text().split()[1]
         found = processes_of(tmp_path)
-        assert len(found) >= 4
+        assert len(found) >= 3
         assert not [command for command in found.values() if password in command], "all users can see command lines"
-        # Celery's worker, which has it from the environment, works.
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}")
-        with client:
-            wait_for(lambda: client.get("/workers").json()["workers"], 60)
+        # A worker that was told of the folder alone finds it there.
+        worker = subprocess.Popen([*COMMAND, "worker", "--data", str(tmp_path)], stderr=subprocess.DEVNULL)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client, ended(worker):
             spec = {"dataset": "digits", "epochs": 1, "warmup_epochs": 0, "augmentation": "none"}
             run = client.post("/runs", json=spec).json()["id"]
             wait_for(lambda: client.get(f"/runs/{run}").json()["state"] == "completed", 90)
@@ -180,7 +188,7 @@ def test_only_who_may_read_the_folder_can_use_its_database(tmp_path: Path) -> No
     [
         (["up", "--data", "FILE"], {}, "FILE is not a folder; name another data folder with --data"),
         (["up", "--data", "FILE/below"], {}, "FILE/below is not a folder; name another data folder with --data"),
-        (["backup", "--data", "FILE", "board.tar"], {}, "FILE is not a folder; name another data folder with --data"),
+        (["backup", "--data", "FILE", "board.tar"], {}, "there is no board in FILE; name its folder with --data"),
         (["repair", "--data", "FILE"], {}, "FILE has no database"),
         (["up", "--data", "/proc/nowhere"], {}, "the data folder cannot be used (/proc/nowhere: "),
         (["worker", "--data", "FOLDER"], {}, "no board runs with the data folder FOLDER; start one with `cctboard up`"),
@@ -210,6 +218,18 @@ def test_what_keeps_it_from_starting_is_one_line(
         done = cctboard(*map(real, arguments), **environment)
     assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, "")
     assert done.stderr.startswith(f"cctboard: {real(complaint)}")
+
+
+def test_make_takes_a_folder_with_blanks_and_builds_the_dashboard_for_the_chaos() -> None:
+    def said(*arguments: str) -> str:
+        make = ["make", "--dry-run", "--what-if=frontend/index.html", *arguments]
+        root = Path(__file__).parent.parent.parent.parent
+        return subprocess.run(make, cwd=root, capture_output=True, text=True, check=True).stdout
+
+    for target in ("run", "demo"):
+        assert '--data "a b" --port "8001"' in said(target, "DATA=a b", "PORT=8001")
+    built, tested = (said("chaos").find(part) for part in ("run build", "test_chaos.py"))
+    assert 0 < built < tested
 
 
 def test_a_database_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
