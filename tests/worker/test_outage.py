@@ -1,5 +1,6 @@
 """The database goes away while a run is trained: training goes on, the API says so, nothing is lost."""
 
+import json
 import os
 import signal
 import sys
@@ -107,7 +108,7 @@ def test_training_outlives_an_outage_of_the_database(tmp_path: Path, outage: Out
         assert (done.state, done.attempt, done.epoch) == (State.completed, 1, 6)
         assert [record.epoch for record in store.epochs([run.id])[0]] == list(range(1, 7))
         watcher.join(30)
-        assert seen == ['{"reachable": false}', '{"reachable": true}']
+        assert [json.loads(data) for data in seen] == [{"reachable": False}, {"reachable": True}]
         [after] = store.create_runs([RunSpec(dataset="digits", epochs=1, warmup_epochs=0, augmentation="none")])
         wait_for(lambda: store.run(after.id).state is State.completed, 90)
     finally:
