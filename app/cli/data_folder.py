@@ -89,7 +89,7 @@ def opened(folder: Path, purpose: str, stop_asked: threading.Event | None = None
     try:
         yield lock
     finally:
-        (folder / LOCK).unlink(missing_ok=True)
+        _remove(folder / LOCK, lock)
         os.close(lock)
 
 
@@ -163,12 +163,17 @@ def _living_holder(folder: Path) -> Holder | None:
         locked = _lock(file)
         if locked is False or (locked is None and holder.lives()):
             return holder
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file), path.stat()):  # else another process was quicker
-                path.unlink()
+        _remove(path, file)
         return None
     finally:
         os.close(file)
+
+
+def _remove(path: Path, file: int) -> None:
+    """Unless it is another file by now: another process was quicker, or the user has removed ours."""
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(file), path.stat()):
+            path.unlink()
 
 
 def _lock(file: int) -> bool | None:

@@ -102,7 +102,9 @@ def start_valkey(services: Services, data: Path) -> str:
         _start(services, command, url)
     except ServiceFailed as error:
         if (damage := find_damage(folder)) is None:
-            said = log.read_bytes()[before:]
+            with log.open("rb") as opened_log:
+                opened_log.seek(before)
+                said = opened_log.read()
             if b"Bad file format" in said or (b"Loading RDB" in said and b"Done loading RDB" not in said):
                 raise ServiceFailed(
                     f"the database's base file in {folder / 'appendonlydir'} is damaged and cannot be mended; "

@@ -90,7 +90,7 @@ class Services:
                 start_new_session=True,
             )
         assert self._guard.stdin is not None
-        with suppress(BrokenPipeError):  # a user ended the guard: services are then ended by this process alone
+        with suppress(BrokenPipeError):  # it has ended; the keeper starts another
             self._guard.stdin.write(f"{name} {self.process_id(name)}\n".encode())
             self._guard.stdin.flush()
 
@@ -121,6 +121,10 @@ class Services:
     def _keep_alive(self) -> None:
         waiting = False
         while not self._stopping.wait(0.2):
+            if self._guard and self._guard.poll() is not None:
+                self._guard = None
+                for name in self._services:
+                    self._tell_guard(name)
             ended = {name: service for name, service in self._services.items() if service.has_ended()}
             if ended and self._disk_is_full():
                 if not waiting:
@@ -178,7 +182,12 @@ def check_port(host: str, port: int) -> None:
     if why == errno.EACCES:
         raise ServiceFailed(f"port {port} is for the system's services alone; choose one above 1023 with --port")
     if why == errno.EADDRINUSE:
-        raise ServiceFailed(f"port {port} is in use; stop what uses it or choose another with --port")
+        if (process := _listener(port)) is None:
+            raise ServiceFailed(f"port {port} is in use; stop what uses it or choose another with --port")
+        raise ServiceFailed(
+            f"port {port} is in use by process {process} ({_command(process)}); `kill {process}` ends it, or choose "
+            "another port with --port"
+        )
     if why is not None:
         raise ServiceFailed(f"{host}:{port} cannot be listened to: {os.strerror(why)}")
 
@@ -193,3 +202,24 @@ def _why_not_bound(host: str, port: int) -> int | None:
         except OSError as error:
             return error.errno
         return None
+
+
+def _listener(port: int) -> int | None:
+    """The process that listens to a port, where Linux tells: of other users' processes root alone may know."""
+    sockets = set()
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        lines = table.read_text().splitlines()[1:] if table.exists() else []
+        for fields in map(str.split, lines):
+            # local address and port in hexadecimal, state 0A is LISTEN, and the socket's number
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                sockets.add(f"socket:[{fields[9]}]")
+    for file in Path("/proc").glob("[0-9]*/fd/*") if sockets else ():
+        with suppress(OSError):
+            if os.readlink(file) in sockets:
+                return int(file.parts[2])
+    return None
+
+
+def _command(process: int) -> str:
+    words = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ").split()
+    return " ".join(words)[:200]

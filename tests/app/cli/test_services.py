@@ -1,6 +1,8 @@
 """What keeps a board's processes running."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -66,6 +68,25 @@ def test_what_ends_again_and_again_is_given_up(tmp_path: Path, room: Callable[[i
     finally:
         board.stop()
     assert (tmp_path / "logs" / "short.log").read_text().count("the reason") == MOST_SHORT_LIVES + 1
+
+
+def test_a_guard_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    """By one that knows the services and ends them with the process that started them."""
+    code = f"""
+import os, pathlib, signal, subprocess, time
+from app.cli.services import Services
+board = Services(pathlib.Path({str(tmp_path)!r}))
+board.start("sleeping", ["sleep", "1000"], {{}})
+board.keep_alive()
+os.kill(board._guard.pid, signal.SIGKILL)
+time.sleep(1)
+print(board.process_id("sleeping"), flush=True)
+os._exit(9)
+"""
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert killed.returncode == 9, killed.stderr
+    sleeping = Path("/proc", killed.stdout.strip())
+    wait_for(lambda: not sleeping.exists() or ") Z " in (sleeping / "stat").read_text(), 10)
 
 
 def test_a_board_that_cannot_start_on_a_full_disk_says_so(tmp_path: Path, room: Callable[[int], None]) -> None:

@@ -197,8 +197,8 @@ def test_only_who_may_read_the_folder_can_use_its_database(tmp_path: Path) -> No
             {"CCTBOARD_REDIS_URL": "redis://:s#cret@127.0.0.1:1/0"},
             "CCTBOARD_REDIS_URL: write # as %23 in its password, or set CCTBOARD_REDIS_PASSWORD instead",
         ),
-        (["api", "--port", "BUSY"], {}, "port BUSY is in use; stop what uses it or choose another with --port"),
-        (["up", "--data", "FOLDER", "--port", "BUSY"], {}, "port BUSY is in use; stop what uses it or choose another"),
+        (["api", "--port", "BUSY"], {}, "port BUSY is in use by process SELF ("),
+        (["up", "--data", "FOLDER", "--port", "BUSY"], {}, "port BUSY is in use by process SELF ("),
     ],
 )
 def test_what_keeps_it_from_starting_is_one_line(
@@ -210,6 +210,7 @@ def test_what_keeps_it_from_starting_is_one_line(
 
     def real(text: str) -> str:
         names = {"FILE": str(tmp_path / "file"), "FOLDER": str(tmp_path / "folder"), "BUSY": str(busy.server_port)}
+        names["SELF"] = str(os.getpid())
         for name, value in names.items():
             text = text.replace(name, value)
         return text
