@@ -2,10 +2,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 
 const TARGET = "src/api/limits.ts";
-const limits = Object.entries(JSON.parse(readFileSync("openapi.json", "utf8"))["x-limits"]);
-const lines = limits.map(([name, value]) => `  ${name}: ${value},\n`).join("");
+const { Limits } = JSON.parse(readFileSync("openapi.json", "utf8")).components.schemas;
+const lines = Object.entries(Limits.properties).map(([name, limit]) => `  ${name}: ${limit.default},\n`);
 const text = `/** What users may send at most; from the OpenAPI document, by \`npm run types\`. */
-export const LIMITS = {\n${lines}} as const;\n`;
+export const LIMITS = {\n${lines.join("")}} as const;\n`;
 
 if (!process.argv.includes("--check")) writeFileSync(TARGET, text);
 else if (readFileSync(TARGET, "utf8") !== text) {

@@ -6,13 +6,12 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app import limits
 from app.web.problems import Problem
 from app.web.security import is_public
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document with the errors as they are really sent, the figure's shape, and the limits by name."""
+    """FastAPI's document with the errors as they are really sent, and the figure's shape."""
     if app.openapi_schema:
         return app.openapi_schema
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
@@ -27,7 +26,6 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         "properties": {"data": {"type": "array", "items": {"type": "object"}}, "layout": {"type": "object"}},
         "required": ["data", "layout"],
     }
-    document["x-limits"] = {name.lower(): value for name, value in vars(limits).items() if name.isupper()}
     document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{}, {"token": []}]  # a board for its own machine alone has no token
     # FastAPI says of the stream that it is text, which the model of its events contradicts.

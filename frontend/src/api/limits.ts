@@ -9,6 +9,5 @@ export const LIMITS = {
   runs_per_page: 1000,
   seeds_per_request: 100,
   sparklines: 250,
-  body_bytes: 1000000,
   image_bytes: 5000000,
 } as const;
