@@ -69,9 +69,11 @@ function WorkersTable({ workers }: { workers: readonly Worker[] }) {
             {workers.map((worker) => (
               <Table.Tr key={worker.name}>
                 <Table.Th scope="row" fw={500}>
-                  {worker.name}
+                  <span className="name">{worker.name}</span>
                 </Table.Th>
-                <Table.Td>{worker.device}</Table.Td>
+                <Table.Td>
+                  <span className="name">{worker.device}</span>
+                </Table.Td>
                 <Table.Td className="right nowrap">
                   {worker.slot} of {worker.slots}
                 </Table.Td>

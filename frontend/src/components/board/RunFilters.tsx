@@ -23,7 +23,7 @@ export function RunFilters({ shown, onShow }: Props) {
   const { data: experiments } = useQuery(experimentsQuery);
   const wantsSearch = (useLocation().state as { search?: boolean } | null)?.search;
   return (
-    <Group gap="xs">
+    <Group gap="xs" miw={0}>
       {VALUES.map((name) => (
         <ValueFilter key={name} name={name} />
       ))}
@@ -92,6 +92,7 @@ function ValueFilter({ name }: { name: string }) {
   return (
     <Button
       size="xs"
+      maw="100%"
       variant="light"
       rightSection={<IconX size={12} aria-hidden />}
       aria-label={`Remove the filter ${name}: ${value || "none"}`}

@@ -133,8 +133,8 @@ function GroupName({ value, by }: { value: string | null; by: GroupBy }) {
         no {by}
       </Text>
     );
-  if (by === "experiment") return <ExperimentName id={value} />;
-  return by === "pooling" ? <Pooling name={value} /> : value;
+  if (by === "pooling") return <Pooling name={value} />;
+  return <span className="name">{by === "experiment" ? <ExperimentName id={value} /> : value}</span>;
 }
 
 function RunsOfGroup({ filter, by, value, ...table }: Omit<Props, "by"> & { by: GroupBy; value: string }) {

@@ -84,6 +84,11 @@ const columns = column.columns([
   column.accessor(({ spec }) => [spec.dataset, spec.image_folder].filter(Boolean).join("/"), {
     id: "dataset",
     header: "Dataset",
+    cell: ({ getValue }) => (
+      <Text inherit truncate maw={180} title={getValue()}>
+        {getValue()}
+      </Text>
+    ),
   }),
   column.accessor((run) => run.spec.seed, { id: "seed", header: "Seed" }),
   column.display({ id: "lr", header: "Learning rate", cell: ({ row }) => row.original.spec.lr }),
@@ -136,7 +141,15 @@ const columns = column.columns([
     cell: ({ row: { original: run } }) =>
       run.images_per_second == null ? "–" : integer(Math.round(run.images_per_second)),
   }),
-  column.display({ id: "device", header: "Device", cell: ({ row }) => row.original.device ?? "–" }),
+  column.display({
+    id: "device",
+    header: "Device",
+    cell: ({ row }) => (
+      <Text inherit truncate maw={180} title={row.original.device ?? undefined}>
+        {row.original.device ?? "–"}
+      </Text>
+    ),
+  }),
   column.accessor((run) => run.started_at ?? undefined, {
     id: "started_at",
     header: "Started",
@@ -154,7 +167,7 @@ const columns = column.columns([
         multiline
         save={(note) => onRun.edit(run.id, { note })}
       >
-        <Text size="xs" lineClamp={2} miw={100} maw={200}>
+        <Text size="xs" lineClamp={2} w={200}>
           {run.note}
         </Text>
       </EditableText>

@@ -116,7 +116,7 @@ export function LensView({ selection }: { selection: Selection }) {
                         height={IMAGE_PIXELS}
                         alt={`test sample of class ${classNames[label] ?? label}`}
                       />
-                      <Text size="xs" ta="center" w={IMAGE_PIXELS}>
+                      <Text size="xs" ta="center" w={IMAGE_PIXELS} lineClamp={3}>
                         class {classNames[label] ?? label}
                       </Text>
                     </Table.Td>

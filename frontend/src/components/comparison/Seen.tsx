@@ -17,7 +17,14 @@ export function Seen({ url, look, number, classNames, label }: Props) {
         <img src={url} width={IMAGE_PIXELS} height={IMAGE_PIXELS} alt="" />
         <Shares shares={look.shares[number]!} />
       </div>
-      <Text size="xs" ta="center" w={IMAGE_PIXELS} c={wrong ? "var(--bad)" : undefined} fw={wrong ? 600 : 400}>
+      <Text
+        size="xs"
+        ta="center"
+        w={IMAGE_PIXELS}
+        lineClamp={3}
+        c={wrong ? "var(--bad)" : undefined}
+        fw={wrong ? 600 : 400}
+      >
         {wrong ? "✗ " : ""}
         {classNames[predicted] ?? predicted} · {Math.round(100 * look.confidence[number]!)} %
       </Text>

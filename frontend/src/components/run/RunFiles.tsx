@@ -19,7 +19,7 @@ export function RunFiles({ run }: { run: Run }) {
   }
   return (
     <Paper p="xs">
-      <Table>
+      <Table className="facts">
         <Table.Tbody>
           {files.map((file) => (
             <FileRow key={file.name} href={`/runs/${run.id}/files/${file.name}`} {...file} />

@@ -12,7 +12,7 @@ export function SpecTable({ run }: { run: Run }) {
   const spec: Record<string, string | number> = run.spec;
   return (
     <Paper>
-      <Table fz="sm">
+      <Table fz="sm" className="facts">
         <Table.Caption className="visually-hidden">Spec</Table.Caption>
         <Table.Tbody>
           {specFields(catalog).map((field) => {
@@ -54,7 +54,7 @@ export function ProvenanceTable({ run: { provenance } }: { run: Run }) {
   }
   return (
     <Paper>
-      <Table fz="sm">
+      <Table fz="sm" className="facts">
         <Table.Caption className="visually-hidden">Provenance</Table.Caption>
         <Table.Tbody>
           {Object.entries(provenance).map(([name, value]) => (
@@ -62,7 +62,7 @@ export function ProvenanceTable({ run: { provenance } }: { run: Run }) {
               <Table.Th scope="row" fw={400}>
                 {name.replaceAll("_", " ")}
               </Table.Th>
-              <Table.Td style={{ overflowWrap: "anywhere" }}>{value}</Table.Td>
+              <Table.Td>{value}</Table.Td>
             </Table.Tr>
           ))}
         </Table.Tbody>

@@ -83,7 +83,7 @@ export function Variant({ name, color }: { name: string; color?: string }) {
   return (
     <span className="variant">
       {color && <span className="dot" style={{ background: color }} aria-hidden />}
-      {name}
+      <span>{name}</span>
     </span>
   );
 }
