@@ -102,7 +102,7 @@ def _store(data: Path | None, must_exist: bool = False) -> "Iterator[tuple[Setti
             check_folder(store, settings.data)
             yield settings, store
             return
-        if must_exist and not (settings.data / FOLDER).is_dir():
+        if must_exist and not settings.data.is_file() and not (settings.data / FOLDER).is_dir():
             raise UsageError(f"there is no board in {settings.data.absolute()}; name its folder with --data")
         with database(settings.data) as url:
             settings = settings.model_copy(update={"redis_url": url})

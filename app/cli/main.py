@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from io import TextIOWrapper
 from ipaddress import ip_address
 from pathlib import Path
@@ -147,6 +148,7 @@ def worker(
     from app.cli.database import FOLDER, running_database
 
     _set_slots(slots)
+    _check_training()
     settings = Settings()
     folder = data or settings.data
     os.environ["CCTBOARD_DATA"] = str(folder)
@@ -207,6 +209,12 @@ def _set_slots(slots: str | None) -> None:
     Settings()  # says in one line what is wrong with it
 
 
+def _check_training() -> None:
+    """A board without workers needs no PyTorch, so the package can be installed without."""
+    if find_spec("torch") is None:
+        raise UsageError("training needs PyTorch, which is not installed; install cctboard[train], or use --workers 0")
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -218,6 +226,8 @@ def _run_board(data: Path | None, port: int, workers: int, then: Follow, stay: b
     from app.cli.board import running
     from app.cli.data_folder import StopAsked
 
+    if workers:
+        _check_training()
     settings = Settings()
     redis_url = str(settings.redis_url) if settings.names_database else None
     stop_asked = _stop_signals()

@@ -45,7 +45,8 @@ from app.web.security import (
 )
 from app.web.webhook import Webhook
 
-DASHBOARD = Path(__file__).parent.parent.parent / "frontend" / "dist"
+_INSTALLED = Path(__file__).parent / "dashboard"  # in a wheel, see setup.py
+DASHBOARD = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[2] / "frontend" / "dist"
 NOT_BUILT = Path(__file__).parent / "not_built"
 
 logger = logging.getLogger(__name__)
