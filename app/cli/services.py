@@ -110,9 +110,10 @@ class Services:
         """Raises `ServiceFailed` if a service has ended, once they are kept alive: if one ends again and again."""
         for name, service in self._services.items():
             if service.has_ended() and (self._keeper is None or service.short_lives >= MOST_SHORT_LIVES):
-                last_lines = service.log.read_text(errors="replace").splitlines()[-15:]
+                lines = service.log.read_text(errors="replace").split("\n")
+                last = next((f" ({line.strip()})" for line in reversed(lines) if line.strip()), "")
                 why = f"the disk of {self._data} is full: make room; " if self._disk_is_full() else ""
-                raise ServiceFailed("\n".join([*last_lines, f"{why}{name} ended; its whole log: {service.log}"]))
+                raise ServiceFailed(f"{why}{name} ended{last}; its whole log: {service.log}")
 
     def keep_alive(self) -> None:
         self._keeper = threading.Thread(target=self._keep_alive, name="keeper")
@@ -142,6 +143,9 @@ class Services:
         disk = os.statvfs(self._data)
         blocks = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail  # some are kept for root
         return blocks * disk.f_frsize < ROOM_BYTES
+
+    def has_ended(self, name: str) -> bool:
+        return self._services[name].has_ended()
 
     def process_id(self, name: str) -> int:
         return self._services[name].process.pid

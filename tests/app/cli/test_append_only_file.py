@@ -133,13 +133,18 @@ def test_a_damaged_base_is_told_with_the_only_way_out(tmp_path: Path, writes: Pa
     assert "valkey-check-aof" not in str(refused.value), "nobody has that"
 
 
-def test_writes_without_their_manifest_are_not_taken_for_an_empty_board(tmp_path: Path, writes: Path) -> None:
+@pytest.mark.parametrize("left", [None, b"", bytes(88)])
+def test_writes_without_their_manifest_are_not_taken_for_an_empty_board(
+    tmp_path: Path, writes: Path, left: bytes | None
+) -> None:
     manifest = writes.parent / "appendonly.aof.manifest"
     content = manifest.read_bytes()
     manifest.unlink()
-    with pytest.raises(
-        ServiceFailed, match=r"but not the file that names them, appendonlydir/appendonly\.aof\.manifest"
-    ):
+    if left is not None:
+        manifest.write_bytes(left)
+    with pytest.raises(ServiceFailed, match=f"missing or damaged; `cctboard repair --data {tmp_path}` makes it anew"):
         runs(tmp_path)
-    manifest.write_bytes(content)
+    repaired = cctboard("repair", "--data", str(tmp_path))
+    assert repaired.returncode == 0, repaired.stderr
+    assert manifest.read_bytes() == content
     assert runs(tmp_path) == [0, 1, 2]

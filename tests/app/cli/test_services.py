@@ -61,7 +61,7 @@ def test_what_ends_again_and_again_is_given_up(tmp_path: Path, room: Callable[[i
             try:
                 board.check()
             except ServiceFailed as error:
-                return "the reason\nshort ended; its whole log" in str(error)
+                return "short ended (the reason); its whole log" in str(error)
             return False
 
         wait_for(given_up, 20)
