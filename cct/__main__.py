@@ -46,11 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
     # Imported only now: torch takes seconds, which a mistyped option or --list should not cost.
-    from cct.checkpoint import CheckpointMismatch, CheckpointNotWritten, UnusableWeights
+    from cct.checkpoint import CheckpointMismatch, CheckpointNotWritten
     from cct.cpu import keep_large_blocks
     from cct.download import DatasetUnavailable
     from cct.recording import RecordingFailed
     from cct.training import NonFiniteLoss, train
+    from cct.weights import UnusableWeights
 
     keep_large_blocks()
     records: list[EpochRecord] = []
@@ -88,7 +89,7 @@ def _export(arguments: list[str]) -> int:
     parser.add_argument("checkpoint", type=Path, help="last.pt or best.pt of a run, or another file of weights")
     parser.add_argument("out", type=Path, help="the file to write, for example weights.safetensors")
     options = parser.parse_args(arguments)
-    from cct.checkpoint import UnusableWeights, export_safetensors
+    from cct.weights import UnusableWeights, export_safetensors
 
     try:
         export_safetensors(options.checkpoint, options.out)

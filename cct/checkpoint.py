@@ -1,34 +1,20 @@
 """Checkpoints of a run: written atomically, so that a kill at any instant leaves the previous one valid."""
 
 import io
-import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cct.events import Confusion, EpochRecord
 from cct.spec import RunSpec
+from cct.weights import UNREADABLE, VOCABULARY, UnusableWeights, reason
 from cct.whole_file import whole_file
 
 LAST = "last.pt"
 BEST = "best.pt"
-
-UNREADABLE = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    pickle.UnpicklingError,
-)
-"""What torch and we raise for a file that is damaged or something else."""
 
 
 class CheckpointMismatch(Exception):
@@ -37,10 +23,6 @@ class CheckpointMismatch(Exception):
 
 class CheckpointNotWritten(Exception):
     """The disk does not take the checkpoint; the one before, if any, is still valid."""
-
-
-class UnusableWeights(Exception):
-    """A file of weights is missing or damaged, or the model has other weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +46,8 @@ class Checkpoint:
     provenance: dict[str, str]
     started_from: dict[str, str]
     """The part of the provenance that tells of initial weights, whose files may be gone."""
+    vocabulary: tuple[str, ...] = ()
+    """The words whose vectors a text model's embedding holds; files of version 0.1 do not have them."""
 
     @classmethod
     def load(cls, folder: Path, spec: RunSpec) -> "Checkpoint | None":
@@ -100,13 +84,13 @@ class Checkpoint:
                 threads=content["threads"],
                 provenance=content["provenance"],
                 started_from=content["started_from"],
+                vocabulary=tuple(content.get(VOCABULARY, ())),
             )
         except OSError as error:
             raise UnusableWeights(f"{path} cannot be read ({error.strerror}); let this user read it") from error
         except UNREADABLE as error:
             raise UnusableWeights(
-                f"{path} is damaged or no checkpoint ({_reason(error)}); put the right one there, or name another "
-                "folder"
+                f"{path} is damaged or no checkpoint ({reason(error)}); put the right one there, or name another folder"
             ) from error
 
     def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -133,8 +117,9 @@ class Checkpoint:
                 "is dropped"
             )
         if self.confusions[0].epoch == len(self.records):
-            _write(folder / BEST, {"model": self.model, "epoch": len(self.records)})
-        # The layout of version 0.1.
+            best = {"model": self.model, "epoch": len(self.records), VOCABULARY: list(self.vocabulary)}
+            _write(folder / BEST, best)
+        # The layout of version 0.1, which has no vocabulary.
         _write(
             path,
             {
@@ -147,6 +132,7 @@ class Checkpoint:
                 "threads": self.threads,
                 "provenance": self.provenance,
                 "started_from": self.started_from,
+                VOCABULARY: list(self.vocabulary),
             },
         )
 
@@ -174,54 +160,4 @@ def read_snapshot(path: Path) -> tuple[dict[str, Tensor], int]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return content["model"], content["epoch"] if path.name == BEST else len(content["records"])
     except UNREADABLE as error:
-        raise UnusableWeights(f"{path.name} cannot be read ({_reason(error)})") from error
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, in host memory: of `.safetensors`, of a checkpoint here, or of the reference's `.pth`.
-
-    It may be the whole file or its entry `state_dict` or `model`. Raises `UnusableWeights`; no code in it is run.
-    """
-    if not path.is_file():
-        raise UnusableWeights(f"there is no file {path}")
-    content: Any
-    try:
-        if path.suffix == ".safetensors":
-            content = safetensors.torch.load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (*UNREADABLE, SafetensorError) as error:
-        raise UnusableWeights(f"{path} cannot be read as a file of weights ({_reason(error)})") from error
-    weights = content
-    if isinstance(content, dict):
-        weights = next((content[key] for key in ("state_dict", "model") if key in content), content)
-    if not isinstance(weights, dict) or not all(map(_is_entry, weights.items())):
-        raise UnusableWeights(f"{path} holds no state dict, neither at its top nor as `state_dict` or `model`")
-    return dict(weights)
-
-
-def _is_entry(item: tuple[object, object]) -> bool:
-    """Whether a key and its value may belong to a state dict: fractions of 16 bits and more, in host memory."""
-    key, value = item
-    if not isinstance(key, str) or not isinstance(value, Tensor):
-        return False
-    is_dense = value.layout == torch.strided and not value.is_nested and value.device.type == "cpu"
-    return is_dense and value.is_floating_point() and value.dtype.itemsize > 1
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"it has no {error}"
-    if isinstance(error, pickle.UnpicklingError):  # which torch would have run
-        return "there is something else in it"
-    return str(error).strip().split("\n")[0] or type(error).__name__
-
-
-def export_safetensors(checkpoint_path: Path, out_path: Path) -> None:
-    """Writes a checkpoint's weights, and nothing else of it, as safetensors under the reference's keys.
-
-    Raises `UnusableWeights` if the checkpoint cannot be read, `OSError` if the file cannot be written.
-    """
-    weights = {key: value.contiguous() for key, value in read_weights(checkpoint_path).items()}
-    with whole_file(out_path) as file:
-        file.write(safetensors.torch.save(weights, metadata={"format": "pt"}))
+        raise UnusableWeights(f"{path.name} cannot be read ({reason(error)})") from error

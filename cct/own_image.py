@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from cct import checkpoint
-from cct.checkpoint import UnusableWeights
 from cct.events import Look
 from cct.image_files import UNREADABLE, in_colour
 from cct.lens import look
@@ -19,6 +18,7 @@ from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS
 from cct.spec import RunSpec
 from cct.step import normalisation
+from cct.weights import UnusableWeights
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MAX_PIXELS = 50_000_000

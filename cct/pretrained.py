@@ -3,7 +3,9 @@
 import fcntl
 import hashlib
 import math
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,16 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cct.checkpoint import UnusableWeights, read_weights
 from cct.download import fetch
 from cct.models import Model, TextTransformer
 from cct.texts import UNKNOWN, read_vectors
+from cct.weights import UnusableWeights, read_weights
 
 FOLDER = "pretrained"
 VECTORS_FOLDER = "word_vectors"
+WORTHWHILE = 0.5
+"""The share of the words of the training texts below which it is warned that a file of vectors lacks the others."""
 _POSITIONAL = "classifier.positional_emb"
 _HEAD = ("classifier.fc.weight", "classifier.fc.bias")
 _CLASS_TOKEN = "classifier.class_emb"
+_EMBEDDING = "embedder.embeddings.weight"
 _POOLING = ("classifier.attention_pool.", _CLASS_TOKEN)
 
 
@@ -56,19 +61,50 @@ def locate(pretrained: str, data_dir: Path) -> Path:
     return path
 
 
-def load_pretrained(model: Model, path: Path) -> list[str]:
-    """Copies the weights of a file into a model; the keys of weights that keep their initial values.
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a model took from a file of weights."""
 
-    Those may be: the head, if the number of classes differs; the weights of the pooling step, if the file's pooling has
-    others, its class token included, whose position keeps its initial embedding then; a fixed positional embedding. A
-    learned positional embedding is interpolated to the model's grid. Raises `UnusableWeights`, which names the keys, if
-    anything else is missing, unexpected or of another shape.
+    not_used_for: list[str]
+    """The keys of weights that keep their initial values."""
+    entry: str
+    """The entry of the file that was taken, empty for the file as a whole."""
+    words: str = ""
+    """How many words of a text model's vocabulary have their vectors from the file: `x of y`."""
+
+    def provenance(self) -> dict[str, str]:
+        told = {"pretrained_not_used_for": ", ".join(self.not_used_for)}
+        told |= {"pretrained_entry": self.entry} if self.entry else {}
+        return told | ({"pretrained_words": self.words} if self.words else {})
+
+
+def load_pretrained(model: Model, path: Path, vocabulary: Sequence[str] = ()) -> Started:
+    """Copies the weights of a file into a model; a text model's words have a `vocabulary`.
+
+    What may keep its initial values: the head, if the number of classes differs or the file has none; the weights of
+    the pooling step, if the file's pooling has others, its class token included, whose position keeps its initial
+    embedding then; a fixed positional embedding. A learned positional embedding is interpolated to the model's grid.
+    Each word of a text model takes the vector that the file has for this very word; if the file does not say which
+    words it has, none does. Raises `UnusableWeights`, which names the keys, if anything else is missing, unexpected or
+    of another shape.
     """
-    given, own = read_weights(path), model.state_dict()
+    file, own = read_weights(path), model.state_dict()
+    given = file.tensors
     if odd := [key for key, value in given.items() if not value.isfinite().all()]:
         raise UnusableWeights(f"{path} has weights that are infinite or not a number, such as {odd[0]}")
     weights = {key: value for key, value in given.items() if not key.startswith(_POOLING)}
-    replaced = [key for key in _HEAD if key in weights and _has_other_classes(weights[key], own[key])]
+    has_no_head = not any(key in weights for key in _HEAD)
+    replaced = [key for key in _HEAD if has_no_head or (key in weights and _has_other_classes(weights[key], own[key]))]
+    words = ""
+    if _EMBEDDING in own and _EMBEDDING in weights and weights[_EMBEDDING].shape[1:] == own[_EMBEDDING].shape[1:]:
+        numbers = {word: number for number, word in enumerate(file.vocabulary)}
+        if 0 < len(numbers) <= len(weights[_EMBEDDING]):
+            known = {number: numbers[word] for number, word in enumerate(vocabulary) if word in numbers}
+            rows = own[_EMBEDDING].clone()
+            rows[list(known)] = weights[_EMBEDDING][list(known.values())].to(rows)
+            weights[_EMBEDDING], words = rows, f"{len(known)} of {len(vocabulary)}"
+        else:
+            replaced.append(_EMBEDDING)
     positional = model.classifier.positional_emb
     if positional is not None and _POSITIONAL in weights:
         if not positional.requires_grad:
@@ -101,28 +137,41 @@ def load_pretrained(model: Model, path: Path) -> list[str]:
         listed = "; ".join(f"{kind}: {_shortened(keys)}" for kind, keys in problems.items() if keys)
         raise UnusableWeights(f"{path} has weights of another model ({listed})")
     model.load_state_dict(weights)
-    return replaced
+    return Started(replaced, file.entry, words)
 
 
-def load_word_vectors(model: TextTransformer, vocabulary: Sequence[str], path: Path) -> None:
-    """Gives the words of a vocabulary the vectors that a file in GloVe's format has for them.
+def load_word_vectors(model: TextTransformer, vocabulary: Sequence[str], path: Path) -> tuple[int, int]:
+    """Gives the words of a vocabulary the vectors that a file in GloVe's format has for them; how many it has, of how
+    many words.
 
-    A word that the file lacks becomes like the unknown word, whose vector is the mean of those found. Raises
-    `UnusableWeights`.
+    A word that the file lacks becomes like the unknown word, whose vector is the mean of those found. Few found words
+    are warned of on standard error. Raises `UnusableWeights`.
     """
     embeddings = model.embedder.embeddings
     if not path.is_file():
         raise UnusableWeights(f"word_vectors: there is no file {path}; put it there")
     try:
-        found = read_vectors(path, vocabulary, embeddings.embedding_dim)
+        found, in_other_case = read_vectors(path, vocabulary, embeddings.embedding_dim)
     except ValueError as error:
         raise UnusableWeights(f"{path} has no word vectors in the format of GloVe for this model: {error}") from error
+    # Without `<pad>` and `<unk>`, which are no words.
+    words, hint = len(vocabulary) - UNKNOWN - 1, ""
+    if in_other_case > len(found):
+        hint = f"; it has {in_other_case} of them in capital letters, while texts are read in small ones: convert it"
     if not found:
-        raise UnusableWeights(f"{path} has no vector for any word of the training texts")
+        raise UnusableWeights(f"{path} has no vector for any of the {words} words of the training texts{hint}")
+    if len(found) < WORTHWHILE * words:
+        print(
+            f"warning: {path} has vectors for {len(found)} of the {words} words of the training texts; all others "
+            f"are one and the same unknown word{hint}",
+            file=sys.stderr,
+            flush=True,
+        )
     vectors = torch.stack(list(found.values()))
     with torch.no_grad():
         embeddings.weight[UNKNOWN:] = vectors.mean(dim=0)
         embeddings.weight[list(found)] = vectors
+    return len(found), words
 
 
 def resize_positional_embedding(grid: Tensor, tokens: int) -> Tensor:

@@ -87,22 +87,28 @@ def read_trec(path: Path) -> list[Labelled]:
     return found
 
 
-def read_vectors(path: Path, vocabulary: Sequence[str], channels: int) -> dict[int, Tensor]:
-    """The vectors of those words of a vocabulary that a file has, by the words' numbers.
+def read_vectors(path: Path, vocabulary: Sequence[str], channels: int) -> tuple[dict[int, Tensor], int]:
+    """The vectors of those words of a vocabulary that a file has, by the words' numbers; and how many words it would
+    have if its own were written in small letters.
 
-    A line is a word and `channels` numbers, as GloVe is published. Raises `ValueError` with the number of the line that
-    is not one.
+    A line is a word and `channels` numbers, as GloVe is published; the first may be the two counts that word2vec writes
+    there. Raises `ValueError` with the number of the line that is not one.
     """
     numbers = {word: number for number, word in enumerate(vocabulary)}
     found: dict[int, Tensor] = {}
+    in_small_letters: set[int] = set()
     with path.open(encoding="utf-8", newline="\n") as file:
         for line_number, line in enumerate(file, start=1):
+            if line_number == 1 and re.fullmatch(r"\d+ \d+\s*", line):
+                continue
             word, *vector = line.rstrip(" \r\n").rsplit(" ", channels)
             if len(vector) != channels:
                 raise ValueError(f"line {line_number} has {len(vector)} numbers instead of {channels}")
             if word in numbers:
                 found[numbers[word]] = torch.tensor([_number(value, line_number) for value in vector])
-    return found
+            if word.lower() in numbers:
+                in_small_letters.add(numbers[word.lower()])
+    return found, len(in_small_letters)
 
 
 def _number(value: str, line_number: int) -> float:

@@ -156,6 +156,7 @@ def train(
                 threads=torch.get_num_threads() if device.type == "cpu" else 0,
                 provenance=provenance,
                 started_from=started_from,
+                vocabulary=train_split.vocabulary,
             ).save(checkpoint_dir)
         if epoch + 1 in lens_epochs:
             yield look(model, lens_images, epoch + 1)
@@ -183,11 +184,12 @@ def _start(model: Model, spec: RunSpec, split: Split, data_dir: Path) -> dict[st
     started_from: dict[str, str] = {}
     if spec.pretrained:
         path = locate(spec.pretrained, data_dir)
-        started_from["pretrained_not_used_for"] = ", ".join(load_pretrained(model, path))
+        started_from |= load_pretrained(model, path, split.vocabulary).provenance()
         started_from["pretrained_sha256"] = sha256_of(path)
     if spec.word_vectors and isinstance(model, TextTransformer):
         path = data_dir / VECTORS_FOLDER / spec.word_vectors
-        load_word_vectors(model, split.vocabulary, path)
+        found, words = load_word_vectors(model, split.vocabulary, path)
+        started_from["word_vectors_found"] = f"{found} of {words}"
         started_from["word_vectors_sha256"] = sha256_of(path)
     return started_from
 

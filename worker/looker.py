@@ -17,11 +17,11 @@ from app.settings import Settings
 from app.store.own_images import OwnImages
 from app.store.rows import Run
 from app.store.run_store import RunStore
-from cct.checkpoint import UnusableWeights
 from cct.lens import pixels_of, url_of
 from cct.named_datasets import DATASETS
 from cct.own_image import UnreadableImage, as_dataset, look_with_checkpoints, read_image
 from cct.spec import SpecError
+from cct.weights import UnusableWeights
 
 LIMIT_SECONDS = 60
 

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from app.settings import Settings
 from app.store.run_store import RunStore
-from cct.checkpoint import BEST, export_safetensors
+from cct.checkpoint import BEST
 from cct.cpu import keep_large_blocks
 from cct.events import Confusion, EpochRecord, Event, Facts, Look, Progress
 from cct.recording import RecordingFailed
 from cct.spec import RunSpec
 from cct.step import Stopped
 from cct.training import train
+from cct.weights import export_safetensors
 from worker.outbox import Outbox
 from worker.supervisor import UNRECORDED, Exit
 

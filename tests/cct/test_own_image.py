@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from cct import checkpoint
-from cct.checkpoint import UnusableWeights
 from cct.data import load
 from cct.events import EpochRecord, Look
 from cct.lens import chosen_images, pixels_of, url_of
 from cct.own_image import UnreadableImage, as_dataset, look_with_checkpoints, read_image
 from cct.spec import RunSpec
 from cct.training import train
+from cct.weights import UnusableWeights
 from tests.cct.told import only
 
 SPEC = RunSpec(dataset="digits", augmentation="none", warmup_epochs=0, epochs=2)

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from cct import checkpoint
 from cct.__main__ import main
-from cct.checkpoint import UnusableWeights, export_safetensors, read_weights
 from cct.events import EpochRecord, Facts
 from cct.models import create_model
 from cct.pretrained import load_pretrained, resize_positional_embedding
 from cct.spec import RunSpec, SpecError
 from cct.training import train
+from cct.weights import UnusableWeights, export_safetensors, read_weights
 from tests.cct.test_models import GOLDEN, images
 from tests.cct.test_training import numbers
 from tests.cct.told import first, only
@@ -43,7 +43,7 @@ WRITERS: dict[str, Callable[[dict[str, Tensor], Path], None]] = {
 def test_weights_are_read_from_every_kind_of_file(name: str, weights: dict[str, Tensor], tmp_path: Path) -> None:
     WRITERS[name](weights, tmp_path / name)
     model = create_model("cct_2_3x2_32", seed=0)
-    assert load_pretrained(model, tmp_path / name) == []
+    assert load_pretrained(model, tmp_path / name).not_used_for == []
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
 
 
@@ -79,7 +79,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], torch.ones(3)])
 def test_a_file_without_weights_says_so(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "other.pth")
-    with pytest.raises(UnusableWeights, match="holds no state dict"):
+    with pytest.raises(UnusableWeights, match="no state dict"):
         read_weights(tmp_path / "other.pth")
 
 
@@ -87,7 +87,7 @@ def test_the_head_is_replaced_for_other_classes(weights: dict[str, Tensor], tmp_
     torch.save(weights, tmp_path / "ten.pth")
     model = create_model("cct_2_3x2_32", num_classes=3, seed=0)
     fresh = model.classifier.fc.weight.clone()
-    assert load_pretrained(model, tmp_path / "ten.pth") == ["classifier.fc.weight", "classifier.fc.bias"]
+    assert load_pretrained(model, tmp_path / "ten.pth").not_used_for == ["classifier.fc.weight", "classifier.fc.bias"]
     assert torch.equal(model.classifier.fc.weight, fresh)
     assert torch.equal(model.classifier.norm.weight, weights["classifier.norm.weight"])
     linear = model.classifier.get_submodule("blocks.1.linear1")
@@ -100,7 +100,7 @@ def test_a_model_with_another_pooling_takes_the_rest(
 ) -> None:
     torch.save(weights, tmp_path / "seqpool.pth")
     model = create_model("cct_2_3x2_32", pooling=pooling, seed=0)
-    kept = load_pretrained(model, tmp_path / "seqpool.pth")
+    kept = load_pretrained(model, tmp_path / "seqpool.pth").not_used_for
     assert len(kept) == fresh
     own = model.state_dict()
     assert all(torch.equal(own[key], weights[key]) for key in own if not key.startswith("classifier.attention_pool."))
@@ -149,7 +149,7 @@ def test_weights_with_and_without_a_class_token_start_each_other(given: str, wan
     model = create_model("vit_2_4_32", pooling=wanted, seed=2)
     own = model.state_dict()["classifier.positional_emb"].clone()
     of_the_pooling = [key for key in model.state_dict() if key.startswith(("classifier.attention", "classifier.class"))]
-    assert load_pretrained(model, tmp_path / "start.pth") == of_the_pooling
+    assert load_pretrained(model, tmp_path / "start.pth").not_used_for == of_the_pooling
     loaded, given_embedding = model.state_dict()["classifier.positional_emb"], start["classifier.positional_emb"]
     assert torch.equal(loaded[:, -64:], given_embedding[:, -64:])
     assert torch.equal(loaded[:, :-64], own[:, :-64]), "the class token's, if there is one"
@@ -188,7 +188,7 @@ def test_weights_of_one_image_size_start_a_model_of_another(name: str, tmp_path:
     small = create_model(name, seed=1)
     torch.save(small.state_dict(), tmp_path / "small.pth")
     large = create_model(name, image_size=48, seed=2)
-    kept = load_pretrained(large, tmp_path / "small.pth")
+    kept = load_pretrained(large, tmp_path / "small.pth").not_used_for
     assert kept == (["classifier.positional_emb"] if "sine" in name else [])
     assert large(images(2, 48)).shape == (2, 10)
     if name == "vit_2_4_32":
@@ -205,7 +205,7 @@ def test_an_export_has_the_references_keys_and_the_checkpoints_values(tmp_path: 
     assert {key: list(value.shape) for key, value in exported.items()} == golden
     trained = torch.load(tmp_path / checkpoint.LAST, weights_only=True)["model"]
     assert all(torch.equal(exported[key], trained[key]) for key in golden)
-    assert load_pretrained(create_model("cvt_2_4_32"), out) == []
+    assert load_pretrained(create_model("cvt_2_4_32"), out).not_used_for == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt", "weights.safetensors"]
 
 
@@ -228,7 +228,7 @@ def test_a_run_starts_from_given_weights(tmp_path: Path) -> None:
     # At this learning rate weights stay where they are.
     still = replace(SPEC, lr=1e-12, weight_decay=0.0, warmup_epochs=0)
     [facts] = only(Facts, train(still, data_dir=tmp_path, checkpoint_dir=tmp_path / "run"))
-    trained = read_weights(tmp_path / "run" / checkpoint.LAST)
+    trained = read_weights(tmp_path / "run" / checkpoint.LAST).tensors
     for key, value in first.state_dict().items():
         torch.testing.assert_close(trained[key], value, atol=1e-6, rtol=0)
     assert facts.provenance["pretrained_sha256"] == hashlib.sha256(start.read_bytes()).hexdigest()

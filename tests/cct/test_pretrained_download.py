@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cct.checkpoint import UnusableWeights, read_weights
 from cct.models import create_model
 from cct.pretrained import locate
+from cct.weights import UnusableWeights, read_weights
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_an_address_is_downloaded_once_by_processes_that_start_together(
     [found] = {process.communicate()[0].strip() for process in processes}
     assert asked == ["/weights.pth?download=1"]
     assert Path(found).is_relative_to(tmp_path / "pretrained")
-    assert all(torch.equal(value, weights[key]) for key, value in read_weights(Path(found)).items())
+    assert all(torch.equal(value, weights[key]) for key, value in read_weights(Path(found)).tensors.items())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from cct import checkpoint
-from cct.checkpoint import UnusableWeights
 from cct.cost import cost
 from cct.data import load
 from cct.download import DatasetUnavailable
@@ -21,6 +20,7 @@ from cct.spec import RunSpec, SpecError
 from cct.step import Stopped
 from cct.texts import PADDING, UNKNOWN, encode, vocabulary_of, words_of
 from cct.training import train
+from cct.weights import UnusableWeights
 from tests.cct.test_pooling import make
 from tests.cct.test_training import numbers
 from tests.cct.told import first, only
@@ -333,6 +333,7 @@ def test_word_vectors_are_taken_and_kept(trec: Path, tmp_path: Path) -> None:
     assert len(only(EpochRecord, resumed)) == 2
     assert [facts.provenance for facts in only(Facts, resumed)] == [begun.provenance]
     assert len(begun.provenance["word_vectors_sha256"]) == 64
+    assert begun.provenance["word_vectors_found"].startswith("2 of ")
     weights = torch.load(tmp_path / "run" / checkpoint.LAST, weights_only=True)["model"]["embedder.embeddings.weight"]
     vocabulary = load("trec", trec)[0].vocabulary
     torch.testing.assert_close(weights[vocabulary.index("what")], vectors["what"])
@@ -340,6 +341,21 @@ def test_word_vectors_are_taken_and_kept(trec: Path, tmp_path: Path) -> None:
     mean = (vectors["what"] + vectors["?"]) / 2
     torch.testing.assert_close(weights[[UNKNOWN, vocabulary.index("russia")]], mean.expand(2, -1))
     assert (weights[PADDING] == 0).all()
+
+
+def test_word_vectors_that_hardly_fit_are_warned_of(trec: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """In capital letters but for one word, and with the counts that word2vec writes first."""
+    (trec / "word_vectors").mkdir()
+    words = load("trec", trec)[0].vocabulary[2:]
+    lines = ["what" + " 0.5" * 300, *(word.upper() + " 0.1" * 300 for word in words)]
+    (trec / "word_vectors" / "glove.txt").write_text("\n".join([f"{len(lines)} 300", *lines]))
+    facts = first(Facts, train(replace(SPEC, word_vectors="glove.txt"), data_dir=trec))
+    in_capitals = [word for word in words if word.upper() != word]
+    found = len(words) - len(in_capitals) + 1
+    assert facts.provenance["word_vectors_found"] == f"{found} of {len(words)}"
+    warning = capfd.readouterr().err
+    assert f"has vectors for {found} of the {len(words)} words of the training texts" in warning
+    assert f"it has {len(words)} of them in capital letters, while texts are read in small ones" in warning
 
 
 @pytest.mark.parametrize(
