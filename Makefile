@@ -6,7 +6,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --quiet
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix frontend
 
-.PHONY: demo run dashboard test check format types lock bench clean browser compose-test chaos
+.PHONY: demo run dashboard test check format types lock bench clean browser proxy compose-test chaos
 
 demo: .venv/installed frontend/dist/index.html ## start everything, train the demo experiment, show it
 	$(BIN)/cctboard demo --data "$(DATA)" --port "$(PORT)"
@@ -16,7 +16,7 @@ run: .venv/installed frontend/dist/index.html ## start everything
 
 dashboard: frontend/dist/index.html ## build the pages
 
-test: check browser frontend/dist/index.html ## all checks and tests
+test: check browser proxy frontend/dist/index.html ## all checks and tests
 	$(BIN)/pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 check: .venv/installed frontend/node_modules ## linters, type checkers, the dashboard's unit tests, generated files are current
@@ -60,6 +60,11 @@ browser: .venv/installed ## a Chromium for the tests: one that is here, Debian's
 	@command -v chromium chromium-browser google-chrome >/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -yq --no-install-recommends chromium; } \
 	  || $(BIN)/playwright install chromium
+
+proxy: ## an nginx for the tests: one that is here, or Debian's
+	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -yq --no-install-recommends nginx-light; } \
+	  || { echo "the tests need nginx; install it, on Debian: apt-get install nginx-light"; exit 1; }
 
 clean: ## removes what was built, keeps data
 	rm -rf .venv frontend/node_modules frontend/dist

@@ -46,7 +46,8 @@ class Settings(BaseSettings):
     data: Path = Path("data")
     """Folder of everything that is kept: the database, datasets and checkpoints. Workers must share it."""
     url: str = "http://127.0.0.1:8000"
-    """Where the command line finds the API, and where the webhook's links lead, if not to the port it listens on."""
+    """Where the command line finds the API, and where the webhook's links lead, if not to the port it listens on.
+    May end with a path."""
     webhook: Secret[HttpUrl] | None = None
     """Where the API posts when an experiment has ended or runs have failed; who knows the address may post there."""
     allowed_hosts: list[str] = ["localhost", "127.0.0.1", "[::1]"]

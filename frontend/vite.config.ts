@@ -23,6 +23,7 @@ const api = [
 
 export default defineConfig({
   plugins: [react()],
+  base: "./", // the board may be below a path that only a proxy knows
   server: { proxy: Object.fromEntries(api.map((path) => [`/${path}`, board])) },
   build: {
     // The first browsers that know light-dark(); older targets would have it replaced by something that needs more.

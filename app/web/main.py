@@ -1,7 +1,6 @@
 """The FastAPI application: routes, errors as problem details, and the built dashboard."""
 
 import gc
-import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
@@ -20,6 +19,7 @@ from app.settings import Settings
 from app.store.run_store import RunStore
 from app.web.events import EventHub
 from app.web.openapi import openapi
+from app.web.pages import PrefixMiddleware, add_dashboard, prefix_of
 from app.web.problems import tell_errors
 from app.web.routes import (
     catalog,
@@ -47,9 +47,6 @@ from app.web.webhook import Webhook
 
 _INSTALLED = Path(__file__).parent / "dashboard"  # in a wheel, see setup.py
 DASHBOARD = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[2] / "frontend" / "dist"
-NOT_BUILT = Path(__file__).parent / "not_built"
-
-logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, store: RunStore, dashboard: Path | None = DASHBOARD) -> FastAPI:
@@ -70,6 +67,7 @@ def create_app(settings: Settings, store: RunStore, dashboard: Path | None = DAS
         summary="Queues, runs, watches and compares training runs of Compact Convolutional Transformers.",
         version=version("cctboard"),
         lifespan=lifespan,
+        redirect_slashes=False,  # to an address as the board sees it, which behind a proxy is another
         docs_url=None,
         redoc_url=None,
     )
@@ -80,16 +78,14 @@ def create_app(settings: Settings, store: RunStore, dashboard: Path | None = DAS
         app.include_router(module.router, dependencies=[Depends(_check_ids)])
     app.mount("/docs/files", StaticFiles(packages=[docs.FILES]))
     if dashboard is not None:
-        if not (dashboard / "index.html").exists():
-            logger.warning("the dashboard is not built; `make dashboard` does so, then start the board again")
-            dashboard = NOT_BUILT
-        app.frontend("/", directory=dashboard, fallback="index.html")
+        add_dashboard(app, dashboard)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5)
     app.add_middleware(CacheHeadersMiddleware)
     app.add_middleware(GuardMiddleware, access=access, hosts=settings.allowed_hosts)
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
+    app.add_middleware(PrefixMiddleware, prefix=prefix_of(settings.url, app))
     app.add_middleware(SecurityHeadersMiddleware)
     tell_errors(app, SECURITY_HEADERS)
-    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     return app
 
 

@@ -97,7 +97,11 @@ class Access:
         scheme, *given = request.headers.get("authorization", "").split(maxsplit=1) or [""]
         if scheme.lower() == "bearer":
             return self.refusal_of("".join(given), request)
-        return _unauthorized("log in on the board's page, or send the header `Authorization: Bearer TOKEN`")
+        detail = "log in on the board's page, or send the header `Authorization: Bearer TOKEN`"
+        if "text/html" in request.headers.get("accept", ""):
+            detail += f"; if this should be the board's page, it is known by another path than {request.url.path!r}: "
+            detail += "set CCTBOARD_URL to the address by which it is reached"
+        return _unauthorized(detail)
 
     def refusal_of(self, given: str, request: HTTPConnection) -> Response | None:
         """The answer to a wrong token, None for the right one, also with blanks around it, as pasting brings them.
@@ -206,8 +210,12 @@ class GuardMiddleware:
         if not is_public(method, scope["path"]) and (refusal := self._access.refusal(HTTPConnection(scope))):
             return refusal
         origin, length = headers.get("origin"), headers.get("content-length", "0")
-        if method not in READING and origin is not None and origin.partition("://")[2] != headers.get("host"):
-            detail = f"requests from pages of {origin} are refused; use the board's own address"
+        if method not in READING and origin is not None and not _is_own(origin, host, headers.get("sec-fetch-site")):
+            detail = (
+                f"a page of {origin} may not change what is on {host}; use the board's own address. If there is a "
+                "proxy in front of the board, it must pass on the host and the port that the browser asks for "
+                "(nginx: `proxy_set_header Host $http_host;`)"
+            )
             return problem_response(403, "Foreign origin", detail)
         if length.isdecimal() and int(length) > most:
             return _too_large(most)
@@ -218,6 +226,20 @@ def _is_one_of(allowed: Sequence[str], host: str) -> bool:
     """Without the port; `*.example.org` allows all names that end so, and `*` any."""
     name = re.sub(r":\d+$", "", host.lower())
     return any(name == one or (one.startswith("*") and name.endswith(one[1:])) for one in map(str.lower, allowed))
+
+
+def _is_own(origin: str, host: str, fetch_site: str | None) -> bool:
+    """Whether a page of the origin is one of the board's own, which was asked for `host`.
+
+    A port that goes without saying may be left out. Any other is taken for one that a proxy left out if the browser
+    says that the page asks its own origin, which no page can make it say.
+    """
+    scheme, _, address = origin.partition("://")
+    usual = {"http": ":80", "https": ":443"}.get(scheme, "")
+    host = host.lower()
+    if address and address.removesuffix(usual) == host.removesuffix(usual):
+        return True
+    return fetch_site == "same-origin" and re.sub(r":\d+$", "", address) == host
 
 
 def _too_large(most: int) -> Response:

@@ -10,6 +10,7 @@ import { createRoot } from "react-dom/client";
 import { createBrowserRouter } from "react-router";
 import { RouterProvider } from "react-router/dom";
 
+import { PREFIX } from "./address";
 import { ApiError } from "./api/client";
 import { sessionQuery } from "./api/queries";
 import { Layout, Loading } from "./components/frame/Layout";
@@ -49,7 +50,7 @@ setTimeout(() => Object.values(pages).forEach((page) => void page().catch(() => 
 // A page of a version that is gone: the board was updated since this page was loaded.
 addEventListener("vite:preloadError", () => location.reload());
 
-const router = createBrowserRouter([
+const routes = [
   {
     Component: Layout,
     HydrateFallback: Loading,
@@ -63,7 +64,8 @@ const router = createBrowserRouter([
       { path: "*", Component: NotFoundPage },
     ],
   },
-]);
+];
+const router = createBrowserRouter(routes, { basename: `${PREFIX}/` });
 
 createRoot(document.getElementById("root")!).render(
   <StrictMode>

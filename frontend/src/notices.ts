@@ -1,5 +1,6 @@
 import type { QueryClient } from "@tanstack/react-query";
 
+import { PREFIX } from "./address";
 import type { Events } from "./api/client";
 import { comparisonQuery } from "./api/queries";
 
@@ -44,9 +45,9 @@ export async function notice(news: Events["news"], queries: QueryClient) {
 
 /** One at a time about the same thing; a click leads to its page. */
 function show(title: string, body: string, path: string, about: string | null = path) {
-  const shown = new Notification(title, { body, tag: about ?? path, icon: "/icon.svg" });
+  const shown = new Notification(title, { body, tag: about ?? path, icon: `${PREFIX}/icon.svg` });
   shown.addEventListener("click", () => {
     window.focus();
-    location.assign(path);
+    location.assign(PREFIX + path);
   });
 }

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx2 as httpx
 import PIL.Image
@@ -26,8 +27,9 @@ def shown(board: httpx.Client, content: bytes, *run_ids: str) -> dict[str, Any]:
     """What the runs say of the image."""
     asked = board.post("/lens/images", params={"run": run_ids}, content=content)
     assert asked.status_code == 202, asked.text
-    wait_for(lambda: board.get(asked.headers["location"]).json()["done"], 60)
-    return dict(board.get(asked.headers["location"]).json())
+    address = urljoin("/lens/images", asked.headers["location"])
+    wait_for(lambda: board.get(address).json()["done"], 60)
+    return dict(board.get(address).json())
 
 
 def test_runs_look_at_an_image_while_the_worker_trains(board: httpx.Client, board_data: Path) -> None:

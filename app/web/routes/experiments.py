@@ -115,7 +115,7 @@ def create_experiment(
     experiment = store.create_experiment(
         request.name, request.spec, request.axes, specs, request.priority, idempotency_key
     )
-    response.headers["Location"] = f"/experiments/{experiment.id}"
+    response.headers["Location"] = f"experiments/{experiment.id}"  # as a run's
     return experiment
 
 

@@ -103,7 +103,7 @@ def show_image(
     answer is at the address in `Location`, and an event `own_image` tells when there is more of it."""
     own_images = OwnImages(store)
     image_id = own_images.ask(file, [run.id for run in runs])
-    response.headers["Location"] = f"/lens/images/{image_id}"
+    response.headers["Location"] = f"images/{image_id}"  # relative, as a run's
     return _own_image(image_id, own_images.found(image_id))
 
 

@@ -1,5 +1,7 @@
 import createClient from "openapi-fetch";
 
+import { ADDRESS } from "../address";
+
 import type { components, operations, paths } from "./schema";
 
 type Schemas = components["schemas"];
@@ -38,7 +40,7 @@ export class ApiError extends Error {
   }
 }
 
-export const api = createClient<paths>();
+export const api = createClient<paths>({ baseUrl: ADDRESS });
 
 /** The answer's body; throws `ApiError` for a problem and passes on what `fetch` throws when nobody answers. */
 export async function body<T>(request: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {

@@ -1,6 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
+import { ADDRESS } from "../address";
 import { notice } from "../notices";
 import type { Events } from "./client";
 import { LiveCache } from "./liveCache";
@@ -68,7 +69,7 @@ export function useLiveUpdates(): LiveStatus {
 /** Passes on what the server tells until the returned function is called: with all pages of the browser together, or by a
  * connection of this page's own where browsers cannot (Chrome on Android) or the worker's file is gone (after an update). */
 function follow(hear: (message: StreamMessage) => void): () => void {
-  const address = new URL("/events", location.href).href;
+  const address = `${ADDRESS}/events`;
   let leave = () => {};
   const alone = () => {
     const stream = new EventStream(address, hear);

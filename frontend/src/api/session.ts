@@ -1,10 +1,11 @@
 import { type QueryClient, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 
+import { ADDRESS } from "../address";
 import type { Session } from "./client";
 import { sessionQuery } from "./queries";
 
-const CHANNEL = "session";
+const CHANNEL = `session ${ADDRESS}`;
 
 /** Whether somebody is logged in changes for all pages of this browser. */
 export function setSession(queries: QueryClient, session: Session) {

@@ -2,6 +2,7 @@ import { Button, Menu } from "@mantine/core";
 import { useClipboard } from "@mantine/hooks";
 import { IconCheck, IconCopy, IconDownload } from "@tabler/icons-react";
 
+import { PREFIX } from "../../address";
 import type { Comparison } from "../../api/client";
 import type { Selection } from "../../api/queries";
 import { save } from "../../save";
@@ -49,7 +50,7 @@ export function TakeAway({ comparison, selection, title }: Props) {
         <Menu.Divider />
         <Menu.Item
           component="a"
-          href={`/report?${report}`}
+          href={`${PREFIX}/report?${report}`}
           download
           leftSection={<IconDownload size={14} aria-hidden />}
         >
@@ -57,7 +58,7 @@ export function TakeAway({ comparison, selection, title }: Props) {
         </Menu.Item>
         <Menu.Item
           component="a"
-          href={`/epochs.csv?${query}`}
+          href={`${PREFIX}/epochs.csv?${query}`}
           download
           leftSection={<IconDownload size={14} aria-hidden />}
         >

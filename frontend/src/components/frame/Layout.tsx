@@ -30,6 +30,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import { Link, NavLink, Outlet, ScrollRestoration } from "react-router";
 
+import { PREFIX } from "../../address";
 import { api, body } from "../../api/client";
 import { useLiveUpdates, type LiveStatus } from "../../api/live";
 import { runsQuery, sessionQuery, workersQuery } from "../../api/queries";
@@ -73,12 +74,12 @@ function Board({ canLogOut }: { canLogOut: boolean }) {
             <Group component="nav" aria-label="Main" gap="md" wrap="nowrap">
               <Link to="/" className="brand">
                 <Group gap={8} wrap="nowrap">
-                  <img src="/icon.svg" alt="" width={22} height={22} />
+                  <img src={`${PREFIX}/icon.svg`} alt="" width={22} height={22} />
                   CCT Board
                 </Group>
               </Link>
               <WorkersLink />
-              <Anchor href="/docs" size="sm" className="nav-link" visibleFrom="sm">
+              <Anchor href={`${PREFIX}/docs`} size="sm" className="nav-link" visibleFrom="sm">
                 API
               </Anchor>
             </Group>
@@ -174,7 +175,7 @@ function HeaderMenu({ canLogOut, onShortcuts }: { canLogOut: boolean; onShortcut
         <Menu.Item component={Link} to="/board/workers" leftSection={<IconCpu size={16} />}>
           Workers
         </Menu.Item>
-        <Menu.Item component="a" href="/docs" leftSection={<IconApi size={16} />}>
+        <Menu.Item component="a" href={`${PREFIX}/docs`} leftSection={<IconApi size={16} />}>
           API documentation
         </Menu.Item>
         <Menu.Divider />

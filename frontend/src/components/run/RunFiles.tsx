@@ -1,6 +1,7 @@
 import { Anchor, Paper, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 
+import { PREFIX } from "../../address";
 import type { Run } from "../../api/client";
 import { filesQuery } from "../../api/queries";
 import { bytes } from "../../format";
@@ -22,10 +23,10 @@ export function RunFiles({ run }: { run: Run }) {
       <Table className="facts">
         <Table.Tbody>
           {files.map((file) => (
-            <FileRow key={file.name} href={`/runs/${run.id}/files/${file.name}`} {...file} />
+            <FileRow key={file.name} href={`${PREFIX}/runs/${run.id}/files/${file.name}`} {...file} />
           ))}
           <FileRow
-            href={`/runs/${run.id}/tensorboard`}
+            href={`${PREFIX}/runs/${run.id}/tensorboard`}
             name="TensorBoard"
             about="all curves, as an event file in a zip"
           />
