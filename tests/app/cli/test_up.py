@@ -188,7 +188,7 @@ def test_only_who_may_read_the_folder_can_use_its_database(tmp_path: Path) -> No
     [
         (["up", "--data", "FILE"], {}, "FILE is not a folder; name another data folder with --data"),
         (["up", "--data", "FILE/below"], {}, "FILE/below is not a folder; name another data folder with --data"),
-        (["backup", "--data", "FILE", "board.tar"], {}, "there is no board in FILE; name its folder with --data"),
+        (["backup", "--data", "FILE", "board.tar"], {}, "FILE is not a folder; name another data folder with --data"),
         (["repair", "--data", "FILE"], {}, "FILE has no database"),
         (["up", "--data", "/proc/nowhere"], {}, "the data folder cannot be used (/proc/nowhere: "),
         (["worker", "--data", "FOLDER"], {}, "no board runs with the data folder FOLDER; start one with `cctboard up`"),
