@@ -31,7 +31,7 @@ format: .venv/installed frontend/node_modules
 	$(BIN)/ruff format
 	$(NPM) run format
 
-types: .venv/installed frontend/node_modules ## regenerate the dashboard's API types
+types: .venv/installed frontend/node_modules ## regenerate the dashboard's API types and limits
 	$(BIN)/cctboard openapi > frontend/openapi.json
 	$(NPM) run types
 

@@ -19,3 +19,5 @@ SPARKLINES = 250
 BODY_BYTES = 1_000_000
 IMAGE_BYTES = 5_000_000
 """An image of the user's own, the only body that is not JSON, may be larger."""
+LOG_LINES = 5_000
+"""Newest lines of a run's log that are kept."""

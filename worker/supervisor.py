@@ -22,8 +22,9 @@ from pathlib import Path
 from redis.exceptions import RedisError
 
 from app.errors import LeaseLost
+from app.limits import LOG_LINES
 from app.settings import Settings
-from app.store.lease import LOG_LINES_KEPT, Lease
+from app.store.lease import Lease
 from app.store.rows import State
 from app.store.run_store import RunStore
 from cct.machine import OPENMP, cores
@@ -187,7 +188,7 @@ class _Watch:
         self._process = process
         self._sign_of_life = sign_of_life
         self._stopping = stopping
-        self._lines: deque[str] = deque(maxlen=LOG_LINES_KEPT)
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
         self._renew_at = 0.0
 
     def run(self) -> int:

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import Any, cast
 
 from app.errors import LeaseLost
+from app.limits import LOG_LINES
 from app.store.database import Database, Scalar
 from app.store.rows import State
 from cct.events import EpochRecord
 
-LOG_LINES_KEPT = 5_000
 MAX_LOSSES = 3
 """Times in a row a run may lose its worker without finishing an epoch."""
 
@@ -55,7 +55,7 @@ class Lease:
         self._write("record_confusion", epoch, hits, json.dumps(without_zeros, separators=(",", ":")))
 
     def log(self, lines: Sequence[str]) -> None:
-        self._write("log", LOG_LINES_KEPT, *lines)
+        self._write("log", LOG_LINES, *lines)
 
     def release(self, state: State, error: str = "") -> None:
         """Ends the lease: the run is finished, or `State.queued` for another worker to go on."""

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
@@ -46,7 +47,7 @@ PAGES = {
 def ids(store: RunStore, claim: Callable[[], Lease]) -> dict[str, str]:
     """An experiment on two image folders, a completed and a failed run, and a worker that trains."""
     base = RunSpec(dataset="image_folder", image_folder=FOLDER, epochs=2, augmentation="none")
-    axes = {"image_folder": [FOLDER, "m" * 255], "seed": [0, 1]}
+    axes: dict[str, list[Any]] = {"image_folder": [FOLDER, "m" * 255], "seed": [0, 1]}
     specs = [replace(base, image_folder=folder, seed=seed) for seed in (0, 1) for folder in (FOLDER, "m" * 255)]
     experiment = store.create_experiment(NAME, {"dataset": "image_folder"}, axes, specs)
     store.edit_experiment(experiment.id, {"note": "W" * NOTE_LENGTH})
@@ -84,3 +85,25 @@ def test_no_text_widens_a_page(site: str, ids: dict[str, str], page: Page, scree
                     break
             screenshot(f"long-{name}{where}")
     assert too_wide == []
+
+
+def test_no_text_widens_a_dialog(site: str, ids: dict[str, str], page: Page, screenshot: Callable[[str], None]) -> None:
+    page.set_viewport_size(PHONE)
+    page.goto(f"{site}/?columns=tags+note")
+    page.get_by_role("combobox", name="Filter by experiment").click()
+    expect(page.get_by_role("option", name=NAME)).to_be_visible()
+    screenshot("long-options")
+    fits(page)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Edit: Tags of run").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    screenshot("long-tags")
+    fits(page)
+    page.goto(f"{site}/board/experiments/{ids['experiment']}")
+    page.get_by_role("button", name="Edit: Name of the experiment").click()
+    expect(page.get_by_label("Name of the experiment", exact=True)).to_have_value(NAME)
+    fits(page)
+
+
+def fits(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from app.limits import LOG_LINES
 from app.store.lease import Lease
 from app.store.rows import Run, State
 from app.store.run_store import RunStore
@@ -313,3 +314,14 @@ def test_keys_lead_to_pages_and_search(site: str, page: Page, store: RunStore, c
     page.keyboard.type("?")
     expect(page).to_have_url(f"{site}/board/workers")
     expect(sheet).to_be_hidden()
+
+
+def test_a_log_that_is_cut_says_so(site: str, page: Page, store: RunStore, claim: Callable[[], Lease]) -> None:
+    [run] = store.create_runs([RunSpec(dataset="digits")])
+    lease = claim()
+    lease.log(["first"])
+    page.goto(f"{site}/board/runs/{run.id}")
+    lines = page.get_by_role("status").filter(has_text="line")
+    expect(lines).to_have_text("1 line")
+    lease.log(["more"] * LOG_LINES)
+    expect(lines).to_have_text("5,001 lines; older ones are not kept")

@@ -52,7 +52,7 @@ class MetricEntry(BaseModel):
 
 
 class Limits(BaseModel):
-    """The most that may be sent."""
+    """The most that may be sent, and that is kept."""
 
     name_length: int = Field(default=limits.NAME_LENGTH, description="Characters of an experiment's name")
     note_length: int = Field(default=limits.NOTE_LENGTH, description="Characters of a note")
@@ -64,6 +64,7 @@ class Limits(BaseModel):
     seeds_per_request: int = Field(default=limits.SEEDS_PER_REQUEST, description="New seeds that one request may add")
     sparklines: int = Field(default=limits.SPARKLINES, description="Runs whose course one request may ask for")
     image_bytes: int = Field(default=limits.IMAGE_BYTES, description="Size of an image of the user's own")
+    log_lines: int = Field(default=limits.LOG_LINES, description="Newest lines of a run's log that are kept")
 
 
 class Catalog(BaseModel):

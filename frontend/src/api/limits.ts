@@ -10,4 +10,5 @@ export const LIMITS = {
   seeds_per_request: 100,
   sparklines: 250,
   image_bytes: 5000000,
+  log_lines: 5000,
 } as const;

@@ -1253,7 +1253,7 @@ export interface components {
         };
         /**
          * Limits
-         * @description The most that may be sent.
+         * @description The most that may be sent, and that is kept.
          */
         Limits: {
             /**
@@ -1316,6 +1316,12 @@ export interface components {
              * @default 5000000
              */
             image_bytes: number;
+            /**
+             * Log Lines
+             * @description Newest lines of a run's log that are kept
+             * @default 5000
+             */
+            log_lines: number;
         };
         /** Log */
         Log: {

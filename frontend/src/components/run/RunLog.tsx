@@ -4,6 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useEffect, useRef } from "react";
 
 import type { Run } from "../../api/client";
+import { LIMITS } from "../../api/limits";
 import { logQuery } from "../../api/queries";
 import { plural } from "../../format";
 import { ErrorAlert } from "../shared/ErrorAlert";
@@ -42,6 +43,7 @@ export function RunLog({ run: { id, state } }: { run: Run }) {
         />
         <Text size="xs" c="dimmed" role="status">
           {text ? `${shown.length} of ${plural(lines.length, "line")}` : plural(lines.length, "line")}
+          {lines.length >= LIMITS.log_lines && "; older ones are not kept"}
         </Text>
       </Group>
       <div
