@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -73,6 +74,8 @@ def fetch(address: str, path: Path) -> None:
                     print(f"downloading {path.stem}: {share}", file=sys.stderr, flush=True)
             if total and file.tell() != total:
                 raise OSError(f"the connection ended after {file.tell()} of {total} bytes")
+            file.flush()
+            os.fsync(file.fileno())  # before it gets the name by which it is trusted
     except HTTPError as error:
         error.close()  # it keeps the connection
         raise
