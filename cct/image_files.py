@@ -36,6 +36,9 @@ CACHE = "decoded_images"
 MARGIN = 256 / 224
 """Side of the squares by that of what models see of them, which leaves room for random crops."""
 
+TEST_FOLDERS = ("val", "valid", "validation", "test")
+"""Beside `train`, the first of them that is there has the images that are not trained on."""
+
 _FORMAT = 2
 """Number of the way in which squares are stored; those of another number are decoded anew."""
 
@@ -68,12 +71,12 @@ class ImageFiles:
 
 
 def find_image_folder(folder: Path) -> tuple[ImageFiles, ImageFiles, tuple[str, ...]]:
-    """Training and test split of `folder/train/CLASS/...` and `folder/val` or `folder/test`, and the classes' names.
+    """Training and test split of `folder/train/CLASS/...` and one of `TEST_FOLDERS`, and the classes' names.
 
     Names are sorted; classes may have folders in them. Raises `DatasetUnavailable` if something is not as it should be.
     """
     train_folder = folder / "train"
-    test_folder = next((folder / name for name in ("val", "test") if (folder / name).is_dir()), folder / "val")
+    test_folder = next((folder / name for name in TEST_FOLDERS if (folder / name).is_dir()), folder / TEST_FOLDERS[0])
     for part in (train_folder, test_folder):
         if not part.is_dir():
             raise DatasetUnavailable(

@@ -3,10 +3,11 @@
 Numbers of words are positions in a vocabulary, which begins with `<pad>` and `<unk>`.
 """
 
+import codecs
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from math import isfinite
 from pathlib import Path
@@ -55,36 +56,53 @@ def encode(texts: Sequence[str], vocabulary: Sequence[str], length: int) -> Tens
 
 
 def read_ag_news(path: Path) -> list[Labelled]:
-    """Reads rows of class index (from 1), title and description, in which backslashes stand for line breaks.
+    """Rows of class index (from 1), title and description, in which backslashes stand for line breaks.
 
-    Raises `ValueError` with the number of the line that is not one.
+    A first row of column names and empty rows are left out. Raises `ValueError` with the number of the line that is not
+    one.
     """
     found: list[Labelled] = []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file, strict=True)
-        try:
-            for row in rows:
-                label, title, description = row
-                if not 1 <= int(label) <= len(AG_NEWS_CLASSES):
-                    raise ValueError(f"there is no class {label}")
-                found.append((int(label) - 1, f"{title} {description}".replace("\\", " ")))
-        except (ValueError, csv.Error) as error:
-            raise ValueError(f"line {rows.line_num} is not class, title, description: {error}") from error
+    rows = csv.reader(_lines(path, "utf-8"), strict=True)
+    try:
+        for row in rows:
+            if not row or (rows.line_num == 1 and row[0].strip().lower() in _COLUMN_NAMES):
+                continue
+            label, title, description = row
+            if not 1 <= int(label) <= len(AG_NEWS_CLASSES):
+                raise ValueError(f"there is no class {label}")
+            found.append((int(label) - 1, f"{title} {description}".replace("\\", " ")))
+    except (ValueError, csv.Error) as error:
+        # A line that cannot be decoded is not counted yet.
+        number = rows.line_num + isinstance(error, UnicodeDecodeError)
+        raise ValueError(f"line {number} is not class, title, description: {error}") from error
     return found
 
 
+_COLUMN_NAMES = ("class index", "class", "label")
+
+
 def read_trec(path: Path) -> list[Labelled]:
-    """Reads lines of coarse class, fine class and question, `DESC:manner How did ...`, in Latin-1.
+    """Lines of coarse class, fine class and question, `DESC:manner How did ...`, in Latin-1; empty lines are left out.
 
     Raises `ValueError` with the number of the line that is not one.
     """
     found: list[Labelled] = []
-    for number, line in enumerate(path.read_text(encoding="latin-1").strip().split("\n"), start=1):
-        coarse, colon, rest = line.partition(":")
+    for number, line in enumerate(_lines(path, "latin-1"), start=1):
+        coarse, colon, rest = line.strip().partition(":")
+        if not coarse:
+            continue
         if not colon or coarse not in TREC_CLASSES:
             raise ValueError(f"line {number} does not begin with a class of {', '.join(TREC_CLASSES)} and a colon")
         found.append((TREC_CLASSES.index(coarse), rest.partition(" ")[2]))
     return found
+
+
+def _lines(path: Path, encoding: str) -> Iterator[str]:
+    """The lines with their ends, decoded one by one, so that an error is of the line that is read; without the mark
+    that some editors put first."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            yield (line.removeprefix(codecs.BOM_UTF8) if number == 0 else line).decode(encoding)
 
 
 def read_vectors(path: Path, vocabulary: Sequence[str], channels: int) -> tuple[dict[int, Tensor], int]:

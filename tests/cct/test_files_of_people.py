@@ -1,5 +1,6 @@
 """Files as people have them: of another dataset, damaged, moved, renamed. They are read, or refused by name."""
 
+import codecs
 import io
 import os
 import re
@@ -15,6 +16,7 @@ import torch
 from cct.data import CIFAR, MNIST, load
 from cct.download import DatasetUnavailable
 from cct.image_files import CACHE, _square, in_colour
+from cct.texts import read_ag_news, read_trec
 from tests.cct.test_data import NOWHERE, write_idx, write_published_cifar, write_published_idx
 from tests.cct.test_image_files import noise, write_folder
 
@@ -165,3 +167,41 @@ def test_whatever_a_decoder_trips_over_is_told_with_the_files_name(kind: str, tm
         path.write_bytes(damaged)
         found = _square(path, 16)
         assert isinstance(found, bytes) or re.match(rf"{re.escape(str(path))} \(.+\)", found, re.DOTALL)
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_what_editors_and_publishers_add_to_texts_is_left_out(mark: bytes, end: bytes, tmp_path: Path) -> None:
+    rows = [b"Class Index,Title,Description", b"1,A,b", b"", b'4,C,"d, e"', b""]
+    (tmp_path / "ag.csv").write_bytes(mark + end.join(rows))
+    assert read_ag_news(tmp_path / "ag.csv") == [(0, "A b"), (3, "C d, e")]
+    (tmp_path / "trec.label").write_bytes(mark + end.join([b"DESC:manner How", b"", b"HUM:ind Who is it ?", b""]))
+    assert [text for _, text in read_trec(tmp_path / "trec.label")] == ["How", "Who is it ?"]
+
+
+def test_a_byte_that_is_no_text_is_told_with_its_line(tmp_path: Path) -> None:
+    lines = [b'1,A,"b"'] * 300
+    lines[200] = b'1,A,"\xff"'
+    (tmp_path / "ag.csv").write_bytes(b"\n".join(lines))
+    with pytest.raises(ValueError, match="line 201 is not class, title, description: 'utf-8' codec can't decode"):
+        read_ag_news(tmp_path / "ag.csv")
+
+
+def test_texts_of_any_content_are_read_or_refused_with_a_line(tmp_path: Path) -> None:
+    random, path = np.random.default_rng(0), tmp_path / "texts"
+    whole = {
+        read_ag_news: b'1,A,"b ""c"" d"\n4,C,"d, e"\n' * 5,
+        read_trec: b"DESC:manner How ?\nHUM:ind Who is it ?\n" * 5,
+    }
+    for read, content in whole.items():
+        for _ in range(200):
+            damaged = bytearray(content)
+            for _ in range(random.integers(1, 4)):
+                damaged[random.integers(len(damaged))] = random.integers(256)
+            path.write_bytes(damaged)
+            refused = "line 0"
+            try:
+                read(path)
+            except ValueError as error:
+                refused = str(error)
+            assert re.match(r"line \d+", refused), refused

@@ -54,7 +54,7 @@ def pets(tmp_path: Path) -> Path:
     return write_folder(tmp_path / "image_folder" / "pets")
 
 
-@pytest.mark.parametrize("test", ["val", "test"])
+@pytest.mark.parametrize("test", ["val", "valid", "test"])
 def test_a_folder_per_class_becomes_squares_of_the_models_size_with_room_for_crops(test: str, tmp_path: Path) -> None:
     root = write_folder(tmp_path / "image_folder" / "pets", test)
     (root / "train" / "bee" / "more").mkdir()
