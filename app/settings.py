@@ -136,8 +136,18 @@ class Settings(BaseSettings):
     def datasets_folder(self) -> Path:
         return self.datasets or self.data / "datasets"
 
-    def checkpoints(self, run_id: str) -> Path:
+    def run_folder(self, run_id: str) -> Path:
+        """Everything that is kept of a run in files."""
         return self.data / "checkpoints" / run_id
+
+    def checkpoints(self, run_id: str) -> Path:
+        """The folder of the run's checkpoints: of its newest attempt, of which each has a folder of its own.
+
+        Without one, which is a run of version 0.1 or from an archive, the run's folder itself.
+        """
+        folder = self.run_folder(run_id)
+        attempts = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()]
+        return folder / str(max(attempts)) if attempts else folder
 
 
 def make_secrets(folder: Path) -> str | None:

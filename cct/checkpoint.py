@@ -1,6 +1,7 @@
 """Checkpoints of a run: written atomically, so that a kill at any instant leaves the previous one valid."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ LAST = "last.pt"
 BEST = "best.pt"
 
 
+_PUT_BACK = "put the right one there and try again, or train the same spec as a new run"
+
+
 class CheckpointMismatch(Exception):
-    """The folder holds a checkpoint of another spec, of another version of the model, or of a later epoch."""
+    """The folder holds a checkpoint of another spec, version of the model or training, or of the wrong epoch."""
 
 
 class CheckpointNotWritten(Exception):
@@ -50,15 +54,19 @@ class Checkpoint:
     """The words whose vectors a text model's embedding holds; files of version 0.1 do not have them."""
 
     @classmethod
-    def load(cls, folder: Path, spec: RunSpec) -> "Checkpoint | None":
+    def load(cls, folder: Path, spec: RunSpec, recorded: Sequence[EpochRecord] = ()) -> "Checkpoint | None":
         """The newest checkpoint of this spec, its tensors in host memory; None if there is none.
 
-        Removes what killed processes left half written. Raises `CheckpointMismatch`, `UnusableWeights`.
+        `recorded` are the run's epochs that are known elsewhere, which the checkpoint must know too, and may know more
+        of. Removes what killed processes left half written. Raises `CheckpointMismatch`, `UnusableWeights`.
         """
         for unfinished in folder.glob("*.tmp"):
             unfinished.unlink(missing_ok=True)
         path = folder / LAST
         if not path.exists():
+            if recorded:
+                known = _epochs(len(recorded))
+                raise CheckpointMismatch(f"{known} recorded, but there is no checkpoint in {folder}; {_PUT_BACK}")
             return None
         saved = cls._read(path)
         before, wanted = asdict(saved.spec), asdict(spec)
@@ -66,6 +74,15 @@ class Checkpoint:
             raise CheckpointMismatch(
                 f"{path} belongs to another spec ({', '.join(differing)} differ); use another folder"
             )
+        if len(saved.records) < len(recorded):
+            known = _epochs(len(recorded))
+            raise CheckpointMismatch(f"{known} recorded, but {path} is of epoch {len(saved.records)}; {_PUT_BACK}")
+        for ours, theirs in zip(saved.records, recorded, strict=False):
+            if ours != theirs:
+                raise CheckpointMismatch(
+                    f"{path} is of another training of this spec: what it measured in epoch {ours.epoch} is not what "
+                    f"is recorded; {_PUT_BACK}"
+                )
         return saved
 
     @classmethod
@@ -135,6 +152,10 @@ class Checkpoint:
                 VOCABULARY: list(self.vocabulary),
             },
         )
+
+
+def _epochs(count: int) -> str:
+    return "epoch 1 of this run is" if count == 1 else f"epochs 1 to {count} of this run are"
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -50,6 +50,7 @@ def train(
     data_dir: Path,
     checkpoint_dir: Path | None = None,
     device: torch.device | None = None,
+    recorded: Sequence[EpochRecord] = (),
     may_record: bool = True,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
@@ -59,7 +60,8 @@ def train(
     With `checkpoint_dir` the run continues after the last checkpoint there, which is written before an epoch is told
     of; records of earlier epochs are yielded again first. Order, augmentation, dropout and stochastic depth derive from
     seed and epoch, and a CPU has as many threads as it had, so a run that was stopped and resumed equals one that was
-    not, bit for bit on the same CPU.
+    not, bit for bit on the same CPU. `recorded` are the epochs that are known of this run already: it goes on from a
+    checkpoint that has them, or not at all.
 
     The caller's random numbers and number of threads are left as they are (`isolated`).
 
@@ -68,7 +70,7 @@ def train(
     `may_record` false.
     """
     device = device or default_device()
-    saved = Checkpoint.load(checkpoint_dir, spec) if checkpoint_dir else None
+    saved = Checkpoint.load(checkpoint_dir, spec, recorded) if checkpoint_dir else None
     if checkpoint_dir:
         checkpoint_dir.mkdir(parents=True, exist_ok=True)
     image_size = IMAGE_MODELS[spec.model].image_size if spec.model in IMAGE_MODELS else 0

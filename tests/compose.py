@@ -136,7 +136,7 @@ def check_images() -> None:
 
 
 def check_checkpoints(run_id: str) -> None:
-    assert compose("exec", "worker", "ls", f"/data/checkpoints/{run_id}").split() == [
+    assert compose("exec", "worker", "sh", "-c", f"ls /data/checkpoints/{run_id}/*").split() == [
         "best.pt",
         "best.safetensors",
         "last.pt",

@@ -1,8 +1,10 @@
 """What a trainer reports, delivered by a thread of its own: training goes on while the run store is away."""
 
 import logging
+import os
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -11,7 +13,7 @@ from functools import partial
 from redis.exceptions import RedisError
 
 from app.errors import LeaseLost
-from app.store.database import Scalar
+from app.store.database import Scalar, trouble
 from app.store.lease import Lease
 from app.store.run_store import RunStore
 from cct.events import Confusion, EpochRecord, Image, Look
@@ -55,13 +57,20 @@ class Outbox:
             self._measured.append(delivery)
             self._changed.notify_all()
 
-    def drain(self, give_up: threading.Event) -> None:
-        """Waits until all is delivered, the lease is lost or `give_up` is set."""
+    def drain(self, should_stop: Callable[[], bool]) -> None:
+        """Waits until all is delivered, or `should_stop`, which is asked again and again, says so."""
         with self._changed:
-            while (self._measured or self._fields) and not (give_up.is_set() or self.lease_lost.is_set()):
+            while (self._measured or self._fields) and not should_stop():
                 self._changed.wait(RETRY_SECONDS)
 
     def _deliver(self) -> None:
+        try:
+            self._deliver_all()
+        except BaseException:  # nothing that this process measures would ever arrive
+            traceback.print_exc()
+            os._exit(1)
+
+    def _deliver_all(self) -> None:
         while not self.lease_lost.is_set():
             with self._changed:
                 while not (self._measured or self._fields):
@@ -76,7 +85,7 @@ class Outbox:
             except LeaseLost:
                 self.lease_lost.set()
             except RedisError as error:
-                logger.warning("the run store does not answer, will deliver later: %s", error)
+                logger.warning("what was measured is delivered later: %s", trouble(error))
                 time.sleep(RETRY_SECONDS)
                 continue
             with self._changed:

@@ -24,12 +24,18 @@ from redis.exceptions import RedisError
 from app.errors import LeaseLost
 from app.limits import LOG_LINES
 from app.settings import Settings
+from app.store.board import check_folder
+from app.store.database import trouble
 from app.store.lease import Lease
 from app.store.rows import State
-from app.store.run_store import RunStore
+from app.store.run_store import RunStore, new_token
 from cct.machine import OPENMP, cores
 
 POLL_SECONDS = 0.5
+LONGEST_TICK = 2.0
+"""Seconds: between two looks at a trainer that are further apart, the supervisor was asleep, and so was the trainer."""
+OUTPUT_SECONDS = 1.0
+"""How long a trainer's output is read after its end: something that it started may never close it."""
 UNRECORDED = "unrecorded"
 """Tells a trainer not to record steps."""
 
@@ -81,37 +87,43 @@ class Supervisor:
         self.stopping.set()
 
     def train_next(self) -> None:
-        """Trains the first run of the queue until it is finished, cancelled, lost or handed back."""
+        """Trains the first run of the queue until it is finished, cancelled, lost or handed back.
+
+        Raises `OtherFolder`, and takes no run, if the data folder is not that of the board in the database.
+        """
         slot = self._free.get()
         try:
-            self._train_next(slot)
-        finally:
-            self._free.put(slot)
-
-    def _train_next(self, slot: Slot) -> None:
-        if self.stopping.is_set():
-            return
-        try:
-            lease = self._store.claim(slot.worker)
-        except RedisError as error:
-            logger.warning("the run store does not answer, the next sweep tries again: %s", error)
-            return
-        if lease is None:
-            return
-        slot.run_id = lease.run_id
-        try:
-            self._train(lease, slot)
-        except LeaseLost:
-            logger.warning("run %s belongs to another worker now", lease.run_id)
+            if lease := self._claim(slot.worker):
+                slot.run_id = lease.run_id
+                self._train(lease, slot)
+        except LeaseLost as error:
+            logger.warning("run %s belongs to another worker now", error)
         finally:
             slot.run_id = slot.trainer = None
+            self._free.put(slot)
+
+    def _claim(self, worker: str) -> Lease | None:
+        """Waits for a database that is away: it may have given a run to this worker with its last breath."""
+        token = new_token()
+        while not self.stopping.is_set():
+            try:
+                check_folder(self._store, self._settings.data)
+                return self._store.claim(worker, token)
+            except RedisError as error:
+                logger.warning("cannot ask for work, trying again: %s", trouble(error))
+                self.stopping.wait(POLL_SECONDS)
+        return None
 
     def _train(self, lease: Lease, slot: Slot) -> None:
         logger.info("training run %s", lease.run_id)
-        watch, code = self._run_trainer(lease, slot)
-        if code == Exit.UNRECORDABLE and not (watch.cancelled or watch.lease_lost or self.stopping.is_set()):
-            watch, code = self._run_trainer(lease, slot, UNRECORDED)
-        match code:
+        try:
+            watch = self._watch_trainer(lease, slot)
+            if watch.code == Exit.UNRECORDABLE and not (watch.cancelled or watch.lease_lost or self.stopping.is_set()):
+                watch = self._watch_trainer(lease, slot, UNRECORDED)
+        except OSError as error:
+            self._end(lease, None, f"the trainer could not be started and watched ({error})")
+            return
+        match watch.code:
             case _ if watch.lease_lost:
                 raise LeaseLost(lease.run_id)
             case Exit.COMPLETED:
@@ -127,24 +139,25 @@ class Supervisor:
             case _ if watch.stalled:
                 self._end(lease, None, f"training made no step for {self._settings.stall_seconds:g} s")
             case _:
-                self._end(lease, None, _crash(code))
+                self._end(lease, None, _crash(watch.code))
 
-    def _run_trainer(self, lease: Lease, slot: Slot, *options: str) -> tuple["_Watch", int]:
-        """What was seen of a trainer, and its exit code."""
-        with (
-            tempfile.NamedTemporaryFile(prefix="cctboard-") as sign_of_life,
-            subprocess.Popen(
+    def _watch_trainer(self, lease: Lease, slot: Slot, *options: str) -> "_Watch":
+        """Starts a trainer; returns what was seen of it once it has ended. Raises `OSError` if it cannot be started."""
+        with tempfile.NamedTemporaryFile(prefix="cctboard-") as sign_of_life:
+            process = subprocess.Popen(
                 [sys.executable, "-m", "worker.trainer", lease.run_id, lease.token, sign_of_life.name, *options],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env=self._environment,
-            ) as process,
-        ):
+            )
             slot.trainer = process.pid
             watch = _Watch(self._settings, lease, process, Path(sign_of_life.name), self.stopping)
-            return watch, watch.run()
+            assert process.stdin is not None
+            with process.stdin:  # by which the trainer sees whether this process is alive
+                watch.run()
+            return watch
 
     def _end(self, lease: Lease, state: State | None, why: str = "") -> None:
         """Tells the store what became of the run, None: it was lost; waits for a store that is away."""
@@ -156,7 +169,7 @@ class Supervisor:
                     lease.lose(why)
                 return
             except RedisError as error:
-                logger.warning("run %s ended, but the run store does not answer: %s", lease.run_id, error)
+                logger.warning("run %s ended, but %s", lease.run_id, trouble(error))
                 if self.stopping.wait(POLL_SECONDS):
                     return  # the lease will expire
 
@@ -180,6 +193,8 @@ class _Watch:
         sign_of_life: Path,
         stopping: threading.Event,
     ) -> None:
+        self.code = 0
+        """Of the trainer that has ended."""
         self.cancelled = False
         self.lease_lost = False
         self.stalled = False
@@ -189,47 +204,57 @@ class _Watch:
         self._sign_of_life = sign_of_life
         self._stopping = stopping
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._printed = 0
         self._renew_at = 0.0
 
-    def run(self) -> int:
-        """Returns the trainer's exit code once it has ended."""
-        reader = threading.Thread(target=self._read_log, name=f"log-{self._lease.run_id}")
+    def run(self) -> None:
+        """Until the trainer has ended."""
+        reader = threading.Thread(target=self._read_log, name=f"log-{self._lease.run_id}", daemon=True)
         reader.start()
-        kill_at: float | None = None
-        while self._process.poll() is None:
-            self._talk_to_store()
-            self.stalled = time.time() - self._sign_of_life.stat().st_mtime > self._settings.stall_seconds
-            if self.lease_lost or self.stalled:
-                self._signal(signal.SIGKILL)
-            elif kill_at is None and (self.cancelled or self._stopping.is_set()):
-                self._signal(signal.SIGTERM)
-                kill_at = time.monotonic() + self._settings.stop_grace_seconds
-            elif kill_at is not None and time.monotonic() >= kill_at:
-                self._signal(signal.SIGKILL)
-        reader.join()
+        looked_at, last_sign = time.monotonic(), (0, 0)
+        silent = stopped_for = 0.0  # seconds in which this process was awake
+        try:
+            while self._process.poll() is None:
+                self._talk_to_store()
+                awake = min(time.monotonic() - looked_at, LONGEST_TICK)
+                looked_at = time.monotonic()
+                sign = self._printed, self._sign_of_life.stat().st_mtime_ns
+                silent, last_sign = silent + awake if sign == last_sign else 0.0, sign
+                self.stalled = silent > self._settings.stall_seconds
+                if self.lease_lost or self.stalled or stopped_for > self._settings.stop_grace_seconds:
+                    self._signal(signal.SIGKILL)
+                elif self.cancelled or self._stopping.is_set():
+                    if not stopped_for:
+                        self._signal(signal.SIGTERM)
+                    stopped_for += awake
+        finally:
+            self._signal(signal.SIGKILL)  # with what it has started, which could hold its output
+            self.code = self._process.wait()
+        reader.join(OUTPUT_SECONDS)
         with suppress(RedisError, LeaseLost):
             self._pass_on_log()
-        return self._process.returncode
 
     def _talk_to_store(self) -> None:
         try:
             if time.monotonic() >= self._renew_at:
-                self._lease.renew()
+                self.cancelled |= self._lease.renew()
                 self._renew_at = time.monotonic() + self._settings.lease_seconds / 3
             self._pass_on_log()
-            self.cancelled |= self._lease.cancel_requested(timeout=POLL_SECONDS)
+            if self._lease.wait(POLL_SECONDS):
+                self._renew_at = 0.0
         except LeaseLost:
             self.lease_lost = True
         except RedisError as error:
-            logger.warning("run %s: the run store does not answer: %s", self._lease.run_id, error)
+            logger.warning("run %s: %s", self._lease.run_id, trouble(error))
             time.sleep(POLL_SECONDS)
 
     def _read_log(self) -> None:
         """What the trainer prints is a sign of life too: a download has no steps."""
         assert self._process.stdout is not None
-        for raw in self._process.stdout:
-            self._lines.append(raw.decode(errors="replace").rstrip())
-            self._sign_of_life.touch()
+        with self._process.stdout as output:
+            for raw in output:
+                self._lines.append(raw.decode(errors="replace").rstrip())
+                self._printed += 1
 
     def _pass_on_log(self) -> None:
         while lines := list(self._lines)[:100]:

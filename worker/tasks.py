@@ -12,8 +12,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from celery import signals
@@ -22,6 +24,8 @@ from redis.exceptions import RedisError
 from app import logs
 from app.queue import TRAIN_NEXT, create_queue, resend_lost_messages
 from app.settings import Settings
+from app.store.board import OtherFolder, check_folder
+from app.store.database import trouble
 from app.store.own_images import OwnImages
 from app.store.run_store import RunStore
 from worker.supervisor import Supervisor, trainer_environment
@@ -52,9 +56,9 @@ def _configure_logs(**_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def _start_housekeeping(**_: Any) -> None:
-    threading.Thread(target=_keep_house, name="housekeeping", daemon=True).start()
-    threading.Thread(target=_show_own_images, name="own-images", daemon=True).start()
+def _start_duties(**_: Any) -> None:
+    for duty in (_keep_house, _show_own_images):
+        threading.Thread(target=_perform, args=(duty,), name=duty.__name__, daemon=True).start()
 
 
 @signals.worker_shutting_down.connect
@@ -62,13 +66,37 @@ def _stop(**_: Any) -> None:
     supervisor.stop()
 
 
+def _perform(duty: Callable[[], None]) -> None:
+    """A duty whose end is the worker's: with one of them undone it would seem to be well and not be."""
+    try:
+        duty()
+    except OtherFolder as error:
+        logger.critical("%s", error)
+        code = 2
+    except BaseException:
+        logger.critical("the worker ends, as it cannot go on with its duties", exc_info=True)
+        code = 1
+    else:
+        return
+    _hand_back()
+    os._exit(code)
+
+
+def _hand_back() -> None:
+    """Returns when no run is trained here any more."""
+    supervisor.stop()
+    while any(slot.run_id for slot in supervisor.slots):
+        time.sleep(0.1)
+
+
 def _keep_house() -> None:
     """Heartbeat of each slot; sends the runs of silent workers back to the queue; re-sends lost messages; removes what
     deleted runs left. Any worker helps all."""
     device, slots = _device(), supervisor.slots
-    idle = 0
+    idle, told = 0, set[Path]()
     while not supervisor.stopping.wait(HOUSEKEEPING_SECONDS):
         try:
+            check_folder(store, settings.data)
             facts = vitals() | {"device": device, "version": version("cctboard"), "slots": len(slots)}
             for slot in slots:
                 memory = memory_bytes(slot.trainer)
@@ -77,22 +105,32 @@ def _keep_house() -> None:
                 logger.warning("%d runs lost their worker", lost)
             resend_lost_messages(celery, store.redis, 0 if store.paused() else store.queued())
             for run_id in store.garbage():
-                shutil.rmtree(settings.checkpoints(run_id), ignore_errors=True)
-                store.collected(run_id)
+                if _is_removed(settings.run_folder(run_id), told):
+                    store.collected(run_id)
             is_idle = any(slot.run_id is None for slot in slots)
             idle = idle + 1 if is_idle and store.queued() and not store.paused() else 0
         except RedisError as error:
-            logger.warning("the run store does not answer, trying again: %s", error)
+            logger.warning("housekeeping waits: %s", trouble(error))
         if idle * HOUSEKEEPING_SECONDS > DEAF_SECONDS:
             # Celery may stop consuming after a reconnect (celery issues 8030, 8091); a new process consumes.
             logger.error("runs are queued, but no message arrives; starting anew")
-            supervisor.stop()
-            while any(slot.run_id for slot in slots):
-                time.sleep(0.1)
+            _hand_back()
             os.execv(sys.executable, [sys.executable, "-m", "celery", *sys.argv[1:]])
     with suppress(RedisError):
         for slot in slots:
             store.forget_worker(slot.worker)
+
+
+def _is_removed(folder: Path, told: set[Path]) -> bool:
+    """Removes a deleted run's folder; why it cannot is logged once, and it is tried again."""
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        if folder not in told:
+            logger.warning("cannot remove what a deleted run left: %s", error)
+            told.add(folder)
+    return not folder.exists()
 
 
 def _show_own_images() -> None:
@@ -108,7 +146,7 @@ def _show_own_images() -> None:
             last_line = (looker.stderr.strip() or f"the looker ended with {looker.returncode}").splitlines()[-1]
             own_images.finish(image_id, message, last_line if looker.returncode else "")
         except RedisError as error:
-            logger.warning("the run store does not answer, own images wait: %s", error)
+            logger.warning("own images wait: %s", trouble(error))
             supervisor.stopping.wait(HOUSEKEEPING_SECONDS)
 
 
@@ -116,5 +154,5 @@ def _device() -> str:
     """The device as a trainer will choose it; asked in another process, so that this one never loads torch."""
     ask = "from cct.device import default_device, device_name; print(device_name(default_device()))"
     environment = trainer_environment(len(supervisor.slots))
-    asked = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True, env=environment)
+    asked = subprocess.run([sys.executable, "-c", ask], stdout=subprocess.PIPE, text=True, check=True, env=environment)
     return asked.stdout.strip()

@@ -12,9 +12,17 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+from redis.exceptions import RedisError
+
+from app.errors import LeaseLost
 from app.settings import Settings
+from app.store.database import trouble
+from app.store.lease import Lease
+from app.store.rows import Run
 from app.store.run_store import RunStore
 from cct.checkpoint import BEST
 from cct.cpu import keep_large_blocks
@@ -24,43 +32,73 @@ from cct.spec import RunSpec
 from cct.step import Stopped
 from cct.training import train
 from cct.weights import export_safetensors
-from worker.outbox import Outbox
+from worker import attempt
+from worker.outbox import RETRY_SECONDS, Outbox
 from worker.supervisor import UNRECORDED, Exit
+
+T = TypeVar("T")
+
+
+class Patience:
+    """Waits for a database that is away, and shows the supervisor that this process lives."""
+
+    def __init__(self, sign_of_life: str) -> None:
+        self.stop = threading.Event()
+        """Set when this process is to end."""
+        self._sign_of_life = Path(sign_of_life)
+        self._shown = 0.0
+
+    def show_life(self) -> None:
+        """Once a second at most, so that it may be called after each step."""
+        if time.monotonic() - self._shown > 1:
+            self._sign_of_life.touch()
+            self._shown = time.monotonic()
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """The answer of a database. Raises `Stopped`."""
+        while True:
+            try:
+                return question()
+            except RedisError as error:
+                print(f"training waits: {trouble(error)}", file=sys.stderr, flush=True)
+            self.show_life()
+            if self.stop.wait(RETRY_SECONDS):
+                raise Stopped
 
 
 def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
     """The process's exit code; see `Exit`."""
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    patience = Patience(sign_of_life)
+    signal.signal(signal.SIGTERM, lambda *_: patience.stop.set())
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     keep_large_blocks()
     settings = Settings()
     store = RunStore(settings)
-    run = store.run(run_id)
-    outbox = Outbox(store, store.lease(run_id, token))
-    shown = 0.0
+    outbox = Outbox(store, lease := store.lease(run_id, token))
 
     def should_stop() -> bool:
-        nonlocal shown
-        if time.monotonic() - shown > 1:
-            Path(sign_of_life).touch()
-            shown = time.monotonic()
-        return stop.is_set() or outbox.lease_lost.is_set()
+        patience.show_life()
+        return patience.stop.is_set() or outbox.lease_lost.is_set()
 
     try:
+        run = patience.ask(lambda: store.run(run_id))
+        [recorded] = patience.ask(lambda: store.epochs([run_id]))
+        folder = _own_folder(settings, run, lease, patience)
         for event in train(
             run.spec,
             data_dir=settings.datasets_folder,
-            checkpoint_dir=settings.checkpoints(run_id),
+            checkpoint_dir=folder,
+            recorded=recorded,
             may_record=UNRECORDED not in options,
             should_stop=should_stop,
         ):
             _tell(outbox, run.spec, event)
-        checkpoints = settings.checkpoints(run_id)
-        export_safetensors(checkpoints / BEST, checkpoints / "best.safetensors")  # the API has no torch to do it
-        outbox.drain(give_up=stop)
+        export_safetensors(folder / BEST, folder / "best.safetensors")  # the API has no torch to do it
+        outbox.drain(should_stop)
     except Stopped:
         pass
+    except LeaseLost:
+        return Exit.LEASE_LOST
     except Exception as error:
         # The boundary of a run: whatever went wrong is told on the board, the traceback goes to the run's log.
         traceback.print_exc()
@@ -68,11 +106,24 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
             print("compile: the run goes on without recorded steps, in another process", file=sys.stderr, flush=True)
             os._exit(Exit.UNRECORDABLE)  # at once: what PyTorch would do at an ordinary end is not known
         outbox.describe(error=_reason(error))
-        outbox.drain(give_up=stop)
+        outbox.drain(should_stop)
         return Exit.FAILED
     if outbox.lease_lost.is_set():
         return Exit.LEASE_LOST
-    return Exit.STOPPED if stop.is_set() else Exit.COMPLETED
+    return Exit.STOPPED if patience.stop.is_set() else Exit.COMPLETED
+
+
+def _own_folder(settings: Settings, run: Run, lease: Lease, patience: Patience) -> Path:
+    """Where this attempt keeps its checkpoints, which are those of the one before. Raises `LeaseLost`, `Stopped`."""
+    patience.ask(lease.check)  # what was read of the run before, the number of the attempt, is this one's
+    folder = attempt.begin(settings.checkpoints(run.id), settings.run_folder(run.id), run.attempt)
+    try:
+        patience.ask(lease.check)
+    except LeaseLost:  # so the run may have been deleted, and be back by the folder
+        attempt.abandon(folder)
+        raise
+    attempt.supersede(folder)
+    return folder
 
 
 def _end_with_supervisor() -> None:

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import httpx2 as httpx
 import redis
+from pydantic import RedisDsn
 
-from app.cli.data_folder import BOARD, StopAsked, opened, usable
+from app.cli.data_folder import BOARD, FolderRefused, StopAsked, opened, usable
 from app.cli.database import start_valkey
 from app.cli.services import ServiceFailed, Services, check_port
 from app.proxies import DIRECT
+from app.settings import Settings
+from app.store.board import OtherFolder, check_folder
+from app.store.run_store import RunStore
 
 DATABASE_SECONDS = 10.0
 """How long a database that the settings name may take to answer, as it may be starting too."""
@@ -41,6 +45,11 @@ def running(
             services = Services(data, lock, stop_asked)
             stack.callback(services.stop)
             services.redis_url = redis_url or start_valkey(services, data)
+            if redis_url is None:
+                try:
+                    check_folder(RunStore(Settings(redis_url=RedisDsn(services.redis_url))), data, is_within=True)
+                except OtherFolder as error:
+                    raise FolderRefused(str(error)) from error
             _start(services, data, host, port, workers)
         services.keep_alive()
         yield services

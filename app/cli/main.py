@@ -117,6 +117,7 @@ def api(
         raise UsageError(f"whoever reaches {host} could use the board; set CCTBOARD_TOKEN, see `cctboard secrets`")
     with one_line():
         check_port(host, port)
+    _check_folder(settings)
     if "url" not in settings.model_fields_set:  # the webhook's links lead there
         settings = settings.model_copy(update={"url": f"http://localhost:{port}"})
     logs.configure(settings)
@@ -162,6 +163,7 @@ def worker(
                 f"no board runs with the data folder {folder}; start one with `cctboard up`, or name a database in "
                 "CCTBOARD_REDIS_URL"
             )
+    _check_folder(Settings())
     count = settings.slots
     if measure_slots or count == "auto":
         then = [] if measure_slots else [sys.executable, "-m", "app.cli", "worker"]
@@ -206,6 +208,20 @@ def openapi() -> None:
     settings = Settings()
     app = create_app(settings, RunStore(settings), dashboard=None)
     print(json.dumps(app.openapi(), indent=2))
+
+
+def _check_folder(settings: Settings) -> None:
+    """Raises `UsageError` if the data folder is another board's. Of a database that is away, workers ask it later."""
+    from redis.exceptions import RedisError
+
+    from app.store.board import check_folder
+    from app.store.run_store import RunStore
+
+    try:
+        with one_line(), suppress(RedisError):
+            check_folder(RunStore(settings), settings.data)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from error
 
 
 def _set_slots(slots: str | None) -> None:

@@ -7,6 +7,7 @@ checkpoints arrive before their runs, so that no run is ever here without.
 
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -61,17 +62,25 @@ def backup(settings: Settings, store: RunStore, target: IO[bytes], version: str)
     kept = [run for run in runs if _add_row(archive, store, "run", run.id)]
     summary.runs = len(kept)
     for run in kept:
-        for path in sorted(settings.checkpoints(run.id).glob("*")):
-            if path.suffix not in (".pt", ".safetensors"):
-                continue  # a file that is being written
-            try:
-                file = path.open("rb")
-            except FileNotFoundError:  # the run is being deleted
-                continue
-            with file:
-                archive.add_file(f"checkpoints/{run.id}/{path.name}", file)
+        with ExitStack() as stack:
+            for name, file in _open_checkpoints(settings, run.id, stack):
+                archive.add_file(f"checkpoints/{run.id}/{name}", file)
     archive.close()
     return summary
+
+
+def _open_checkpoints(settings: Settings, run_id: str, stack: ExitStack) -> list[tuple[str, IO[bytes]]]:
+    """Names and files of one attempt at the run, but for what is being written; a deleted run has none."""
+    while True:
+        paths = sorted(settings.checkpoints(run_id).glob("*"))
+        try:
+            return [
+                (path.name, stack.enter_context(path.open("rb")))
+                for path in paths
+                if path.suffix in (".pt", ".safetensors")
+            ]
+        except FileNotFoundError:
+            continue  # another attempt has just begun, or the run is being deleted
 
 
 def _add_row(archive: ArchiveWriter, store: RunStore, kind: Literal["experiment", "run"], row_id: str) -> bool:

@@ -23,14 +23,17 @@ class OtherFolder(BoardError):
     title = "Another board's folder"
 
 
-def check_folder(store: RunStore, data: Path) -> None:
+def check_folder(store: RunStore, data: Path, is_within: bool = False) -> None:
     """Raises `OtherFolder` unless `data` is the folder of the board in this database.
 
     A database that names no board yet takes the folder's name, and a folder without a name gets one then; unless the
-    database already has epochs of runs, and there is no checkpoint of any of them in the folder. Safe to be called by
-    several processes at the same time. Raises `RedisError`, `OSError`.
+    database already has epochs of runs, and there is no checkpoint of any of them in the folder. `is_within` tells that
+    the database's own files are in the folder, which then needs no other proof. Safe to be called by several processes
+    at the same time. Raises `RedisError`, `OSError`.
     """
     key, file = store.key("board"), data / FILE
+    if is_within and not file.exists():
+        _write_once(file, cast(str | None, store.redis.get(key)) or secrets.token_hex(16))
     if store.redis.get(key) is None:
         if not file.exists():
             trained = [run.id for run in store.runs() if run.epoch]

@@ -13,6 +13,7 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import OutOfMemoryError, RedisError
 from redis.retry import Retry
 
 from app.settings import Settings
@@ -49,3 +50,10 @@ class Database:
     def do(self, operation: str, *arguments: Scalar) -> Any:
         """The reply of an operation of `app/store/lua`."""
         return self._script(keys=[self._prefix], args=[operation, self.events_kept, *arguments])
+
+
+def trouble(error: RedisError) -> str:
+    """What is wrong with the database, for the log of a process that tries again later."""
+    if isinstance(error, OutOfMemoryError):
+        return "the database is full (its maxmemory)"
+    return f"the database does not answer ({error})"

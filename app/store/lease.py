@@ -29,8 +29,13 @@ class Lease:
             raise LeaseLost(self.run_id)
         return reply
 
-    def renew(self) -> None:
-        self._write("renew", self._database.lease_ms)
+    def check(self) -> None:
+        """Raises `LeaseLost` if the run may belong to another worker."""
+        self._write("check")
+
+    def renew(self) -> bool:
+        """Holds the run for as long as a new lease; whether the user wants it to be cancelled."""
+        return self._write("renew", self._database.lease_ms) == "cancelling"
 
     def describe(self, **fields: Scalar) -> None:
         """Writes fields of `Run` that tell how training goes: device, parameters, step, ..."""
@@ -65,7 +70,7 @@ class Lease:
         """Ends the lease because the trainer crashed: the run is queued again, or failed if that happens often."""
         self._write("lose", MAX_LOSSES, why)
 
-    def cancel_requested(self, timeout: float) -> bool:
-        """Waits up to `timeout` seconds for the user to cancel the run."""
+    def wait(self, timeout: float) -> bool:
+        """Waits up to `timeout` seconds for the user to do something about the run, which `renew` tells then."""
         control = self._database.key("run", self.run_id, "control")
         return self._database.redis.blpop([control], timeout=timeout) is not None

@@ -35,6 +35,11 @@ def new_id() -> str:
     return secrets.token_hex(6)
 
 
+def new_token() -> str:
+    """Of a lease."""
+    return secrets.token_hex(16)
+
+
 class RunStore(RunReader):
     """All reads and writes of the board's state. Safe to share between threads.
 
@@ -238,9 +243,12 @@ class RunStore(RunReader):
 
     # Training: every write carries the lease's token and raises `LeaseLost` when it is stale
 
-    def claim(self, worker: str) -> Lease | None:
-        """The right to train the first run of the queue, or None if nothing is queued or the queue is paused."""
-        token = secrets.token_hex(16)
+    def claim(self, worker: str, token: str | None = None) -> Lease | None:
+        """The right to train the first run of the queue, or None if nothing is queued or the queue is paused.
+
+        With a token of the caller's own a claim can be repeated if its reply was lost: it gets the same run.
+        """
+        token = token or new_token()
         run_id = self._do("claim", worker, token, self._database.lease_ms)
         return self.lease(run_id, token) if run_id else None
 

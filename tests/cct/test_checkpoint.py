@@ -127,6 +127,24 @@ def test_the_next_attempt_removes_what_a_kill_left_half_written(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.LAST]
 
 
+def test_a_run_goes_on_from_a_checkpoint_of_the_same_training_or_not_at_all(tmp_path: Path) -> None:
+    (saved := after(2, torch.ones(1))).save(tmp_path)
+    [first, second] = saved.records
+    for recorded in ([], [first], [first, second]):
+        assert Checkpoint.load(tmp_path, SPEC, recorded)
+    for recorded, why in (
+        (
+            [first, second, replace(second, epoch=3)],
+            "epochs 1 to 3 of this run are recorded, but .* is of epoch 2; put",
+        ),
+        ([first, replace(second, seconds=1.5)], "is of another training of this spec: what it measured in epoch 2"),
+    ):
+        with pytest.raises(CheckpointMismatch, match=why):
+            Checkpoint.load(tmp_path, SPEC, recorded)
+    with pytest.raises(CheckpointMismatch, match="epoch 1 of this run is recorded, but there is no checkpoint in"):
+        Checkpoint.load(tmp_path / "other", SPEC, [first])
+
+
 def test_a_process_that_was_overtaken_drops_what_it_trained(tmp_path: Path) -> None:
     """One that was frozen, say, while another went on with its run."""
     after(3, torch.ones(1), best=2).save(tmp_path)

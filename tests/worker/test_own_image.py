@@ -9,6 +9,7 @@ import httpx2 as httpx
 import PIL.Image
 import PIL.ImageDraw
 
+from app.settings import Settings
 from cct.checkpoint import LAST
 from tests.conftest import wait_for
 from tests.worker.test_training import ended, queue, run
@@ -36,7 +37,7 @@ def test_runs_look_at_an_image_while_the_worker_trains(board: httpx.Client, boar
     done, mixing = queue(board, epochs=1), queue(board, epochs=1, pooling="seqpool_softmax_batch")
     wait_for(lambda: ended(board, mixing), 120)
     running, waiting = queue(board, epochs=1000), queue(board, epochs=1)
-    wait_for(lambda: (board_data / "checkpoints" / running / LAST).exists(), 60)
+    wait_for(lambda: (Settings(data=board_data).checkpoints(running) / LAST).exists(), 60)
     try:
         answer = shown(board, drawn_one(), done, mixing, running, waiting)
         damaged = shown(board, drawn_one()[:100], done)

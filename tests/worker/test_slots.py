@@ -1,11 +1,6 @@
 """A worker that trains several runs at the same time."""
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -14,24 +9,10 @@ from app.settings import Settings
 from app.store.rows import State
 from app.store.run_store import RunStore
 from cct.machine import cores
-from cct.spec import RunSpec
 from tests.conftest import wait_for
+from tests.worker.conftest import LONG, worker
 from worker import slots
 from worker.supervisor import trainer_environment
-
-LONG = RunSpec(dataset="digits", epochs=1000, warmup_epochs=0, augmentation="none")
-
-
-@contextmanager
-def worker(settings: Settings, *arguments: str) -> Iterator[psutil.Process]:
-    """`cctboard worker` as a user starts it."""
-    environment = os.environ | {"CCTBOARD_REDIS_URL": str(settings.redis_url), "CCTBOARD_DATA": str(settings.data)}
-    command = [sys.executable, "-m", "app.cli", "worker", *arguments]
-    with subprocess.Popen(command, env=environment) as process:
-        try:
-            yield psutil.Process(process.pid)
-        finally:
-            process.kill()
 
 
 def trainer_of(worker: psutil.Process, run_id: str) -> psutil.Process:

@@ -139,7 +139,7 @@ def test_a_failed_run_is_retried_and_a_deleted_one_leaves_nothing(board: httpx.C
     assert told(board, run_id, "resumed"), "it went on from its checkpoint"
     board.post(f"/runs/{run_id}/cancel")
     wait_for(lambda: ended(board, run_id), 30)
-    assert (board_data / "checkpoints" / run_id / "last.pt").exists()
+    assert (board_data / "checkpoints" / run_id / "2" / "last.pt").exists()
     assert board.delete(f"/runs/{run_id}").status_code == 204
     assert board.get(f"/runs/{run_id}").status_code == 404
     wait_for(lambda: not (board_data / "checkpoints" / run_id).exists(), 30)

@@ -5,9 +5,14 @@ local function holds(id, token)
   return run_field(id, "token") == token
 end
 
--- Gives the first run of the queue to a worker.
+-- Gives the first run of the queue to a worker. A claim that is repeated, as its reply was lost, gets the same run.
 -- ARGV: worker, token, lease in ms. Reply: the id of the run that the worker may now train, or nil.
 function operations.claim(worker, token, lease)
+  for _, id in ipairs(redis.call("ZRANGE", key("leases"), 0, -1)) do
+    if holds(id, token) then
+      return id
+    end
+  end
   local member = redis.call("ZRANGE", key("queued"), 0, 0)[1]
   if not member or redis.call("EXISTS", key("paused")) == 1 then
     return false
@@ -25,13 +30,18 @@ function operations.claim(worker, token, lease)
   return id
 end
 
--- ARGV: run, token, lease in ms. Reply: "held".
+-- ARGV: run, token. Reply: "held".
+function operations.check(id, token)
+  return holds(id, token) and "held" or "stale"
+end
+
+-- ARGV: run, token, lease in ms. Reply: "held", or "cancelling" if the user wants the run to end.
 function operations.renew(id, token, lease)
   if not holds(id, token) then
     return "stale"
   end
   redis.call("ZADD", key("leases"), now() + tonumber(lease), id)
-  return "held"
+  return run_field(id, "cancelling") and "cancelling" or "held"
 end
 
 -- Writes what describes the run while it trains: device, progress within the epoch, ...
@@ -56,7 +66,7 @@ function operations.record_epoch(id, token, epoch, record)
     if string.find(reply.err, "equal or smaller", 1, true) then
       return "repeated"
     end
-    error(reply.err)
+    error(reply)
   end
   local values = cjson.decode(record)
   local best = tonumber(run_field(id, "best_top1") or "-1")

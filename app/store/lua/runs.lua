@@ -1,6 +1,6 @@
 -- What users do to a run.
 
--- A queued run is cancelled at once, a running one by its worker, which waits on the control list.
+-- A queued run is cancelled at once, a running one by its worker: the control list wakes it, `renew` tells it.
 -- ARGV: run. Reply: "cancelled", or "finished" if it had ended.
 function operations.cancel(id)
   local state = run_field(id, "state")

@@ -1,5 +1,8 @@
 """A database and a data folder of two boards are not used together."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -66,3 +69,43 @@ def test_where_all_checkpoints_of_version_0_1_are_gone_the_message_helps(store: 
     (tmp_path / "board").write_text("word\n")
     check_folder(store, tmp_path)
     assert store.redis.get(store.key("board")) == "word"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["app.cli", "worker"],
+        ["app.cli", "api"],
+        ["app.cli", "backup", "-"],
+        ["celery", "-A", "worker.tasks", "worker", "--pool", "threads"],
+    ],
+    ids=lambda command: command[1],
+)
+def test_no_process_goes_on_with_the_folder_of_another_board(
+    store: RunStore, settings: Settings, tmp_path: Path, command: list[str]
+) -> None:
+    """Not even a worker that is started without our command."""
+    check_folder(store, settings.data)
+    other = tmp_path / "other"
+    environment = os.environ | {"CCTBOARD_REDIS_URL": str(settings.redis_url), "CCTBOARD_DATA": str(other)}
+    ended = subprocess.run(
+        [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 2
+    assert f"{other} is not the data folder of the board in this database" in ended.stderr
+    assert not other.exists()
+
+
+def test_the_database_of_the_folder_itself_needs_no_other_proof(store: RunStore, tmp_path: Path) -> None:
+    """Checkpoints or the folder's name may have been removed to make room."""
+    store.create_runs([SPEC])
+    lease = store.claim("w")
+    assert lease is not None
+    lease.record_epoch(RECORD)
+    for _ in range(2):
+        check_folder(store, tmp_path, is_within=True)
+        assert (tmp_path / "board").read_text() == store.redis.get(store.key("board"))
+        (tmp_path / "board").unlink()
+    (tmp_path / "board").write_text("of another board")
+    with pytest.raises(OtherFolder, match="is not the data folder"):
+        check_folder(store, tmp_path, is_within=True)

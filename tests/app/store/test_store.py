@@ -477,11 +477,14 @@ def test_cancelling_a_queued_run_takes_it_from_the_queue(store: RunStore) -> Non
 def test_cancelling_a_running_run_tells_its_worker(store: RunStore, claim: Claim) -> None:
     [run] = store.create_runs([SPEC])
     lease = claim()
-    assert not lease.cancel_requested(timeout=0.01)
+    assert not lease.wait(timeout=0.01)
+    assert not lease.renew()
     assert store.cancel(run.id).cancelling
     store.cancel(run.id)
-    assert lease.cancel_requested(timeout=5)
-    assert not lease.cancel_requested(timeout=0.01), "asked twice, told once"
+    assert lease.wait(timeout=5)
+    assert not lease.wait(timeout=0.01), "asked twice, woken once"
+    assert lease.renew()
+    assert lease.renew(), "however often it asks: a reply may be lost"
     lease.release(State.queued)
     assert store.run(run.id).state is State.cancelled, "a worker that hands the run back does not revive it"
 

@@ -315,7 +315,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     def train(self, run: ModelRun, epochs: int, again: bool, end: State | str | None) -> None:
         assert run.lease is not None
-        run.lease.renew()
+        assert run.lease.renew() is run.cancelling
+        again_claimed = self.store.claim("w1", run.lease.token)
+        assert again_claimed is not None
+        assert again_claimed.run_id == run.id, "a claim whose reply was lost, though others wait or the queue is paused"
         for _ in range(min(epochs, run.epochs - run.epoch)):
             run.epoch, run.losses = run.epoch + 1, 0
             assert run.lease.record_epoch(replace(RECORD, epoch=run.epoch))
