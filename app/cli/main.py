@@ -43,7 +43,9 @@ Port = Annotated[int, typer.Option(help="Port of the API and the dashboard.", mi
 Workers = Annotated[int, typer.Option(help="Worker processes.", min=0, max=64)]
 Slots = Annotated[
     str | None,
-    typer.Option(help="Runs that a worker trains at the same time, or auto: measured when it starts. [default: 1]"),
+    typer.Option(
+        help="Runs that a worker trains at the same time, or auto: measured when it starts.", show_default="1"
+    ),
 ]
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 NO_TERMINAL_WIDTH = 10_000
 """Whatever reads a pipe or a file gets a line for each row."""
 
-Data = Annotated[Path | None, typer.Option(help="Folder of database, datasets and checkpoints. [default: data]")]
+Data = Annotated[Path | None, typer.Option(help="Folder of database, datasets and checkpoints.", show_default="data")]
 Json = Annotated[bool, typer.Option("--json", help="Print the API's answer as JSON.")]
 
 

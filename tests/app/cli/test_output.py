@@ -212,3 +212,10 @@ def test_a_number_that_is_none_is_the_servers_to_refuse(board: Command, value: s
     done = board("submit", "dataset=digits", f"lr={value}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("cctboard: lr: Input should be a valid number")
+
+
+def test_the_help_tells_all_defaults(cctboard: Command) -> None:
+    """Typer takes brackets in a help text for markup, and leaves them out."""
+    told = cctboard("up", "--help").stdout
+    assert all(f"[default: {value}]" in told for value in ("data", "8000", "1"))
+    assert told.count("[default: 1]") == 2
