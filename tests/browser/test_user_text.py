@@ -12,7 +12,8 @@ from app.analysis import report
 from app.analysis.figures.style import LONGEST
 from app.store.rows import Experiment, State
 from app.store.run_store import Lease, RunStore
-from cct.config import BETWEEN_CLASSES, RunSpec
+from cct.events import BETWEEN_CLASSES
+from cct.spec import RunSpec
 from tests.app.analysis.test_user_text import CLASSES, GROUP, VARIANTS, hostile
 from tests.app.store.test_store import RECORD
 

@@ -15,7 +15,7 @@ from app.analysis import figures, report
 from app.analysis.figures.style import LONGEST, labels, uid, whole
 from app.analysis.tensorboard import event_file
 from app.store.rows import Confusion, Run
-from cct.config import BETWEEN_CLASSES
+from cct.events import BETWEEN_CLASSES
 from tests.app.analysis.test_comparison import PROVENANCE, run
 from tests.app.store.test_store import RECORD
 

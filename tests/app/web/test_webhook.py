@@ -95,14 +95,17 @@ def test_the_end_of_an_experiment_is_told_with_its_answer(
     begin(settings, store)
     axes: dict[str, list[Any]] = {"pooling": ["seqpool", "mean"], "seed": [0, 1, 2]}
     specs = [replace(SPEC, pooling=pooling, seed=seed) for seed in (0, 1, 2) for pooling in axes["pooling"]]
-    experiment = store.create_experiment("Poolings", {}, axes, specs)
-    with webhook(settings, store, receiver).running():
+    experiment = store.create_experiment("<!channel> Poolings", {}, axes, specs)
+    below_a_path = settings.model_copy(update={"url": "https://lab.example.org/cct/"})
+    with webhook(below_a_path, store, receiver).running():
         train_all(store, {"seqpool": 90.0, "mean": 80.0})
         [document] = told(receiver, 1)
     assert document["event"] == "experiment_ended"
-    assert document["text"] == document["content"]
-    page = f"http://127.0.0.1:8000/board/experiments/{experiment.id}"
-    assert document["text"].startswith("Poolings has ended: 6 completed. Worse than seqpool: mean by 10.1 points.")
+    page = f"https://lab.example.org/cct/board/experiments/{experiment.id}"
+    said = "Poolings has ended: 6 completed. Worse than seqpool: mean by 10.1 points."
+    assert document["text"].startswith(f"&lt;!channel&gt; {said}"), "Slack shows it as it is, and calls nobody"
+    assert document["content"].startswith(f"<!channel> {said}")
+    assert document["allowed_mentions"] == {"parse": []}, "Discord calls nobody either"
     assert document["text"].endswith(page)
     assert document["page"] == page
     assert document["experiment"]["completed"] == 6
