@@ -217,5 +217,4 @@ def test_a_number_that_is_none_is_the_servers_to_refuse(board: Command, value: s
 def test_the_help_tells_all_defaults(cctboard: Command) -> None:
     """Typer takes brackets in a help text for markup, and leaves them out."""
     told = cctboard("up", "--help").stdout
-    assert all(f"[default: {value}]" in told for value in ("data", "8000", "1"))
-    assert told.count("[default: 1]") == 2
+    assert [default for default in ("(data)", "8000", "1", "(1)") if f"[default: {default}]" not in told] == []
