@@ -15,8 +15,9 @@ from pydantic import SecretStr
 
 from app.cli.services import free_port
 from app.settings import Settings
+from app.store.lease import Lease
 from app.store.rows import State
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from app.web.main import DASHBOARD, create_app
 from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD

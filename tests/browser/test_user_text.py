@@ -10,8 +10,9 @@ from playwright.sync_api import Locator, Page, expect
 
 from app.analysis import report
 from app.analysis.figures.style import LONGEST
+from app.store.lease import Lease
 from app.store.rows import Experiment, State
-from app.store.run_store import Lease, RunStore
+from app.store.run_store import RunStore
 from cct.events import BETWEEN_CLASSES
 from cct.spec import RunSpec
 from tests.app.analysis.test_user_text import CLASSES, GROUP, VARIANTS, hostile

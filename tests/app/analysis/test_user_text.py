@@ -4,7 +4,7 @@ import html
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from typing import Any
 
@@ -55,7 +55,7 @@ def chart(name: str) -> Any:
     runs, found = hostile()
     records = {member.id: [RECORD] for member in runs}
     one, other = VARIANTS[:2]
-    return {
+    charts: dict[str, Callable[[], Any]] = {
         "curves": lambda: figures.curves(runs, records, group=GROUP, smoothing=0.5),
         "final_results": lambda: figures.final_results(runs, GROUP, one),
         "differences": lambda: figures.differences(runs, GROUP, one),
@@ -63,7 +63,8 @@ def chart(name: str) -> Any:
         "confusion": lambda: figures.confusion(runs, found, GROUP, one),
         "confusion minus": lambda: figures.confusion(runs, found, GROUP, one, other),
         "class_differences": lambda: figures.class_differences(runs, found, GROUP, one, other),
-    }[name]()
+    }
+    return charts[name]()
 
 
 NAMED = {

@@ -61,7 +61,7 @@ def test_a_data_folder_of_version_0_1_starts_with_all_it_held(
             streams = archived(run["id"])["streams"]
             assert len(client.get(f"/runs/{run['id']}/epochs").json()) == run["epoch"] == len(streams["epochs"])
             for part in ("epochs", "log", "history", "lens", "confusion"):
-                kept = store.redis.xrange(store.key("run", run["id"], part))
+                kept: Any = store.redis.xrange(store.key("run", run["id"], part))
                 assert [[entry, *(x for pair in fields.items() for x in pair)] for entry, fields in kept] == streams[
                     part
                 ], part

@@ -352,7 +352,7 @@ def test_what_is_deleted_during_a_backup_is_left_out(settings: Settings, filled:
 def test_an_archive_may_be_compressed(
     settings: Settings, filled: RunStore, other: tuple[Settings, RunStore], mode: str
 ) -> None:
-    compress = {"w:gz": gzip.compress, "w:bz2": bz2.compress, "w:xz": lzma.compress}[mode]
+    compress: Any = {"w:gz": gzip.compress, "w:bz2": bz2.compress, "w:xz": lzma.compress}[mode]
     packed = compress(archived(settings, filled).getvalue())
     with pytest.raises(Invalid):
         restore(*other, io.BytesIO(packed[: len(packed) // 2]))

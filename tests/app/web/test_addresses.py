@@ -40,8 +40,8 @@ def test_pages_name_their_files_relative_to_themselves(below: TestClient, prefix
         [script, icon] = (part.partition('"')[0] for part in page.text.split('="')[1:])
         assert urljoin(prefix + path, script) == f"{prefix}/assets/index.js"
         assert urljoin(prefix + path, icon) == f"{prefix}/icon.svg"
-    script = below.get(f"{prefix}/assets/index.js")
-    assert (script.text, "immutable" in script.headers["cache-control"]) == ("0", True)
+    asset = below.get(f"{prefix}/assets/index.js")
+    assert (asset.text, "immutable" in asset.headers["cache-control"]) == ("0", True)
     assert below.head(f"{prefix}/").status_code == 200
 
 
