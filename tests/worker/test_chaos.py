@@ -186,7 +186,8 @@ class Chaos:
     def freeze_past_newer_checkpoints(self) -> None:
         """The run goes on elsewhere; then its old trainer does too, and cannot learn that the run is not its own."""
         worker = self._worker()
-        [run, *_] = [run for run in self._store.runs() if str(run.worker).endswith(f"-{worker.pid}")] or [None]
+        trained = (run for run in self._store.runs() if str(run.worker).endswith(f"-{worker.pid}"))
+        run = next(trained, None)
         if run is None:
             return  # it trains nothing just now
         with frozen([self._board.valkey()]) if self._wait_for_another(run, worker) else nullcontext():

@@ -1,21 +1,18 @@
 import json
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 import app.store.run_view
-from app.errors import Conflict, LeaseLost, NotFound
-from app.settings import Settings
+from app.errors import Conflict, NotFound
 from app.store.lease import MAX_LOSSES, Lease
 from app.store.rows import Experiment, Run, State
 from app.store.run_store import Grown, RunStore
 from cct.events import EpochRecord
 from cct.spec import RunSpec
-from tests.conftest import stored_events, wait_for
+from tests.conftest import stored_events
 
 Claim = Callable[[], Lease]
 
@@ -59,15 +56,6 @@ def test_a_run_goes_from_the_queue_to_completion(store: RunStore, claim: Claim) 
     assert len(events(store, "epoch")) == 3
 
 
-def test_runs_leave_the_queue_in_order_and_once(store: RunStore) -> None:
-    created = [run.id for run in store.create_runs(replace(SPEC, seed=seed) for seed in range(20))]
-    with ThreadPoolExecutor(8) as pool:
-        leases = list(pool.map(lambda _: store.claim("w"), range(30)))
-    claimed = [lease.run_id for lease in leases if lease]
-    assert sorted(claimed) == sorted(created)
-    assert store.queued() == 0
-
-
 def specs(count: int) -> list[RunSpec]:
     return [replace(SPEC, seed=seed) for seed in range(count)]
 
@@ -81,60 +69,6 @@ def an_experiment(store: RunStore, count: int, priority: int = 0, once: str | No
 
 def ids(runs: list[Run]) -> list[str]:
     return [run.id for run in runs]
-
-
-def test_experiments_take_turns(store: RunStore) -> None:
-    _, first = an_experiment(store, 3)
-    _, second = an_experiment(store, 2)
-    [single] = ids(store.create_runs([SPEC]))
-    assert ids(store.queued_runs()) == [first[0], second[0], single, first[1], second[1], first[2]]
-
-
-def test_a_newcomer_waits_one_turn_not_for_all_that_came_before(store: RunStore, claim: Claim) -> None:
-    _, first = an_experiment(store, 10)
-    for _ in range(4):
-        claim()
-    _, late = an_experiment(store, 2)
-    assert ids(store.queued_runs())[:5] == [first[4], late[0], first[5], late[1], first[6]]
-
-
-def test_a_cancelled_run_gives_its_turn_back(store: RunStore, claim: Claim) -> None:
-    experiment, runs = an_experiment(store, 4)
-    _, others = an_experiment(store, 3)
-    store.cancel(runs[0])
-    store.cancel(runs[2])
-    assert ids(store.queued_runs()) == [runs[1], others[0], runs[3], others[1], others[2]]
-    store.cancel_experiment(experiment)
-    assert claim().run_id == others[0]
-    store.retry(runs[0])
-    assert ids(store.queued_runs()) == [runs[0], others[1], others[2]], "as if nothing had ever waited before it"
-
-
-def test_runs_are_added_at_the_experiments_priority(store: RunStore) -> None:
-    experiment = store.create_experiment("E", {}, {}, [SPEC], priority=2).id
-    [added] = (run for run in store.experiment_runs(store.add_runs(experiment, lambda *_: ({}, {}, [SPEC])).id)[1:])
-    assert added.priority == 2
-    assert store.edit_experiment(experiment, {"priority": -1}).priority == -1
-    assert [
-        run.priority for run in store.experiment_runs(store.add_runs(experiment, lambda *_: ({}, {}, [SPEC])).id)
-    ] == [-1] * 3
-
-
-def test_what_becomes_ready_wakes_as_many_workers(settings: Settings, store: RunStore, claim: Claim) -> None:
-    woken: list[int] = []
-    waking = RunStore(settings, wake=woken.append)
-    [run] = waking.create_runs([SPEC], once="key")
-    waking.create_runs([SPEC], once="key")
-    experiment = waking.create_experiment("E", {}, {}, [SPEC, SPEC]).id
-    waking.add_runs(experiment, lambda *_: ({}, {}, [SPEC, SPEC, SPEC]))
-    waking.cancel(run.id)
-    waking.retry(run.id)
-    for _ in range(2):
-        claim().release(State.failed)
-    waking.retry_experiment(experiment)
-    waking.pause(True)
-    waking.pause(False)
-    assert woken == [1, 2, 3, 1, 1, 5]  # one of the two that failed is of the experiment
 
 
 def test_who_adds_to_an_experiment_at_the_same_time_is_not_lost(store: RunStore) -> None:
@@ -165,49 +99,6 @@ def test_a_view_that_is_far_behind_reads_all_anew(store: RunStore, monkeypatch: 
         store.edit(run.id, {"note": f"note {number}"})
     [found] = store.runs()
     assert found.note == "note 8"
-
-
-def test_higher_priority_goes_first(store: RunStore) -> None:
-    low, middle, high = [store.create_runs([SPEC], priority)[0].id for priority in (-5, 0, 100)]
-    assert ids(store.queued_runs()) == [high, middle, low]
-    assert store.edit(low, {"priority": 100}).priority == 100
-    assert ids(store.queued_runs()) == [high, low, middle], "it joins behind those of its new priority"
-
-
-def test_an_experiments_priority_is_that_of_its_unfinished_runs(store: RunStore, claim: Claim) -> None:
-    experiment, [first, second, third] = an_experiment(store, 3)
-    [single] = ids(store.create_runs([SPEC]))
-    claim().release(State.completed)
-    running = claim()
-    store.edit_experiment(experiment, {"priority": 3, "note": "urgent"})
-    assert [store.run(run_id).priority for run_id in (first, second, third, single)] == [0, 3, 3, 0]
-    assert running.run_id == single
-    assert store.experiment(experiment).note == "urgent"
-
-
-def test_a_run_that_was_handed_back_goes_first(store: RunStore, claim: Claim) -> None:
-    an_experiment(store, 2)
-    an_experiment(store, 2)
-    [single] = ids(store.create_runs([SPEC]))
-    leases = [claim() for _ in range(4)]
-    handed_back = next(lease for lease in leases if lease.run_id == single)
-    handed_back.release(State.queued)
-    assert store.queued_runs()[0].id == single
-    assert claim().run_id == single
-
-
-def test_a_paused_queue_gives_nothing_out(store: RunStore, claim: Claim) -> None:
-    store.create_runs(specs(2))
-    running = claim()
-    store.pause(True)
-    assert store.paused()
-    assert store.claim("w") is None
-    assert running.record_epoch(RECORD), "what runs goes on"
-    running.release(State.completed)
-    assert store.create_runs([SPEC])[0].state is State.queued, "the queue still grows"
-    store.pause(False)
-    assert claim()
-    assert [json.loads(event["data"]) for event in events(store, "queue")] == [{"paused": True}, {"paused": False}]
 
 
 def test_a_retried_run_continues_with_its_losses_forgotten(store: RunStore, claim: Claim) -> None:
@@ -370,123 +261,12 @@ def test_the_history_tells_what_happened(store: RunStore) -> None:
     assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
 
 
-def test_a_trainer_that_crashes_again_and_again_fails_the_run_with_its_last_words(
-    store: RunStore, claim: Claim
-) -> None:
-    [run] = store.create_runs([SPEC])
-    for loss in range(1, MAX_LOSSES + 1):
-        assert store.run(run.id).state is State.queued
-        lease = claim()
-        lease.log([f"line {line} of attempt {loss}" for line in range(1, 8)])
-        lease.lose("its trainer was ended by SIGSEGV")
-    failed = store.run(run.id)
-    assert failed.state is State.failed
-    assert failed.error == (
-        f"lost {MAX_LOSSES} times without finishing an epoch, the last time because its trainer was ended by SIGSEGV; "
-        "it last printed: " + " / ".join(f"line {line} of attempt {MAX_LOSSES}" for line in range(3, 8))
-    )
-
-
-def test_a_finished_epoch_forgives_earlier_losses(store: RunStore, claim: Claim) -> None:
-    [run] = store.create_runs([replace(SPEC, epochs=2 * MAX_LOSSES)])
-    for epoch in range(1, 2 * MAX_LOSSES):
-        lease = claim()
-        lease.record_epoch(replace(RECORD, epoch=epoch))
-        lease.lose("it crashed")
-        assert store.run(run.id).state is State.queued
-
-
-def test_a_lost_run_that_was_being_cancelled_is_cancelled(store: RunStore, claim: Claim) -> None:
-    [run] = store.create_runs([SPEC])
-    lease = claim()
-    store.cancel(run.id)
-    lease.lose("it crashed")
-    assert store.run(run.id).state is State.cancelled
-
-
-def test_leases_outlive_an_absent_database(store: RunStore, settings: Settings, claim: Claim) -> None:
-    store.create_runs(specs(2))
-    old, new = claim(), claim()
-    now, leases = int(time.time() * 1000), store.key("leases")
-    away = 3_600_000
-    store.redis.set(store.key("swept_at"), now - away)
-    store.redis.zadd(leases, {old.run_id: now - away + 5_000})  # had 5 s left when the database went away
-    assert store.expire_leases() == 0
-    old_expires, new_expires = (int(store.redis.zscore(leases, lease.run_id) or 0) for lease in (old, new))
-    assert old_expires >= now + 5_000
-    assert new_expires <= time.time() * 1000 + settings.lease_seconds * 1000, "no lease is longer than a new one"
-    old.renew()
-    store.redis.zadd(leases, {old.run_id: now})
-    assert store.expire_leases() == 1, "the next sweep expires as usual"
-    assert [entry.what for entry in store.history(old.run_id)][-1] == "lost"
-
-
-def test_a_repeated_record_changes_nothing(store: RunStore, claim: Claim) -> None:
-    [run] = store.create_runs([SPEC])
-    lease = claim()
-    assert lease.record_epoch(RECORD)
-    before, seen = store.run(run.id), store.redis.xlen(store.key("events"))
-    assert not lease.record_epoch(replace(RECORD, val_top1=99.0))
-    assert store.run(run.id) == before
-    assert store.epochs([run.id]) == [[RECORD]]
-    assert store.redis.xlen(store.key("events")) == seen
-
-
-@pytest.mark.parametrize("write", ["renew", "describe", "record_epoch", "log", "release", "lose"])
-def test_a_stale_lease_is_refused(store: RunStore, claim: Claim, write: str) -> None:
-    [run] = store.create_runs([SPEC])
-    stale = claim()
-    stale.release(State.queued)
-    current = claim()
-    before = store.run(run.id)
-    arguments: dict[str, dict[str, Any]] = {
-        "describe": {"step": 5},
-        "record_epoch": {"record": RECORD},
-        "log": {"lines": ["x"]},
-        "release": {"state": State.completed},
-        "lose": {"why": "it crashed"},
-    }
-    with pytest.raises(LeaseLost):
-        getattr(stale, write)(**arguments.get(write, {}))
-    assert store.run(run.id) == before
-    assert store.log(run.id) == []
-    current.release(State.completed)
-
-
-def test_an_expired_lease_returns_the_run_to_the_queue_and_then_fails_it(settings: Settings) -> None:
-    store = RunStore(settings.model_copy(update={"lease_seconds": 0.05}))
-    store.redis.flushdb()
-    [run] = store.create_runs([SPEC])
-    for loss in range(1, MAX_LOSSES + 1):
-        assert store.claim("w")
-        wait_for(lambda: store.expire_leases() == 1, 5)
-        lost = store.run(run.id)
-        assert lost.state is (State.queued if loss < MAX_LOSSES else State.failed)
-    assert f"lost {MAX_LOSSES} times" in str(lost.error)
-    assert store.claim("w") is None
-
-
 def test_cancelling_a_queued_run_takes_it_from_the_queue(store: RunStore) -> None:
     [run] = store.create_runs([SPEC])
     assert store.cancel(run.id).state is State.cancelled
     assert store.claim("w") is None
     with pytest.raises(Conflict, match="already cancelled"):
         store.cancel(run.id)
-
-
-def test_cancelling_a_running_run_tells_its_worker(store: RunStore, claim: Claim) -> None:
-    [run] = store.create_runs([SPEC])
-    lease = claim()
-    assert not lease.wait(timeout=0.01)
-    assert not lease.renew()
-    assert store.cancel(run.id).cancelling
-    store.cancel(run.id)
-    assert lease.wait(timeout=5)
-    assert not lease.wait(timeout=0.01), "asked twice, woken once"
-    assert lease.renew()
-    assert lease.renew(), "however often it asks: a reply may be lost"
-    lease.release(State.queued)
-    assert store.run(run.id).state is State.cancelled, "a worker that hands the run back does not revive it"
 
 
 def test_an_experiment_counts_its_runs(store: RunStore, claim: Claim) -> None:
@@ -510,19 +290,3 @@ def test_what_is_not_there_is_named(store: RunStore) -> None:
         store.run("nope")
     with pytest.raises(NotFound, match="no experiment 'nope'"):
         store.experiment_runs("nope")
-
-
-def test_workers_are_listed_until_they_fall_silent(store: RunStore) -> None:
-    store.heartbeat("w1", device="CPU", version="0.1.0", run_id="abc")
-    [worker] = store.workers()
-    assert (worker.name, worker.device, worker.run_id) == ("w1", "CPU", "abc")
-    store.heartbeat("w1", device="CPU", version="0.1.0", run_id=None)
-    assert store.workers()[0].run_id is None
-    store.forget_worker("w1")
-    assert store.workers() == []
-
-
-def test_the_log_keeps_the_order_of_lines(store: RunStore, claim: Claim) -> None:
-    [run] = store.create_runs([SPEC])
-    claim().log(["one", "two"])
-    assert [line.text for line in store.log(run.id)] == ["one", "two"]
