@@ -6,12 +6,12 @@ The database names its board in the key `board`, the data folder in the file `bo
 import os
 import secrets
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 from app.errors import BoardError
 from app.store.run_store import RunStore
+from cct.whole_file import whole_file
 
 FILE = "board"
 
@@ -65,5 +65,10 @@ def _write_once(path: Path, content: str) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-        with suppress(FileExistsError):
+        try:
             os.link(file.name, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            with whole_file(path) as whole:
+                whole.write(content.encode())

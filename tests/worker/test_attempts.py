@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -85,6 +86,12 @@ def test_an_attempt_begins_with_the_files_of_the_one_before(tmp_path: Path) -> N
     assert files(flat) == {f"10/{LAST}": b"11"}
     attempt.abandon(second)
     assert not flat.exists()
+
+
+def test_files_are_copied_where_they_cannot_be_linked(tmp_path: Path) -> None:
+    with TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        (Path(elsewhere) / LAST).write_bytes(b"1")
+        assert files(attempt.begin(Path(elsewhere), tmp_path / "run", 1)) == {LAST: b"1"}
 
 
 def test_the_newest_attempt_is_what_others_see(settings: Settings) -> None:
