@@ -152,6 +152,11 @@ def _tell(outbox: Outbox, spec: RunSpec, event: Event) -> None:
 
 
 def _reason(error: Exception) -> str:
+    """What is told on the board; what of a file's name is no text is written as an escape, or it could not be stored."""
+    return _said(error).encode(errors="backslashreplace").decode()
+
+
+def _said(error: Exception) -> str:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"out of memory: use a smaller batch_size or model ({error})"
     return str(error) or type(error).__name__

@@ -1,5 +1,6 @@
 """Runs trained by the real worker process, over the real queue."""
 
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -184,6 +185,16 @@ def test_a_folder_of_images_is_trained_on_and_shown_with_its_classes(board: http
     assert board.get(f"/confusion?run={run_id}").json()["class_names"] == lens["class_names"]
     curve = board.get(f"/figures/curves?run={run_id}&x=images").json()["data"][0]
     assert curve["x"] == [18]
+
+
+def test_a_name_that_is_no_text_is_told_and_stops_nothing(board: httpx.Client, board_data: Path) -> None:
+    folder = write_folder(board_data / "datasets" / "image_folder" / "odd")
+    (folder / "train" / "ant" / os.fsdecode(b"caf\xe9.png")).write_text("no image")
+    run_id = queue(board, **(PETS | {"image_folder": "odd"}))
+    wait_for(lambda: ended(board, run_id), 60)
+    failed = run(board, run_id)
+    assert failed["state"] == "failed"
+    assert r"train/ant/caf\udce9.png (cannot identify image file" in failed["error"]
 
 
 def test_a_text_model_is_trained(board: httpx.Client, board_data: Path) -> None:
