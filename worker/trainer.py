@@ -152,7 +152,7 @@ def _tell(outbox: Outbox, spec: RunSpec, event: Event) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What is told on the board; what of a file's name is no text is written as an escape, or it could not be stored."""
+    """What is told on the board; what of a file's name is no text becomes an escape, or it could not be stored."""
     return _said(error).encode(errors="backslashreplace").decode()
 
 
