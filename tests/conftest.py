@@ -1,6 +1,7 @@
 """Real parts for every test: one Valkey server, and where a test asks for it the whole board with one worker."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +28,8 @@ from app.web.main import create_app
 
 # Before torch is imported. Trainings at the same time, with a thread per core each, would mostly wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell starts what it runs in the background with Ctrl-C ignored, and whatever tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # The tests' own calls to the boards that they start.
 os.environ["no_proxy"] = f"localhost,127.0.0.1,{os.environ.get('no_proxy', os.environ.get('NO_PROXY', ''))}"
 
