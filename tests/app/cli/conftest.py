@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from app.cli.main import main
+from app.cli.output import NO_TERMINAL_WIDTH, console
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -14,6 +15,9 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def cctboard(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs the command in this process, as a program of its own takes a second to start; `answer` is typed in."""
+
+    # As in a pipe: pytest's parallel processes have COLUMNS set.
+    monkeypatch.setattr(console, "width", NO_TERMINAL_WIDTH)
 
     def run(*arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
         monkeypatch.setattr(sys, "argv", ["cctboard", *arguments])
