@@ -22,7 +22,7 @@ import torch
 from scipy import stats
 from training_throughput import DEBIAN, Reference, reference
 
-from cct.data import DatasetUnavailable, Split, load
+from cct.download import DatasetUnavailable, Split, load
 from cct.device import default_device, device_name
 from cct.models import create_model
 from cct.spec import PRECISIONS, RunSpec

@@ -32,7 +32,7 @@ from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
 from cct.cpu import keep_large_blocks
-from cct.data import DatasetUnavailable, Split, load
+from cct.download import DatasetUnavailable, Split, load
 from cct.device import default_device, device_name
 from cct.models import create_model
 from cct.named_datasets import DATASETS

@@ -298,5 +298,7 @@ def _run_demo(client: httpx.Client, stop_asked: threading.Event) -> None:
             stop_asked.wait(0.5)
             experiment = ask(client, "GET", f"/experiments/{experiment['id']}")
         live.update(runs_table(list_runs(client, experiment=experiment["id"])["runs"][::-1]))
+    if not console.is_terminal:
+        console.line()  # on a terminal `Live` has ended its last line
     if not stop_asked.is_set():
         print_comparison(ask(client, "GET", "/comparison", params={"experiment": experiment["id"]}))
