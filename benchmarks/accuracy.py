@@ -22,8 +22,9 @@ import torch
 from scipy import stats
 from training_throughput import DEBIAN, Reference, reference
 
-from cct.download import DatasetUnavailable, Split, load
+from cct.data import Split, load
 from cct.device import default_device, device_name
+from cct.download import DatasetUnavailable
 from cct.models import create_model
 from cct.spec import PRECISIONS, RunSpec
 from cct.step import learning_rate

@@ -32,8 +32,9 @@ from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
 from cct.cpu import keep_large_blocks
-from cct.download import DatasetUnavailable, Split, load
+from cct.data import Split, load
 from cct.device import default_device, device_name
+from cct.download import DatasetUnavailable
 from cct.models import create_model
 from cct.named_datasets import DATASETS
 from cct.spec import RunSpec
