@@ -7,7 +7,7 @@ import { Notifications } from "@mantine/notifications";
 import { MutationCache, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { createBrowserRouter } from "react-router";
+import { createBrowserRouter, redirect } from "react-router";
 import { RouterProvider } from "react-router/dom";
 
 import { PREFIX } from "./address";
@@ -56,6 +56,7 @@ const routes = [
     HydrateFallback: Loading,
     children: [
       { path: "/", Component: BoardPage },
+      { path: "/board", loader: () => redirect("/") }, // what is left of a page's address that was cut short
       { path: "/board/new", lazy: pages.NewRunPage },
       { path: "/board/compare", lazy: pages.ComparePage },
       { path: "/board/experiments/:id", lazy: pages.ExperimentPage },
