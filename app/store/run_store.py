@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, NoReturn, cast
 
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, Invalid, NotFound
+from app.limits import TAGS
 from app.settings import Settings
 from app.store.database import Database, Scalar
 from app.store.lease import MAX_LOSSES, Lease
@@ -193,6 +194,12 @@ class RunStore(RunReader):
         """Changes priority, note, tags or whether it is archived. Raises `NotFound`."""
         if changes:
             self._do("edit", run_id, *_flat(changes))
+        return self.run(run_id)
+
+    def edit_tags(self, run_id: str, add: Sequence[str], remove: Sequence[str]) -> Run:
+        """Adds and removes tags, whatever others do to them meanwhile. Raises `NotFound`, `Invalid`."""
+        if self._do("edit_tags", run_id, json.dumps(list(add)), json.dumps(list(remove)), TAGS) == "too many":
+            raise Invalid("add_tags", f"a run has at most {TAGS} tags; remove some first")
         return self.run(run_id)
 
     def edit_experiment(self, experiment_id: str, changes: Mapping[str, Any]) -> Experiment:

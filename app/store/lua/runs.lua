@@ -53,6 +53,32 @@ function operations.edit(id, ...)
   return "edited"
 end
 
+-- Adds and removes tags, so that two people who tag at the same time lose nothing.
+-- ARGV: run, JSON lists of what to add and to remove, the most a run may have. Reply: "edited", "too many" or "gone".
+function operations.edit_tags(id, added, removed, most)
+  if redis.call("EXISTS", key("run", id)) == 0 then
+    return "gone"
+  end
+  local left_out, tags = {}, {}
+  for _, tag in ipairs(cjson.decode(removed)) do
+    left_out[tag] = true
+  end
+  for _, list in ipairs({ run_field(id, "tags") or "[]", added }) do
+    for _, tag in ipairs(cjson.decode(list)) do
+      if not left_out[tag] then
+        left_out[tag] = true -- once is enough
+        table.insert(tags, tag)
+      end
+    end
+  end
+  if #tags > tonumber(most) then
+    return "too many"
+  end
+  set(id, "tags", #tags > 0 and cjson.encode(tags) or "[]")
+  emit_run(id)
+  return "edited"
+end
+
 -- Forgets an ended or queued run; workers remove its checkpoints, the garbage, later.
 -- ARGV: run. Reply: "deleted", "running" if it is, nil if it is gone.
 function operations.delete(id)

@@ -30,6 +30,9 @@ IdempotencyKey = Annotated[
 ]
 
 
+Tags = Annotated[list[Tag], Field(max_length=TAGS)]
+
+
 class RunRequest(SpecRequest):  # type: ignore[valid-type, misc]
     """Body of `POST /runs`: the fields of a spec, and how the queue treats the run."""
 
@@ -41,7 +44,11 @@ class RunEdit(Request):
 
     priority: Priority | None = None
     note: Note | None = None
-    tags: Annotated[list[Tag], Field(max_length=TAGS)] | None = None
+    tags: Tags | None = None
+    """Instead of those it has."""
+    add_tags: Tags | None = None
+    """Those it has stay, also those that somebody else adds at the same time."""
+    remove_tags: Tags | None = None
     archived: bool | None = Field(default=None, strict=True)
 
 
@@ -231,7 +238,9 @@ def read_history(store: Store, run_id: str) -> History:
 
 @router.patch("/{run_id}", summary="Change a run's priority, note or tags, or archive it")
 def edit_run(store: Store, run_id: str, edit: RunEdit) -> Run:
-    return store.edit(run_id, edit.model_dump(exclude_none=True))
+    if edit.add_tags or edit.remove_tags:
+        store.edit_tags(run_id, edit.add_tags or [], edit.remove_tags or [])
+    return store.edit(run_id, edit.model_dump(exclude_none=True, exclude={"add_tags", "remove_tags"}))
 
 
 @router.post("/{run_id}/retry", summary="Queue a failed or cancelled run again")

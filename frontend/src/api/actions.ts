@@ -2,7 +2,7 @@ import { notifications } from "@mantine/notifications";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { plural } from "../format";
-import { api, body, type ExperimentEdit, type MoreRuns, type RunEdit } from "./client";
+import { api, body, type ExperimentEdit, type MoreRuns, type Run, type RunEdit } from "./client";
 
 const AT_ONCE = 5;
 
@@ -11,6 +11,12 @@ export const onRun = {
   cancel: (id: string) => body(api.POST("/runs/{run_id}/cancel", run(id))),
   retry: (id: string) => body(api.POST("/runs/{run_id}/retry", run(id))),
   delete: (id: string) => body(api.DELETE("/runs/{run_id}", run(id))),
+  /** Sends what was changed of them only, so that what others change meanwhile stays. */
+  retag: ({ id, tags }: Run, changed: string[]) =>
+    onRun.edit(id, {
+      add_tags: changed.filter((tag) => !tags.includes(tag)),
+      remove_tags: tags.filter((tag) => !changed.includes(tag)),
+    }),
   edit: (id: string, edit: RunEdit) => body(api.PATCH("/runs/{run_id}", { ...run(id), body: edit })),
 };
 

@@ -1729,8 +1729,18 @@ export interface components {
             priority?: number | null;
             /** Note */
             note?: string | null;
-            /** Tags */
+            /**
+             * Tags
+             * @description Instead of those it has.
+             */
             tags?: string[] | null;
+            /**
+             * Add Tags
+             * @description Those it has stay, also those that somebody else adds at the same time.
+             */
+            add_tags?: string[] | null;
+            /** Remove Tags */
+            remove_tags?: string[] | null;
             /** Archived */
             archived?: boolean | null;
         };

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 import app.store.run_view
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, Invalid, NotFound
 from app.store.lease import MAX_LOSSES, Lease
 from app.store.rows import Experiment, Run, State
 from app.store.run_store import Grown, RunStore
@@ -222,6 +222,10 @@ def test_notes_and_tags_are_kept(store: RunStore) -> None:
     edited = store.edit(run.id, {"note": "a “good” one", "tags": ["paper", "fig. 2"]})
     assert (edited.note, edited.tags, edited.state) == ("a “good” one", ["paper", "fig. 2"], State.queued)
     assert store.edit(run.id, {}) == edited
+    assert store.edit_tags(run.id, ["draft", "paper"], ["fig. 2", "nothing"]).tags == ["paper", "draft"]
+    with pytest.raises(Invalid, match="at most 20 tags"):
+        store.edit_tags(run.id, [str(number) for number in range(19)], [])
+    assert store.edit_tags(run.id, [], ["paper", "draft"]).tags == []
     assert store.edit(run.id, {"note": "", "tags": []}).tags == []
     for edit in (store.edit, store.edit_experiment):
         with pytest.raises(NotFound):

@@ -4,7 +4,6 @@ import { useState } from "react";
 import { Link } from "react-router";
 
 import { onRun, toEach, useAction } from "../../api/actions";
-import { api, body } from "../../api/client";
 import { LIMITS } from "../../api/limits";
 import { plural } from "../../format";
 import { ConfirmButton } from "../shared/ConfirmButton";
@@ -112,7 +111,7 @@ function TagButton({ ids }: { ids: string[] }) {
   const [tags, setTags] = useState<string[]>([]);
   const add = useAction(
     "Not all tagged",
-    () => toEach(ids, (id) => addTags(id, tags)),
+    () => toEach(ids, (id) => onRun.edit(id, { add_tags: tags })),
     () => setOpened(false),
   );
   return (
@@ -157,9 +156,4 @@ function TagButton({ ids }: { ids: string[] }) {
       </Popover.Dropdown>
     </Popover>
   );
-}
-
-async function addTags(id: string, tags: string[]) {
-  const run = await body(api.GET("/runs/{run_id}", { params: { path: { run_id: id } } }));
-  return onRun.edit(id, { tags: [...new Set([...run.tags, ...tags])] });
 }

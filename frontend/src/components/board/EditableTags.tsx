@@ -8,9 +8,10 @@ import { LIMITS } from "../../api/limits";
 import { Tags } from "../shared/RunFacts";
 
 /** A run's tags and a button to change them where they stand. */
-export function EditableTags({ run: { id, tags } }: { run: Run }) {
+export function EditableTags({ run }: { run: Run }) {
+  const { id, tags } = run;
   const [opened, setOpened] = useState(false);
-  const save = useAction<string[]>("Tags not saved", (changed) => onRun.edit(id, { tags: changed }));
+  const save = useAction<string[]>("Tags not saved", (changed) => onRun.retag(run, changed));
   return (
     <Group gap={4} wrap="nowrap">
       <Tags tags={tags} />

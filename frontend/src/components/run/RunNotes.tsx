@@ -8,7 +8,7 @@ import { LIMITS } from "../../api/limits";
 
 /** The run's note and tags, edited in place. */
 export function RunNotes({ run }: { run: Run }) {
-  const tag = useAction<string[]>("Tags not saved", (tags) => onRun.edit(run.id, { tags }));
+  const tag = useAction<string[]>("Tags not saved", (tags) => onRun.retag(run, tags));
   return (
     <Paper p="sm">
       <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="md">
