@@ -1,6 +1,7 @@
 """Datasets as tensors. What is not bundled is read from the user's folder; images are downloaded there on first use."""
 
 import gzip
+import sys
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +47,8 @@ class Split:
     """The words that have the numbers."""
     class_names: tuple[str, ...] = ()
     """The names of a folder's classes in the order of the labels; else empty."""
+    bits: int = 0
+    """By how many bits images of 16 are scaled, those that the training images' values take; 0 if there are none."""
 
     def to(self, device: torch.device) -> "Split":
         """The split for use on a device.
@@ -87,15 +90,23 @@ def load(name: str, folder: Path, image_size: int = 32, image_folder: str = "") 
 def _squares(
     splits: Sequence[ImageFiles], image_size: int, name: str, folder: Path, class_names: tuple[str, ...] = ()
 ) -> tuple[Split, Split]:
-    train, test = (
-        Split(
-            decoded(files, round(MARGIN * image_size), f"{name}-{part}", folder / CACHE),
-            torch.tensor(files.labels),
-            class_names=class_names,
-        )
-        for part, files in zip(("train", "test"), splits, strict=True)
-    )
-    return train, test
+    train = _of_squares(splits[0], image_size, f"{name}-train", folder, class_names)
+    return train, _of_squares(splits[1], image_size, f"{name}-test", folder, class_names, train.bits)
+
+
+def _of_squares(
+    files: ImageFiles,
+    image_size: int,
+    name: str,
+    folder: Path,
+    class_names: tuple[str, ...],
+    bits: int | None = None,
+) -> Split:
+    squares, used = decoded(files, round(MARGIN * image_size), name, folder / CACHE, bits)
+    if used and bits is None:
+        told = f"images of 16 bits are scaled by {2**used - 1}, which holds the highest value of the training images"
+        print(told, file=sys.stderr, flush=True)
+    return Split(squares, torch.tensor(files.labels), class_names=class_names, bits=used)
 
 
 def _digits() -> tuple[Split, Split]:

@@ -12,16 +12,16 @@ import tarfile
 import time
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import numpy as np
-import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 import torch
@@ -29,6 +29,7 @@ from torch import Tensor
 from torchvision.datasets import Flowers102
 
 from cct.download import PROGRESS_SECONDS, DatasetUnavailable, download, downloading
+from cct.pixels import UNREADABLE, bits_of, in_colour
 
 CACHE = "decoded_images"
 """Folder of the squares, in the folder of the datasets."""
@@ -39,7 +40,7 @@ MARGIN = 256 / 224
 TEST_FOLDERS = ("val", "valid", "validation", "test")
 """Beside `train`, the first of them that is there has the images that are not trained on."""
 
-_FORMAT = 2
+_FORMAT = 3
 """Number of the way in which squares are stored; those of another number are decoded anew."""
 
 _BLOCK = 256
@@ -47,19 +48,7 @@ _BLOCK = 256
 
 _LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini")
 
-UNREADABLE = Exception
-"""What Pillow raises for a file that is damaged or no image: documented errors, and whatever a decoder trips over."""
-
-_UPRIGHT = {
-    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
-    3: PIL.Image.Transpose.ROTATE_180,
-    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
-    5: PIL.Image.Transpose.TRANSPOSE,
-    6: PIL.Image.Transpose.ROTATE_270,
-    7: PIL.Image.Transpose.TRANSVERSE,
-    8: PIL.Image.Transpose.ROTATE_90,
-}
-"""What undoes each value of EXIF's Orientation."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,25 +161,35 @@ def _unpack(archive: Path, folder: Path) -> None:
     part.rmdir()
 
 
-def decoded(files: ImageFiles, side: int, name: str, folder: Path) -> Tensor:
+def decoded(files: ImageFiles, side: int, name: str, folder: Path, bits: int | None = None) -> tuple[Tensor, int]:
     """The images as squares `(count, 3, side, side)`, uint8, mapped from a file in `folder`; at first they are decoded.
 
-    One process decodes, others wait. The file has a `name`, and is replaced when an image was changed. Raises
-    `DatasetUnavailable`, which names images that cannot be read or tells why the file cannot be written.
+    And by how many bits those of 16 are scaled, 0 if there are none: those that the training images' values take,
+    which are found out, or `bits`, what was found out of these. One process decodes, others wait. The file has a
+    `name`, and is replaced when an image was changed. Raises `DatasetUnavailable`, which names images that cannot be
+    read or tells why the file cannot be written.
     """
     shape = (len(files.paths), 3, side, side)
     name = f"{quote(name, safe='')[-80:]}-{side}"
-    path = folder / f"{name}-{_fingerprint(files.paths, folder)}.uint8"
+    stem = f"{name}-{_fingerprint(files.paths, folder, bits)}"
 
-    def is_whole() -> bool:
-        return path.exists() and path.stat().st_size == math.prod(shape)
+    def whole() -> Path | None:
+        """The file, whose name tells the bits."""
+        found = folder.glob(f"{stem}.*.uint8")
+        return next((path for path in found if path.stat().st_size == math.prod(shape)), None)
 
     try:
-        if not is_whole():
+        if (path := whole()) is None:
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder / ".lock"):
-                if not is_whole():
-                    _decode(files.paths, side, path)
+                if (path := whole()) is None:
+                    used = (
+                        max(_of_each(_bits_of_file, files.paths, "looking for images of 16 bits"))
+                        if bits is None
+                        else bits
+                    )
+                    path = folder / f"{stem}.{used}.uint8"
+                    _decode(files.paths, side, used, path)
                     _forget_others(name, path)
     except OSError as error:
         raise DatasetUnavailable(
@@ -201,16 +200,17 @@ def decoded(files: ImageFiles, side: int, name: str, folder: Path) -> Tensor:
     # For reading only: the system does not map more than the memory if a process may change its copy.
     squares = np.memmap(path, np.uint8, "r", shape=shape)
     with warnings.catch_warnings(action="ignore"):  # torch has no tensors that are for reading only
-        return torch.from_numpy(squares)
+        return torch.from_numpy(squares), int(path.stem.rpartition(".")[2])
 
 
-def _fingerprint(paths: list[Path], folder: Path) -> str:
-    """A hash of what decides on the squares beside their size: files as seen from `folder`, and when they changed.
+def _fingerprint(paths: list[Path], folder: Path, bits: int | None) -> str:
+    """A hash of what decides on the squares beside their size: files as seen from `folder`, when they changed, and by
+    what they are scaled unless they decide on that themselves.
 
     Programs can set the time of modification back, but not that of the change of the file's entry, nor keep its inode
     when they put another file in its place.
     """
-    digest = hashlib.sha256(str(_FORMAT).encode())
+    digest = hashlib.sha256(f"{_FORMAT} {bits}".encode())
     for path in paths:
         try:
             status = path.stat()
@@ -223,22 +223,25 @@ def _fingerprint(paths: list[Path], folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _decode(paths: list[Path], side: int, target: Path) -> None:
+def _bits_of_file(path: Path) -> int:
+    try:
+        with PIL.Image.open(path) as image:
+            return bits_of(image)
+    except UNREADABLE:
+        return 0  # which is told when it is decoded
+
+
+def _decode(paths: list[Path], side: int, bits: int, target: Path) -> None:
     """Writes the squares, completely or not at all."""
     part = target.with_suffix(".part")
     problems: list[str] = []
-    reported = time.monotonic()
     try:
-        with part.open("wb") as file, ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            for start in range(0, len(paths), _BLOCK):
-                for square in pool.map(partial(_square, side=side), paths[start : start + _BLOCK]):
-                    if isinstance(square, str):
-                        problems.append(square)
-                    elif not problems:
-                        file.write(square)
-                if time.monotonic() - reported > PROGRESS_SECONDS:
-                    reported = time.monotonic()
-                    print(f"decoding images: {start:,} of {len(paths):,}", file=sys.stderr, flush=True)
+        with part.open("wb") as file:
+            for square in _of_each(partial(_square, side=side, bits=bits), paths, "decoding images"):
+                if isinstance(square, str):
+                    problems.append(square)
+                elif not problems:
+                    file.write(square)
             file.flush()
             os.fsync(file.fileno())
         if problems:
@@ -251,7 +254,18 @@ def _decode(paths: list[Path], side: int, target: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _square(path: Path, side: int) -> bytes | str:
+def _of_each(function: Callable[[Path], T], paths: list[Path], doing: str) -> Iterator[T]:
+    """What the function says of each file, in threads; tells now and then how far it is."""
+    reported = time.monotonic()
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for start in range(0, len(paths), _BLOCK):
+            yield from pool.map(function, paths[start : start + _BLOCK])
+            if time.monotonic() - reported > PROGRESS_SECONDS:
+                reported = time.monotonic()
+                print(f"{doing}: {start:,} of {len(paths):,}", file=sys.stderr, flush=True)
+
+
+def _square(path: Path, side: int, bits: int = 0) -> bytes | str:
     """The middle square of an image, `side` pixels wide, channel by channel; or why it cannot be read.
 
     As if the shorter side were resized to `side` and the longer one cut.
@@ -259,33 +273,10 @@ def _square(path: Path, side: int) -> bytes | str:
     try:
         with PIL.Image.open(path) as image:
             image.draft("RGB", (2 * side, 2 * side))  # a photo much larger than needed is unpacked at a fraction of it
-            fitted = PIL.ImageOps.fit(in_colour(image), (side, side), PIL.Image.Resampling.BICUBIC)
+            fitted = PIL.ImageOps.fit(in_colour(image, bits), (side, side), PIL.Image.Resampling.BICUBIC)
     except UNREADABLE as error:
         return f"{path} ({error or type(error).__name__})"
     return np.asarray(fitted).transpose(2, 0, 1).tobytes()
-
-
-def in_colour(image: PIL.Image.Image) -> PIL.Image.Image:
-    """The image upright, in RGB, on white where it is transparent. Raises `UNREADABLE`, also for over 16 bits."""
-    upright = _upright(image)
-    if upright.mode[0] in "IF":  # Pillow would cut at 255
-        has_16_bits = upright.mode.startswith("I;16") or (upright.mode, image.format) == ("I", "PPM")
-        if not has_16_bits:
-            raise ValueError("its pixels have more than 16 bits, a sign or fractions; convert it")
-        upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-    if not upright.has_transparency_data:
-        return upright.convert("RGB")
-    white = PIL.Image.new("RGBA", upright.size, "white")
-    return PIL.Image.alpha_composite(white, upright.convert("RGBA")).convert("RGB")
-
-
-def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Turned as its camera says; as it is where what the camera says cannot be read."""
-    try:
-        turned = _UPRIGHT.get(image.getexif().get(PIL.ExifTags.Base.Orientation, 1))
-    except UNREADABLE:
-        turned = None
-    return image if turned is None else image.transpose(turned)
 
 
 def _forget_others(name: str, path: Path) -> None:

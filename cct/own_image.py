@@ -11,11 +11,11 @@ from torch import Tensor
 
 from cct import checkpoint
 from cct.events import Look
-from cct.image_files import UNREADABLE, in_colour
 from cct.lens import look
 from cct.models import create_model
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS
+from cct.pixels import UNREADABLE, OtherScale, in_colour
 from cct.spec import RunSpec
 from cct.step import normalisation
 from cct.weights import UnusableWeights
@@ -29,13 +29,17 @@ class UnreadableImage(Exception):
     """The file is damaged, too large when unpacked, or no image."""
 
 
-def read_image(content: bytes) -> PIL.Image.Image:
-    """The picture in a file, upright, in colour, on white where it is transparent. Raises `UnreadableImage`."""
+def read_image(content: bytes, bits: int = 0) -> PIL.Image.Image:
+    """The picture in a file, upright, in colour, on white where it is transparent; of 16 bits, scaled by those of the
+    training images. Raises `UnreadableImage`, `OtherScale`.
+    """
     try:
         with PIL.Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UnreadableImage(f"{image.width} x {image.height} pixels are too many; at most {MAX_PIXELS:,}")
-            return in_colour(image)
+            return in_colour(image, bits)
+    except OtherScale:
+        raise
     except UNREADABLE as error:
         raise UnreadableImage(f"the image cannot be read ({error}); save it anew as PNG or JPEG") from error
 

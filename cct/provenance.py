@@ -4,6 +4,7 @@ import ast
 import hashlib
 import platform
 import re
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from cct.spec import RunSpec
 MAX_NAMES = 8_000
 """Characters of the classes' names that are kept with a run; classes of longer ones are known by their numbers."""
 
+
+DEEP_IMAGES = "images_of_16_bits"
+"""The entry that tells by what they are scaled; without it there are none."""
 
 _DATA = ("dataset_sha256", "classes")
 _SINCE = "; from epoch {}: "
@@ -47,6 +51,7 @@ def provenance_of(spec: RunSpec, device: torch.device, splits: tuple[Split, Spli
         "threads": str(torch.get_num_threads()),
         **_code(spec.pooling),
         "dataset_sha256": checksum.hexdigest(),
+        **({DEEP_IMAGES: f"scaled by {2 ** splits[0].bits - 1}"} if splits[0].bits else {}),
         **_found(*splits),
     }
 
@@ -69,6 +74,11 @@ def continued(before: dict[str, str], now: dict[str, str], epoch: int) -> dict[s
         return value if is_the_same else value + _SINCE.format(epoch) + now[key]
 
     return before | {key: told(key) for key in now}
+
+
+def bits_recorded(provenance: Mapping[str, str]) -> int:
+    """By how many bits images of 16 were scaled; 0 if there were none."""
+    return int(provenance.get(DEEP_IMAGES, "0").rpartition(" ")[2]).bit_length()
 
 
 def sha256_of(path: Path) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from dataclasses import asdict
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from app.store.run_store import RunStore
 from cct.lens import pixels_of, url_of
 from cct.named_datasets import DATASETS
 from cct.own_image import UnreadableImage, as_dataset, look_with_checkpoints, read_image
+from cct.pixels import ALL_BITS, OtherScale
+from cct.provenance import bits_recorded
 from cct.spec import SpecError
 from cct.weights import UnusableWeights
 
@@ -37,8 +40,9 @@ def main(image_id: str) -> None:
     if (asked := own_images.image(image_id)) is None:
         return
     content, run_ids = asked
+    picture_of = cache(partial(read_image, content))
     try:
-        picture = read_image(content)
+        picture_of(ALL_BITS)
     except UnreadableImage as error:
         sys.exit(str(error))
     shown: set[str] = set()
@@ -48,17 +52,22 @@ def main(image_id: str) -> None:
         except NotFound:
             continue  # deleted meanwhile
         source = run.spec.source
-        pixels = None if DATASETS[run.spec.dataset].has_texts else as_dataset(picture, run.spec)
-        if pixels is not None and source not in shown:
+        if DATASETS[run.spec.dataset].has_texts:
+            own_images.answer(image_id, run_id, {"error": "reads texts"})
+            continue
+        try:
+            pixels = as_dataset(picture_of(bits_recorded(run.provenance or {})), run.spec)
+        except OtherScale as error:
+            own_images.answer(image_id, run_id, {"error": f"cannot take the image: {error}"})
+            continue
+        if source not in shown:
             own_images.show(image_id, source, url_of(pixels))
             shown.add(source)
         own_images.answer(image_id, run_id, _said(settings, store, run, pixels))
 
 
-def _said(settings: Settings, store: RunStore, run: Run, pixels: Tensor | None) -> dict[str, Any]:
+def _said(settings: Settings, store: RunStore, run: Run, pixels: Tensor) -> dict[str, Any]:
     """The fields of `app.web.routes.lens.OwnImageRun` that are not known of the run."""
-    if pixels is None:
-        return {"error": "reads texts"}
     companions = store.images(run.spec.source) if run.mixes_batch else []
     try:
         beside = tuple(pixels_of(image["url"]) for image in companions)

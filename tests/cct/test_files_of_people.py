@@ -15,7 +15,8 @@ import torch
 
 from cct.data import CIFAR, MNIST, load
 from cct.download import DatasetUnavailable
-from cct.image_files import CACHE, _square, in_colour
+from cct.image_files import CACHE, _square
+from cct.pixels import in_colour
 from cct.texts import read_ag_news, read_trec
 from tests.cct.test_data import NOWHERE, write_idx, write_published_cifar, write_published_idx
 from tests.cct.test_image_files import noise, write_folder

@@ -91,6 +91,7 @@ def test_images_of_all_kinds_are_upright_in_colour_and_cut_to_their_middle(pets:
     stripes("1").save(folder / "e.tiff")
     PIL.Image.new("RGBA", (50, 80)).save(folder / "f.png")  # white where nothing is
     PIL.Image.fromarray(np.full((50, 50), 60_000, np.uint16)).save(folder / "g.png")
+    shutil.copy(folder / "g.png", pets / "train" / "ant")
     (folder / "gg.pgm").write_bytes(b"P5 50 50 65535 " + np.full((50, 50), 60_000, ">u2").tobytes())
     half = PIL.Image.new("RGB", (40, 80), "black")
     half.paste("white", (0, 0, 20, 80))
@@ -239,10 +240,10 @@ def test_on_a_cpu_images_stay_in_their_file_which_may_be_larger_than_the_memory(
     assert split.to(torch.device("cpu")).images.data_ptr() == split.images.data_ptr()
     files = ImageFiles(sorted((pets / "val" / "ant").iterdir()), [0, 0])
     side = math.isqrt(psutil.virtual_memory().total // 3)
-    large = pets / f"large-{side}-{_fingerprint(files.paths, pets)}.uint8"
+    large = pets / f"large-{side}-{_fingerprint(files.paths, pets, 0)}.0.uint8"
     with large.open("wb") as file:
         file.truncate(len(files.paths) * 3 * side**2)  # zeros, which take no room on the disk
-    squares = decoded(files, side, "large", pets)
+    squares, _ = decoded(files, side, "large", pets, 0)
     assert squares.nbytes > 1.9 * psutil.virtual_memory().total
     assert squares[torch.tensor([1, 0]), 2, -1, -1].tolist() == [0, 0]
 
