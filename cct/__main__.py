@@ -7,6 +7,7 @@ goes on where it stopped if it has a folder (`--out`).
 """
 
 import argparse
+import math
 import os
 import sys
 from dataclasses import fields
@@ -14,13 +15,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from cct.catalog import poolings
-from cct.events import EpochRecord, Facts
+from cct.events import EpochRecord, Facts, RunWarning
 from cct.machine import OPENMP
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, TEXT_MODELS
 from cct.spec import RunSpec, SpecError
 
-HEADER = "epoch  train loss  train top-1  val loss  val top-1  val top-5        lr  seconds  images/s"
+HEADER = "epoch  train loss  train top-1  val loss  val top-1  val top-5  balanced        lr  seconds  images/s"
 
 DESCRIPTION = (
     "Train one run; the defaults are the reference's. `export` as first word writes weights: see export --help."
@@ -60,7 +61,12 @@ def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
             if isinstance(event, Facts):
                 mixing = "; the pooling mixes the images of a batch" if event.mixes_batch else ""
                 print(f"{spec.model}, {spec.pooling}: {event.parameters:,} parameters on {event.device}{mixing}")
+                print(f"always answering the most frequent class gives {event.majority_share:.1f} % top-1")
+                for warning in event.warnings:
+                    _warn(warning)
                 print(HEADER, flush=True)
+            elif isinstance(event, RunWarning):
+                _warn(event)
             elif isinstance(event, EpochRecord):
                 records.append(event)
                 print(_line(event), flush=True)
@@ -78,9 +84,10 @@ def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
         return _fail(str(error), 1)
     best = max(records, key=lambda record: record.val_top1)
     minutes = sum(record.seconds for record in records) / 60
-    print(
-        f"final top-1 {records[-1].val_top1:.2f} %, best {best.val_top1:.2f} % (epoch {best.epoch}), {minutes:.1f} min"
-    )
+    last = records[-1]
+    balanced = "" if last.val_balanced is None else f", balanced {last.val_balanced:.2f} %"
+    top1 = f"final top-1 {last.val_top1:.2f} %{balanced}, best {best.val_top1:.2f} % (epoch {best.epoch})"
+    print(f"{top1}, {minutes:.1f} min")
     return 0
 
 
@@ -138,11 +145,16 @@ def _listing() -> str:
 
 
 def _line(record: EpochRecord) -> str:
+    balanced = math.nan if record.val_balanced is None else record.val_balanced
     return (
         f"{record.epoch:5}  {record.train_loss:10.4f}  {record.train_top1:11.2f}  {record.val_loss:8.4f}  "
-        f"{record.val_top1:9.2f}  {record.val_top5:9.2f}  {record.lr:8.2e}  {record.seconds:7.1f}  "
+        f"{record.val_top1:9.2f}  {record.val_top5:9.2f}  {balanced:8.2f}  {record.lr:8.2e}  {record.seconds:7.1f}  "
         f"{record.images_per_second:8.0f}"
     )
+
+
+def _warn(warning: RunWarning) -> None:
+    print(f"warning: {warning.text}", file=sys.stderr, flush=True)
 
 
 def _fail(message: str, code: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cct.events import Confusion, EpochRecord
+from cct.events import Confusion, EpochRecord, RunWarning
 from cct.spec import RunSpec
 from cct.weights import UNREADABLE, VOCABULARY, UnusableWeights, reason
 from cct.whole_file import whole_file
@@ -52,6 +52,8 @@ class Checkpoint:
     """The part of the provenance that tells of initial weights, whose files may be gone."""
     vocabulary: tuple[str, ...] = ()
     """The words whose vectors a text model's embedding holds; files of version 0.1 do not have them."""
+    warnings: tuple[RunWarning, ...] = ()
+    """Those of the initial weights, whose files may be gone; nor do they have these."""
 
     @classmethod
     def load(cls, folder: Path, spec: RunSpec, recorded: Sequence[EpochRecord] = ()) -> "Checkpoint | None":
@@ -102,6 +104,7 @@ class Checkpoint:
                 provenance=content["provenance"],
                 started_from=content["started_from"],
                 vocabulary=tuple(content.get(VOCABULARY, ())),
+                warnings=tuple(RunWarning(*warning) for warning in content.get("warnings", ())),
             )
         except OSError as error:
             raise UnusableWeights(f"{path} cannot be read ({error.strerror}); let this user read it") from error
@@ -150,6 +153,7 @@ class Checkpoint:
                 "provenance": self.provenance,
                 "started_from": self.started_from,
                 VOCABULARY: list(self.vocabulary),
+                "warnings": [(warning.code, warning.text) for warning in self.warnings],
             },
         )
 

@@ -3,6 +3,7 @@
 import gzip
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -14,7 +15,8 @@ from torch import Tensor
 from torchvision import datasets
 
 from cct.download import DatasetUnavailable, download, downloading, md5_of
-from cct.image_files import CACHE, MARGIN, ImageFiles, decoded, find_flowers, find_image_folder
+from cct.held_out import content_of, contents_of, hold_out
+from cct.image_files import CACHE, MARGIN, ImageFiles, decoded, find_flowers, find_image_folder, find_training_images
 from cct.named_datasets import DATASETS
 from cct.named_models import TEXT_LENGTH
 from cct.texts import Labelled, encode, read_ag_news, read_trec, vocabulary_of
@@ -49,6 +51,10 @@ class Split:
     """The names of a folder's classes in the order of the labels; else empty."""
     bits: int = 0
     """By how many bits images of 16 are scaled, those that the training images' values take; 0 if there are none."""
+    texts: tuple[str, ...] = ()
+    """The texts as they were read; empty for images."""
+    held_out_sha256: str = ""
+    """Of a split that was held out of the training data, a checksum of what is in it."""
 
     def to(self, device: torch.device) -> "Split":
         """The split for use on a device.
@@ -67,24 +73,65 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     return values.to(device)
 
 
-def load(name: str, folder: Path, image_size: int = 32, image_folder: str = "") -> tuple[Split, Split]:
-    """The training and the test split of a dataset of `DATASETS`.
+def load(
+    name: str, folder: Path, image_size: int = 32, image_folder: str = "", val_share: float = 0.0
+) -> tuple[Split, Split]:
+    """The training and the test split of a dataset of `DATASETS`; with a `val_share`, what is left of the training
+    split and what is held out of it, and the test split is not read.
 
     Looks in `folder/name` and in `folder`; downloads images to `folder/name`. Images of all sizes become squares that
     are larger than `image_size` by `MARGIN`. Raises `DatasetUnavailable`.
     """
     if name == "image_folder":
-        train, test, class_names = find_image_folder(folder / name / image_folder)
+        root = folder / name / image_folder
+        if val_share:
+            files, class_names = find_training_images(root)
+            return _held_out_squares(files, val_share, image_size, f"{name}/{image_folder}", folder, class_names)
+        train, test, class_names = find_image_folder(root)
         return _squares((train, test), image_size, f"{name}/{image_folder}", folder, class_names)
     if name == "flowers102":
-        return _squares(find_flowers(folder), image_size, name, folder)
-    if name in CIFAR:
-        return _cifar(name, folder)
-    if name in MNIST:
-        return _idx(name, folder)
+        train, test = find_flowers(folder)
+        if val_share:
+            return _held_out_squares(train, val_share, image_size, name, folder)
+        return _squares((train, test), image_size, name, folder)
     if name in TEXTS:
-        return _texts(name, folder)
-    return _digits()
+        return _texts(name, folder, val_share)
+    read = _cifar if name in CIFAR else _idx if name in MNIST else _digits
+    splits = read(name, folder, with_test=not val_share)
+    return _hold_out(splits[0], val_share, DATASETS[name].class_names) if val_share else (splits[0], splits[1])
+
+
+def duplicates(train: Split, val: Split) -> int:
+    """How many of the validation images (by their pixels) or texts (by their lines) are in the training split, too."""
+    if train.texts:
+        known = set(train.texts)
+        return sum(text in known for text in val.texts)
+    found = Counter(content_of(image) for image in val.images.numpy())
+    return sum(found.pop(content_of(image), 0) for image in train.images.numpy())
+
+
+def _hold_out(split: Split, share: float, class_names: Sequence[str]) -> tuple[Split, Split]:
+    contents = [content_of(image) for image in split.images.numpy()]
+    held_out, rest, checksum = hold_out(split.labels.tolist(), contents, share, class_names)
+    train, val = (Split(split.images[chosen], split.labels[chosen]) for chosen in map(torch.tensor, (rest, held_out)))
+    return train, replace(val, held_out_sha256=checksum)
+
+
+def _held_out_squares(
+    files: ImageFiles, share: float, image_size: int, name: str, folder: Path, class_names: tuple[str, ...] = ()
+) -> tuple[Split, Split]:
+    """By the content of the files, and not by their squares, whose size is the model's.
+
+    What is held out comes first in the one file of squares, whatever the share is, so that it is decoded once.
+    """
+    names = class_names or DATASETS[name].class_names
+    held_out, rest, checksum = hold_out(files.labels, contents_of(files.paths), share, names)
+    order = [*held_out, *rest]
+    ordered = ImageFiles([files.paths[number] for number in order], [files.labels[number] for number in order])
+    whole = _of_squares(ordered, image_size, f"{name}-all", folder, class_names)
+    images, labels = (torch.split(part, [len(held_out), len(rest)]) for part in (whole.images, whole.labels))
+    val, train = (replace(whole, images=images[part], labels=labels[part]) for part in (0, 1))
+    return train, replace(val, held_out_sha256=checksum)
 
 
 def _squares(
@@ -109,7 +156,7 @@ def _of_squares(
     return Split(squares, torch.tensor(files.labels), class_names=class_names, bits=used)
 
 
-def _digits() -> tuple[Split, Split]:
+def _digits(name: str, folder: Path, with_test: bool) -> list[Split]:
     """scikit-learn's 8x8 digits, enlarged; every fifth image of a class is in the test split."""
     # Read from scikit-learn's file: importing scikit-learn takes longer than training for an epoch.
     package = find_spec("sklearn")
@@ -121,25 +168,26 @@ def _digits() -> tuple[Split, Split]:
     labels = torch.tensor(table[:, 64], dtype=torch.int64)
     by_class = labels.argsort(stable=True)
     in_test = torch.arange(len(labels)) % 5 == 0
-    train, test = by_class[~in_test], by_class[in_test]
-    return _rgb(enlarged[train], labels[train]), _rgb(enlarged[test], labels[test])
+    parts = [by_class[~in_test], by_class[in_test]] if with_test else [by_class[~in_test]]
+    return [_rgb(enlarged[part], labels[part]) for part in parts]
 
 
-def _cifar(name: str, folder: Path) -> tuple[Split, Split]:
+def _cifar(name: str, folder: Path, with_test: bool) -> list[Split]:
     published = CIFAR[name]
     first = published.train_list[0][0]
     places = [(root, inside) for root in (folder / name, folder) for inside in (published.base_folder, "")]
     found = [place for place in places if Path(*place, first).is_file()]
     root, inside = found[0] if found else places[0]
     reader = type(published.__name__, (published,), {"base_folder": inside})
+    wanted = (True, False) if with_test else (True,)
     try:
         # torchvision compares checksums before it unpickles.
-        parts = [reader(root, train=train) for train in (True, False)]
+        parts = [reader(root, train=train) for train in wanted]
     except RuntimeError:
         try:
             with downloading(name, folder / name, published.filename) as target:
                 download([published.url], target / published.filename, published.tgz_md5)
-                parts = [published(target, train=train, download=True) for train in (True, False)]
+                parts = [published(target, train=train, download=True) for train in wanted]
         except DatasetUnavailable as error:
             if found and (wrong := _not_as_published(published, root / inside)):
                 raise DatasetUnavailable(
@@ -147,11 +195,10 @@ def _cifar(name: str, folder: Path) -> tuple[Split, Split]:
                     "there, or connect this machine to the network so that they are downloaded"
                 ) from error
             raise
-    train, test = (
+    return [
         Split(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
         for part in parts
-    )
-    return train, test
+    ]
 
 
 def _not_as_published(published: type[datasets.CIFAR10], folder: Path) -> str:
@@ -165,7 +212,7 @@ def _not_as_published(published: type[datasets.CIFAR10], folder: Path) -> str:
     return ", ".join(wrong)
 
 
-def _idx(name: str, folder: Path) -> tuple[Split, Split]:
+def _idx(name: str, folder: Path, with_test: bool) -> list[Split]:
     """MNIST or Fashion-MNIST from idx files, as published or as Debian packages them, zero-padded to 32x32."""
     reader = MNIST[name]
     # Both datasets' files have the same names: only a folder's name tells which they are.
@@ -173,15 +220,15 @@ def _idx(name: str, folder: Path) -> tuple[Split, Split]:
     if folder.name.lower().replace("-", "_") == name:
         named.append(folder)
     places = [place for root in named for place in (root, root / "raw", root / reader.__name__ / "raw")]
-    files = [archive.removesuffix(".gz") for archive, _ in reader.resources]
+    files = [archive.removesuffix(".gz") for archive, _ in reader.resources][: None if with_test else 2]
     found = [_find(places, file) for file in files]
     if not all(found):
         with downloading(name, folder / name, ", ".join(archive for archive, _ in reader.resources)) as target:
             for archive, md5 in reader.resources:
                 download([mirror + archive for mirror in reader.mirrors], target / archive, md5)
         found = [_find(places, file) for file in files]
-    train_images, train_labels, test_images, test_labels = (path for path in found if path)
-    return _idx_split(name, train_images, train_labels), _idx_split(name, test_images, test_labels)
+    paths = [path for path in found if path]
+    return [_idx_split(name, images, labels) for images, labels in zip(paths[::2], paths[1::2], strict=True)]
 
 
 def _idx_split(name: str, images: Path, labels: Path) -> Split:
@@ -208,9 +255,10 @@ def _shape(values: Tensor) -> str:
     return "x".join(map(str, values.shape))
 
 
-def _texts(name: str, folder: Path) -> tuple[Split, Split]:
+def _texts(name: str, folder: Path, val_share: float) -> tuple[Split, Split]:
     """AG News or TREC from their published files; the vocabulary is that of the training texts."""
     read, *files = TEXTS[name]
+    files = files[:1] if val_share else files
     # AG News' files have common names: another dataset's may be in `folder` itself.
     places = [folder / name, folder / f"{name}_csv"] if name == "ag_news" else [folder / name, folder]
     splits: list[list[Labelled]] = []
@@ -228,16 +276,24 @@ def _texts(name: str, folder: Path) -> tuple[Split, Split]:
                 raise ValueError("it has no texts")
         except (OSError, ValueError) as error:
             raise DatasetUnavailable(f"{path} cannot be read ({error}); put the published file there") from error
+    checksum = ""
+    if val_share:
+        [whole] = splits
+        contents = [content_of(text.encode()) for _, text in whole]
+        names = DATASETS[name].class_names
+        held_out, rest, checksum = hold_out([label for label, _ in whole], contents, val_share, names)
+        splits = [[whole[number] for number in part] for part in (rest, held_out)]
     vocabulary = vocabulary_of((text for _, text in splits[0]), DATASETS[name].vocabulary_size)
     train, test = (
         Split(
             encode([text for _, text in labelled], vocabulary, TEXT_LENGTH),
             torch.tensor([label for label, _ in labelled]),
             vocabulary,
+            texts=tuple(text for _, text in labelled),
         )
         for labelled in splits
     )
-    return train, test
+    return train, replace(test, held_out_sha256=checksum)
 
 
 def _find(places: list[Path], file: str) -> Path | None:

@@ -19,6 +19,16 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class RunWarning:
+    """A reason to doubt that a run's numbers mean what they seem to; it is trained nevertheless."""
+
+    code: str
+    """Short and stable, for programs."""
+    text: str
+    """A sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of a run before its first step."""
 
@@ -29,6 +39,12 @@ class Facts:
     """What the numbers depend on beside the spec: code, versions, device, precision, threads, checksums."""
     images: list[Image]
     """The test images that each `Look` tells of."""
+    warnings: list[RunWarning]
+    """Those that are known before the first step; what is found later is told as an event of its own."""
+    majority_share: float
+    """Percent of the validation images or texts that are of the most frequent class: top-1 of who always answers it."""
+    duplicates: int
+    """Validation images (the same pixels) or texts (the same line) that are in the training set, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +102,9 @@ class EpochRecord:
     pooling_entropy: float | None = None
     """Entropy of the pooling weights in nats, mean over the validation images (and heads): 0 if one token decides, the
     logarithm of the number of tokens if all count alike. None for poolings without weights and in older records."""
+    val_balanced: float | None = None
+    """Balanced accuracy: the mean over classes of the share of their images that is recognised, in percent. It is 100
+    divided by the number of classes for whoever does not look at the image. None in older records."""
 
 
-Event = Facts | Progress | Look | Confusion | EpochRecord
+Event = Facts | Progress | Look | Confusion | EpochRecord | RunWarning

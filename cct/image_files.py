@@ -66,22 +66,47 @@ def find_image_folder(folder: Path) -> tuple[ImageFiles, ImageFiles, tuple[str, 
     """
     train_folder = folder / "train"
     test_folder = next((folder / name for name in TEST_FOLDERS if (folder / name).is_dir()), folder / TEST_FOLDERS[0])
-    for part in (train_folder, test_folder):
-        if not part.is_dir():
-            raise DatasetUnavailable(
-                f"there is no folder {part}; make it, with one folder of images for each class, or name the folder of "
-                "the datasets that has it with --data or CCTBOARD_DATASETS"
-            )
+    _check_is_there(train_folder)
+    _check_is_there(test_folder, ", or hold out a share of the training images, such as 0.2, with val_share")
     classes, others = _class_names(train_folder), _class_names(test_folder)
     if odd := sorted({*classes} ^ {*others}):
         only, lacking = (train_folder, test_folder) if odd[0] in classes else (test_folder, train_folder)
         raise DatasetUnavailable(f"{only} has a class {odd[0]!r}, which {lacking} lacks; both need the same classes")
-    if len(classes) < 2:
-        raise DatasetUnavailable(f"{train_folder} has {len(classes)} classes; at least two folders are needed")
-    if unprintable := [name for name in classes if not name.isprintable()]:
-        raise DatasetUnavailable(f"the folder {unprintable[0]!a} in {train_folder} has no readable name; rename it")
+    _check_classes(train_folder, classes)
     train, test = (_of_classes(part, classes) for part in (train_folder, test_folder))
     return train, test, tuple(classes)
+
+
+def find_training_images(folder: Path) -> tuple[ImageFiles, tuple[str, ...]]:
+    """The images of `folder/train/CLASS/...`, for a folder that has no others, and the classes' names, sorted.
+
+    Raises `DatasetUnavailable`.
+    """
+    train_folder = folder / "train"
+    _check_is_there(train_folder)
+    if others := [name for name in TEST_FOLDERS if (folder / name).is_dir()]:
+        raise DatasetUnavailable(
+            f"{folder} has a folder {others[0]} to validate on, so nothing is held out of train; set val_share to 0, "
+            f"or move the images of {others[0]} into train or elsewhere"
+        )
+    classes = _class_names(train_folder)
+    _check_classes(train_folder, classes)
+    return _of_classes(train_folder, classes), tuple(classes)
+
+
+def _check_is_there(folder: Path, or_else: str = "") -> None:
+    if not folder.is_dir():
+        raise DatasetUnavailable(
+            f"there is no folder {folder}; make it, with one folder of images for each class, or name the folder of "
+            f"the datasets that has it with --data or CCTBOARD_DATASETS{or_else}"
+        )
+
+
+def _check_classes(folder: Path, classes: list[str]) -> None:
+    if len(classes) < 2:
+        raise DatasetUnavailable(f"{folder} has {len(classes)} classes; at least two folders are needed")
+    if unprintable := [name for name in classes if not name.isprintable()]:
+        raise DatasetUnavailable(f"the folder {unprintable[0]!a} in {folder} has no readable name; rename it")
 
 
 def _class_names(folder: Path) -> list[str]:

@@ -20,6 +20,10 @@ class DatasetInfo:
     vocabulary_size: int = 0
     """Most frequent words of the training texts that models know, padding and the unknown word included."""
     bundled: bool = False
+    augmentation: str = "autoaugment"
+    """What `auto` stands for in a run's spec."""
+    flips_change_classes: bool = False
+    """Whether an image's mirror image is of another class, or of none, as with digits and letters."""
     class_names: tuple[str, ...] = ()
     """Names in the order of the labels; empty where classes are known by their numbers, or when the files are read."""
 
@@ -61,6 +65,7 @@ DATASETS: dict[str, DatasetInfo] = {
         train_size=120_000,
         test_size=7_600,
         vocabulary_size=20_000,
+        augmentation="none",
         class_names=("World", "Sports", "Business", "Sci/Tech"),
     ),
     "cifar10": DatasetInfo(
@@ -93,6 +98,8 @@ DATASETS: dict[str, DatasetInfo] = {
         std=(0.3238,) * 3,
         class_names=tuple("0123456789"),
         bundled=True,
+        augmentation="crop",
+        flips_change_classes=True,
     ),
     "fashion_mnist": DatasetInfo(
         title="Fashion-MNIST",
@@ -130,6 +137,8 @@ DATASETS: dict[str, DatasetInfo] = {
         mean=(0.1000,) * 3,
         std=(0.2752,) * 3,
         class_names=tuple("0123456789"),
+        augmentation="crop",
+        flips_change_classes=True,
     ),
     "trec": DatasetInfo(
         title="TREC (texts)",
@@ -137,6 +146,7 @@ DATASETS: dict[str, DatasetInfo] = {
         train_size=5_452,
         test_size=500,
         vocabulary_size=8_000,
+        augmentation="none",
         class_names=("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"),
     ),
 }

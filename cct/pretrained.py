@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,6 @@ from cct.weights import UnusableWeights, read_weights
 
 FOLDER = "pretrained"
 VECTORS_FOLDER = "word_vectors"
-WORTHWHILE = 0.5
-"""The share of the words of the training texts below which it is warned that a file of vectors lacks the others."""
 _POSITIONAL = "classifier.positional_emb"
 _HEAD = ("classifier.fc.weight", "classifier.fc.bias")
 _CLASS_TOKEN = "classifier.class_emb"
@@ -69,13 +66,14 @@ class Started:
     """The keys of weights that keep their initial values."""
     entry: str
     """The entry of the file that was taken, empty for the file as a whole."""
-    words: str = ""
-    """How many words of a text model's vocabulary have their vectors from the file: `x of y`."""
+    words: tuple[int, int] | None = None
+    """How many words of a text model's vocabulary have their vectors from the file, of how many; None if it does not
+    say whose vectors it has, so that none was taken."""
 
     def provenance(self) -> dict[str, str]:
         told = {"pretrained_not_used_for": ", ".join(self.not_used_for)}
         told |= {"pretrained_entry": self.entry} if self.entry else {}
-        return told | ({"pretrained_words": self.words} if self.words else {})
+        return told | ({"pretrained_words": "{} of {}".format(*self.words)} if self.words else {})
 
 
 def load_pretrained(model: Model, path: Path, vocabulary: Sequence[str] = ()) -> Started:
@@ -95,14 +93,14 @@ def load_pretrained(model: Model, path: Path, vocabulary: Sequence[str] = ()) ->
     weights = {key: value for key, value in given.items() if not key.startswith(_POOLING)}
     has_no_head = not any(key in weights for key in _HEAD)
     replaced = [key for key in _HEAD if has_no_head or (key in weights and _has_other_classes(weights[key], own[key]))]
-    words = ""
+    words: tuple[int, int] | None = None
     if _EMBEDDING in own and _EMBEDDING in weights and weights[_EMBEDDING].shape[1:] == own[_EMBEDDING].shape[1:]:
         numbers = {word: number for number, word in enumerate(file.vocabulary)}
         if 0 < len(numbers) <= len(weights[_EMBEDDING]):
             known = {number: numbers[word] for number, word in enumerate(vocabulary) if word in numbers}
             rows = own[_EMBEDDING].clone()
             rows[list(known)] = weights[_EMBEDDING][list(known.values())].to(rows)
-            weights[_EMBEDDING], words = rows, f"{len(known)} of {len(vocabulary)}"
+            weights[_EMBEDDING], words = rows, (len(known), len(vocabulary))
         else:
             replaced.append(_EMBEDDING)
     positional = model.classifier.positional_emb
@@ -140,12 +138,12 @@ def load_pretrained(model: Model, path: Path, vocabulary: Sequence[str] = ()) ->
     return Started(replaced, file.entry, words)
 
 
-def load_word_vectors(model: TextTransformer, vocabulary: Sequence[str], path: Path) -> tuple[int, int]:
+def load_word_vectors(model: TextTransformer, vocabulary: Sequence[str], path: Path) -> tuple[int, int, str]:
     """Gives the words of a vocabulary the vectors that a file in GloVe's format has for them; how many it has, of how
-    many words.
+    many words, and what may be the reason if it seems to be written otherwise.
 
-    A word that the file lacks becomes like the unknown word, whose vector is the mean of those found. Few found words
-    are warned of on standard error. Raises `UnusableWeights`.
+    A word that the file lacks becomes like the unknown word, whose vector is the mean of those found. Raises
+    `UnusableWeights`.
     """
     embeddings = model.embedder.embeddings
     if not path.is_file():
@@ -160,18 +158,11 @@ def load_word_vectors(model: TextTransformer, vocabulary: Sequence[str], path: P
         hint = f"; it has {in_other_case} of them in capital letters, while texts are read in small ones: convert it"
     if not found:
         raise UnusableWeights(f"{path} has no vector for any of the {words} words of the training texts{hint}")
-    if len(found) < WORTHWHILE * words:
-        print(
-            f"warning: {path} has vectors for {len(found)} of the {words} words of the training texts; all others "
-            f"are one and the same unknown word{hint}",
-            file=sys.stderr,
-            flush=True,
-        )
     vectors = torch.stack(list(found.values()))
     with torch.no_grad():
         embeddings.weight[UNKNOWN:] = vectors.mean(dim=0)
         embeddings.weight[list(found)] = vectors
-    return len(found), words
+    return len(found), words, hint
 
 
 def resize_positional_embedding(grid: Tensor, tokens: int) -> Tensor:

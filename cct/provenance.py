@@ -52,6 +52,7 @@ def provenance_of(spec: RunSpec, device: torch.device, splits: tuple[Split, Spli
         **_code(spec.pooling),
         "dataset_sha256": checksum.hexdigest(),
         **({DEEP_IMAGES: f"scaled by {2 ** splits[0].bits - 1}"} if splits[0].bits else {}),
+        **({"held_out_sha256": splits[1].held_out_sha256} if splits[1].held_out_sha256 else {}),
         **_found(*splits),
     }
 
@@ -122,9 +123,11 @@ def _processor() -> str:
 
 
 def _found(train_split: Split, test_split: Split) -> dict[str, str]:
-    """What is known of an image folder only since it was read."""
-    if not train_split.class_names:
+    """What is known of an image folder, or of what is held out, only since it was read."""
+    is_held_out = bool(test_split.held_out_sha256)
+    if not train_split.class_names and not is_held_out:
         return {}
-    found = {"train_images": str(len(train_split.labels)), "test_images": str(len(test_split.labels))}
+    sizes = str(len(train_split.labels)), str(len(test_split.labels))
+    found = dict(zip(("train_images", "held_out_images" if is_held_out else "test_images"), sizes, strict=True))
     names = BETWEEN_CLASSES.join(train_split.class_names)
-    return found | ({"classes": names} if len(names) <= MAX_NAMES else {})
+    return found | ({"classes": names} if names and len(names) <= MAX_NAMES else {})

@@ -34,8 +34,8 @@ class RecordedStep(TrainingStep):
     A step raises `RecordingFailed`.
     """
 
-    def __init__(self, model: Model, spec: RunSpec, device: torch.device) -> None:
-        super().__init__(model, spec, device)
+    def __init__(self, model: Model, spec: RunSpec, device: torch.device, class_weights: Tensor | None = None) -> None:
+        super().__init__(model, spec, device, class_weights)
         self._whole_batches = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._stream: torch.cuda.Stream = torch.cuda.Stream(device)

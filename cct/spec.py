@@ -20,6 +20,11 @@ AUGMENTATIONS: dict[str, str] = {
     "none": "none",
 }
 
+FLIPS = ("autoaugment", "crop_flip")
+"""Augmentations that mirror images."""
+
+CLASS_WEIGHTS = ("none", "balanced")
+
 PRECISIONS = ("auto", "fp32", "bf16")
 COMPILE = ("auto", "off", "graph", "on", "fastest")
 
@@ -74,7 +79,21 @@ class RunSpec:
         "torch.compile; fastest: by the quickest of these, found by trial (GPU)",
         COMPILE,
     )
-    augmentation: str = _choice("autoaugment", "What is done to training images, not to texts", tuple(AUGMENTATIONS))
+    augmentation: str = _choice(
+        "auto",
+        "What is done to training images, not to texts; auto: the dataset's own, crop for digits, else autoaugment",
+        ("auto", *AUGMENTATIONS),
+    )
+    class_weights: str = _choice(
+        "none", "Weights of the training loss; balanced: all classes count alike, however rare", CLASS_WEIGHTS
+    )
+    val_share: float = _parameter(
+        0.0,
+        "Share of the training images or texts that is held out to validate on, the same for all runs; 0: validate on "
+        "the dataset's own validation or test files",
+        ge=0,
+        le=0.9,
+    )
     image_folder: str = _text("", "Dataset image_folder: a folder below image_folder/ of the datasets")
     pretrained: str = _text("", "Initial weights: a file's path below pretrained/ of the datasets, or an https address")
     word_vectors: str = _text("", "Text models: a GloVe file below word_vectors/ of the datasets; empty: learned")
@@ -84,16 +103,18 @@ class RunSpec:
             _check(spec_field.name, getattr(self, spec_field.name), spec_field.type, spec_field.metadata)
         if self.pooling == "auto":
             object.__setattr__(self, "pooling", MODELS[self.model].pooling)
+        if self.augmentation == "auto":
+            object.__setattr__(self, "augmentation", DATASETS[self.dataset].augmentation)
         _check_path("pretrained", self.pretrained)
         _check_path("word_vectors", self.word_vectors)
         _check_path("image_folder", self.image_folder)
-        dataset = DATASETS[self.dataset]
         self._check_kind()
-        if dataset.train_size is not None and self.batch_size > dataset.train_size:
+        train_size = DATASETS[self.dataset].train_size
+        kept = train_size and int(train_size * (1 - self.val_share))
+        if kept is not None and self.batch_size > kept:
             raise SpecError(
                 "batch_size",
-                f"{self.batch_size} is larger than the training split of {self.dataset}, {dataset.train_size}; "
-                f"use at most {dataset.train_size}",
+                f"{self.batch_size} is larger than the training split of {self.dataset}, {kept}; use at most {kept}",
             )
 
     def _check_kind(self) -> None:
@@ -116,8 +137,9 @@ class RunSpec:
 
     @property
     def source(self) -> str:
-        """The dataset by a name that tells image folders apart, for example `image_folder/birds`."""
-        return f"{self.dataset}/{self.image_folder}" if self.image_folder else self.dataset
+        """The dataset by a name that tells image folders and hold-outs apart: `image_folder/birds (val_share 0.2)`."""
+        name = f"{self.dataset}/{self.image_folder}" if self.image_folder else self.dataset
+        return f"{name} (val_share {self.val_share:g})" if self.val_share else name
 
     def settled_to(self, **values: str) -> "RunSpec":
         """The spec with what `auto` stands for in some fields. It is not checked again."""

@@ -33,13 +33,15 @@ class TrainingStep:
     `compile: on` only whole batches are compiled, as a smaller one would need a compilation of its own.
     """
 
-    def __init__(self, model: Model, spec: RunSpec, device: torch.device) -> None:
+    def __init__(self, model: Model, spec: RunSpec, device: torch.device, class_weights: Tensor | None = None) -> None:
+        """`class_weights` are factors of the loss by class."""
         self.model: Model = model.to(device).to(memory_format=torch.channels_last)
         self.spec = spec
         self.device = device
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
         self._compiled: Callable[[Tensor], Tensor] = torch.compile(model, disable=spec.compile != "on")
         self._precision, self._prepare = autocast(spec, device), preparation(spec, model, device)
+        self._class_weights = class_weights
         self._loss_sum, self._correct, self._lr = (torch.zeros((), device=device) for _ in range(3))
         self._count = 0
         self._launched = deque[torch.cuda.Event]()
@@ -71,7 +73,7 @@ class TrainingStep:
         forward = self._compiled if len(labels) == self.spec.batch_size else self.model
         with self._precision:
             logits = forward(self._prepare(images)).float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.spec.label_smoothing)
+        loss = F.cross_entropy(logits, labels, self._class_weights, label_smoothing=self.spec.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self.optimizer.step()

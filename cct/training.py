@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from cct.augment import augment, centre_crop
 from cct.checkpoint import Checkpoint
-from cct.data import Split, load, to_device
+from cct.data import Split, duplicates, load, to_device
 from cct.device import default_device, device_name
-from cct.events import Confusion, EpochRecord, Event, Facts, Progress
+from cct.events import Confusion, EpochRecord, Event, Facts, Progress, RunWarning
 from cct.isolation import isolated
 from cct.lens import chosen_epochs, chosen_images, look, pictures
 from cct.machine import cores
@@ -26,10 +26,11 @@ from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, ModelConfig
 from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, locate
 from cct.provenance import continued, provenance_of, sha256_of
+from cct.run_warnings import duplicated, few_words, foreseen, majority_share, uneven_classes, without_learning
 from cct.seeds import seed_generators, seed_of
 from cct.spec import RunSpec
 from cct.step import Stopped, TrainingStep, autocast, learning_rate, normalisation, preparation
-from cct.trial import training_step
+from cct.trial import balanced_weights, training_step
 
 PROGRESS_SECONDS = 0.5
 CHUNK, CHUNK_ON_GPU = 4096, 16_384
@@ -55,7 +56,8 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Trains a model and yields what there is to tell: `Facts` once, `Progress` twice a second, and after each epoch
-    what the pooling looks at (`Look`, in some epochs), a `Confusion` and an `EpochRecord`.
+    what the pooling looks at (`Look`, in some epochs), a `Confusion` and an `EpochRecord`; a `RunWarning` at the end if
+    it has learned nothing.
 
     With `checkpoint_dir` the run continues after the last checkpoint there, which is written before an epoch is told
     of; records of earlier epochs are yielded again first. Order, augmentation, dropout and stochastic depth derive from
@@ -74,12 +76,14 @@ def train(
     if checkpoint_dir:
         checkpoint_dir.mkdir(parents=True, exist_ok=True)
     image_size = IMAGE_MODELS[spec.model].image_size if spec.model in IMAGE_MODELS else 0
-    splits = load(spec.dataset, data_dir, image_size, spec.image_folder)
+    splits = load(spec.dataset, data_dir, image_size, spec.image_folder, spec.val_share)
     train_split, test_split = (split.to(device) for split in splits)
 
     model = _create_model(spec, train_split, device)
     # When a run goes on, its first weights no longer matter, nor whether their files are still there.
-    started_from = saved.started_from if saved else _start(model, spec, train_split, data_dir)
+    started_from, warnings = (
+        (saved.started_from, saved.warnings) if saved else _start(model, spec, train_split, data_dir)
+    )
     if spec.word_vectors and isinstance(model, TextTransformer):
         model.embedder.embeddings.weight.requires_grad_(False)
 
@@ -95,6 +99,10 @@ def train(
         changed = continued(saved.provenance, provenance, len(saved.records) + 1)  # refuses other data
         provenance = changed if len(saved.records) < spec.epochs else saved.provenance
     is_text = isinstance(model, TextTransformer)
+    classes = model.config.num_classes
+    train_counts, test_counts = _counts(train_split, classes), _counts(test_split, classes)
+    found_twice = duplicates(*splits)
+    class_names = DATASETS[spec.dataset].class_names or train_split.class_names
     looked_at = chosen_images(test_split)
     looked_at_images = test_split.images[looked_at].to(device)
     yield Facts(
@@ -103,6 +111,14 @@ def train(
         mixes_batch=(mixes := mixes_batch(model)),
         provenance=provenance,
         images=[] if is_text else pictures(centre_crop(looked_at_images, image_size), test_split.labels[looked_at]),
+        warnings=[
+            *foreseen(spec),
+            *warnings,
+            *uneven_classes(train_counts, test_counts, class_names, spec),
+            *duplicated(found_twice, len(test_split.labels)),
+        ],
+        majority_share=majority_share(test_counts),
+        duplicates=found_twice,
     )
     validated_at_once = settled.batch_size if mixes else _validation_size(test_split, settled)
     lens_images = normalisation(spec, model)(looked_at_images)
@@ -141,6 +157,7 @@ def train(
             images_per_second=len(train_split.labels) / (trained - began),
             peak_memory_bytes=_peak_memory(device),
             pooling_entropy=found.pooling_entropy,
+            val_balanced=found.balanced,
         )
         confusion = Confusion(epoch + 1, found.confusion.tolist())
         is_best = found.top1 > max((earlier.val_top1 for earlier in records), default=-1.0)
@@ -159,11 +176,17 @@ def train(
                 provenance=provenance,
                 started_from=started_from,
                 vocabulary=train_split.vocabulary,
+                warnings=warnings,
             ).save(checkpoint_dir)
         if epoch + 1 in lens_epochs:
             yield look(model, lens_images, epoch + 1)
         yield confusion
         yield record
+
+    weights = [1.0] * classes
+    if spec.class_weights == "balanced":
+        weights = balanced_weights(train_split.labels, classes).tolist()
+    yield from without_learning(records, confusions[-1], train_counts, spec, weights)
 
 
 def _create_model(spec: RunSpec, split: Split, device: torch.device) -> Model:
@@ -181,19 +204,28 @@ def _create_model(spec: RunSpec, split: Split, device: torch.device) -> Model:
     )
 
 
-def _start(model: Model, spec: RunSpec, split: Split, data_dir: Path) -> dict[str, str]:
-    """Gives the model the weights that the spec names; what they were, for the provenance. Raises `UnusableWeights`."""
+def _start(model: Model, spec: RunSpec, split: Split, data_dir: Path) -> tuple[dict[str, str], tuple[RunWarning, ...]]:
+    """Gives the model the weights that the spec names; what they were, for the provenance, and what is odd about them.
+
+    Raises `UnusableWeights`.
+    """
     started_from: dict[str, str] = {}
+    warnings: list[RunWarning] = []
     if spec.pretrained:
         path = locate(spec.pretrained, data_dir)
-        started_from |= load_pretrained(model, path, split.vocabulary).provenance()
-        started_from["pretrained_sha256"] = sha256_of(path)
+        started = load_pretrained(model, path, split.vocabulary)
+        started_from |= started.provenance() | {"pretrained_sha256": sha256_of(path)}
+        if split.vocabulary and not spec.word_vectors:
+            known, words = started.words or (0, len(split.vocabulary))
+            warnings += few_words(known, words, f"{path.name} knows", "the vectors of all others start at random")
     if spec.word_vectors and isinstance(model, TextTransformer):
         path = data_dir / VECTORS_FOLDER / spec.word_vectors
-        found, words = load_word_vectors(model, split.vocabulary, path)
+        found, words, hint = load_word_vectors(model, split.vocabulary, path)
         started_from["word_vectors_found"] = f"{found} of {words}"
         started_from["word_vectors_sha256"] = sha256_of(path)
-    return started_from
+        others = f"all others are one and the same unknown word{hint}"
+        warnings += few_words(found, words, f"{path.name} has vectors for", others)
+    return started_from, tuple(warnings)
 
 
 def train_epoch(
@@ -235,6 +267,12 @@ class Validation(NamedTuple):
     """The mean over images (and heads) in nats; None for a pooling without weights."""
     confusion: Tensor
     """Counts of images, int64 on the host: `(true class, predicted class)`."""
+
+    @property
+    def balanced(self) -> float:
+        """The mean over the classes that occur of the share of their images that is recognised, in percent."""
+        counts = self.confusion.sum(dim=1)
+        return 100 * (self.confusion.diag()[counts > 0] / counts[counts > 0]).double().mean().item()
 
 
 @torch.no_grad()
@@ -292,6 +330,11 @@ def _validation_size(split: Split, spec: RunSpec) -> int:
     if split.labels.device.type == "cpu":
         return spec.batch_size
     return max(spec.batch_size, min(VALIDATED_ON_GPU, _equally_large(VALIDATED_ON_GPU, split)))
+
+
+def _counts(split: Split, classes: int) -> list[int]:
+    """Images or texts of each class."""
+    return [int(count) for count in split.labels.bincount(minlength=classes)]
 
 
 def _equally_large(count: int, split: Split) -> int:

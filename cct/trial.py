@@ -44,11 +44,12 @@ def training_step(
     Raises `Stopped`, `RecordingFailed`.
     """
     spec = settle(spec, device, may_record)
+    weights = None if spec.class_weights == "none" else balanced_weights(split.labels, model.config.num_classes)
     if spec.compile != "fastest":
-        return _step(model, spec, device)
+        return _step(model, spec, device, weights)
 
     def arm(mode: str) -> Callable[[], TrainingStep]:
-        return lambda: _step(copy.deepcopy(model), spec.settled_to(compile=mode), device)
+        return lambda: _step(copy.deepcopy(model), spec.settled_to(compile=mode), device, weights)
 
     modes = [mode for mode in ("off", "graph", "on") if settle(spec.settled_to(compile=mode), device).compile == mode]
     steps = spec.epochs * math.ceil(len(split.labels) / spec.batch_size)
@@ -56,11 +57,20 @@ def training_step(
     mode = quickest({mode: arm(mode) for mode in modes}, batches, steps, should_stop)
     torch.cuda.empty_cache()  # what the trial has used counts for no epoch
     torch.cuda.reset_peak_memory_stats(device)
-    return _step(model, spec.settled_to(compile=mode), device)
+    return _step(model, spec.settled_to(compile=mode), device, weights)
 
 
-def _step(model: Model, spec: RunSpec, device: torch.device) -> TrainingStep:
-    return (RecordedStep if spec.compile == "graph" else TrainingStep)(model, spec, device)
+def balanced_weights(labels: Tensor, classes: int) -> Tensor:
+    """A factor for each class, so that all count alike in a loss over these labels; 1 on average over the labels.
+
+    A class without labels gets the factor of one that has a single one.
+    """
+    counts = labels.bincount(minlength=classes).clamp(min=1)
+    return len(labels) / (classes * counts.float())
+
+
+def _step(model: Model, spec: RunSpec, device: torch.device, weights: Tensor | None) -> TrainingStep:
+    return (RecordedStep if spec.compile == "graph" else TrainingStep)(model, spec, device, weights)
 
 
 def settle(spec: RunSpec, device: torch.device, may_record: bool = True) -> RunSpec:

@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +27,7 @@ from app.store.rows import Run
 from app.store.run_store import RunStore
 from cct.checkpoint import BEST
 from cct.cpu import keep_large_blocks
-from cct.events import Confusion, EpochRecord, Event, Facts, Look, Progress
+from cct.events import Confusion, EpochRecord, Event, Facts, Look, Progress, RunWarning
 from cct.recording import RecordingFailed
 from cct.spec import RunSpec
 from cct.step import Stopped
@@ -84,6 +85,7 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
         run = patience.ask(lambda: store.run(run_id))
         [recorded] = patience.ask(lambda: store.epochs([run_id]))
         folder = _own_folder(settings, run, lease, patience)
+        warnings: list[RunWarning] = []
         for event in train(
             run.spec,
             data_dir=settings.datasets_folder,
@@ -92,7 +94,7 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
             may_record=UNRECORDED not in options,
             should_stop=should_stop,
         ):
-            _tell(outbox, run.spec, event)
+            _tell(outbox, run.spec, event, warnings)
         export_safetensors(folder / BEST, folder / "best.safetensors")  # the API has no torch to do it
         outbox.drain(should_stop)
     except Stopped:
@@ -131,7 +133,8 @@ def _end_with_supervisor() -> None:
     os._exit(Exit.ORPHANED)
 
 
-def _tell(outbox: Outbox, spec: RunSpec, event: Event) -> None:
+def _tell(outbox: Outbox, spec: RunSpec, event: Event, warnings: list[RunWarning]) -> None:
+    """`warnings` are all so far."""
     match event:
         case Facts():
             outbox.describe(
@@ -139,7 +142,10 @@ def _tell(outbox: Outbox, spec: RunSpec, event: Event) -> None:
                 parameters=event.parameters,
                 mixes_batch=int(event.mixes_batch),
                 provenance=json.dumps(event.provenance),
+                majority_share=event.majority_share,
+                duplicates=event.duplicates,
             )
+            _warn(outbox, event.warnings, warnings)
             outbox.show(spec.source, event.images)
         case Progress():
             outbox.describe(step=event.step, steps=event.steps, epoch_seconds=event.seconds)
@@ -149,6 +155,15 @@ def _tell(outbox: Outbox, spec: RunSpec, event: Event) -> None:
             outbox.confusion(event)
         case EpochRecord():
             outbox.record(event)
+        case RunWarning():
+            _warn(outbox, [event], warnings)
+
+
+def _warn(outbox: Outbox, new: Sequence[RunWarning], warnings: list[RunWarning]) -> None:
+    warnings += new
+    for warning in new:
+        print(f"warning: {warning.text}", file=sys.stderr, flush=True)
+    outbox.describe(warnings=json.dumps([asdict(warning) for warning in warnings]))
 
 
 def _reason(error: Exception) -> str:

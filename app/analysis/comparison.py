@@ -9,6 +9,7 @@ from operator import eq
 from statistics import fmean
 from typing import Any
 
+from app.analysis.doubts import Doubt, doubts
 from app.analysis.statistics import METHOD, Difference, Outcome, Stat, differences, stat
 from app.analysis.verdicts import answer, verdict
 from app.errors import Invalid
@@ -117,6 +118,8 @@ class Comparison:
     """Results for the same model or dataset that are not comparable."""
     fairness: list[Inequality]
     """All in which the runs differ besides variant and seed: a difference in results may come from there."""
+    doubts: list[Doubt]
+    """Warnings that some of the runs have."""
     method: str
     """How verdicts are reached and what they assume."""
 
@@ -230,6 +233,7 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
         references=matching_references(runs),
         other_references=other_references(runs),
         fairness=fairness,
+        doubts=doubts(grouped),
         method=METHOD,
     )
 

@@ -61,6 +61,9 @@ def html(
     few = f"Charts by class are of the first {VARIANTS_BY_CLASS} of {len(found.variants)} variants."
     unequal = "".join(f"<li>{escape(_inequality(one))}</li>" for one in found.fairness)
     warning = f'<div class="warning">The runs differ in more than variant and seed:<ul>{unequal}</ul></div>'
+    doubted = [f"{doubt.text} ({len(doubt.runs)} of {len(runs)} runs)" for doubt in found.doubts]
+    told = "".join(f"<li>{escape(sentence)}</li>" for sentence in doubted)
+    doubts = f'<div class="warning">Warnings of the runs:<ul>{told}</ul></div>'
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{escape(title)}</title><style>{STYLE}</style>
@@ -69,6 +72,7 @@ def html(
 <small>CCT Board, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC</small>
 <p class="answer">{escape(found.answer) or "There is nothing to compare yet."}</p>
 {warning if unequal else ""}
+{doubts if told else ""}
 <h2>Comparison</h2>{_variants(found)}
 <h2>Figures</h2>{drawn}
 {f"<p>{few}</p>" if confusions and len(found.variants) > VARIANTS_BY_CLASS else ""}
@@ -150,10 +154,18 @@ def _variants(found: Comparison) -> str:
 
 def _runs(runs: Sequence[Run]) -> str:
     rows: list[list[Any]] = [
-        [r.id, r.spec.pooling, r.spec.seed, r.state, f"{r.epoch}/{r.spec.epochs}", r.best_top1, r.final_top1, r.device]
+        [
+            *(r.id, r.spec.pooling, r.spec.seed, r.state, f"{r.epoch}/{r.spec.epochs}", r.best_top1, r.final_top1),
+            *(_rounded(r.final_balanced), _rounded(r.majority_share), r.device),
+        ]
         for r in runs
     ]
-    return _table(["run", "pooling", "seed", "state", "epoch", "best top-1", "final top-1", "device"], rows)
+    head = ["run", "pooling", "seed", "state", "epoch", "best top-1", "final top-1"]
+    return _table([*head, "final balanced", "most frequent class", "device"], rows)
+
+
+def _rounded(percent: float | None) -> str:
+    return "" if percent is None else f"{percent:.2f}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import sys
 import zipfile
 from collections import Counter
 from contextlib import suppress
@@ -56,10 +57,15 @@ def submit(
             request = {"name": name, "spec": spec, "axes": axes, "priority": priority}
             created = ask(client, "POST", "/experiments", request, has="id")
             message = f"experiment {created['id']}: {created['runs']} runs queued"
+            told = ask(client, "POST", "/experiments/preview", request, has="warnings")["warnings"]
+            warnings = [f"{warning['text']} ({warning['runs']} of {created['runs']} runs)" for warning in told]
         else:
             created = ask(client, "POST", "/runs", spec | {"priority": priority}, has="id")
             message = f"run {created['id']} queued"
+            warnings = [warning["text"] for warning in created["warnings"]]
     tell(created, as_json, message)
+    for warning in warnings:
+        print(visible(f"warning: {warning}"), file=sys.stderr)
 
 
 @commands.command()
@@ -214,15 +220,17 @@ def runs_table(found: list[dict[str, Any]]) -> FittingTable:
         Column("pooling", [run["spec"]["pooling"] + (" *" if run["mixes_batch"] else "") for run in found]),
         *(Column(name, spec(name), rank=6) for name in ("dataset", "model") if len(set(spec(name))) > 1),
         Column("seed", spec("seed"), rank=1),
-        Column("state", [run["state"] for run in found]),
+        Column("state", [run["state"] + (" !" if run["warnings"] else "") for run in found]),
         Column("epoch", [_progress(run) for run in found], rank=2),
         Column("left", [_seconds(run["eta_seconds"]) for run in found], rank=5),
         Column("best", [_percent(run["best_top1"]) for run in found], rank=4),
         Column("final", [_percent(run["final_top1"]) for run in found], rank=3),
+        Column("balanced", [_percent(run["final_balanced"]) for run in found], rank=7),
     ]
     notes = [MIXES] if any(run["mixes_batch"] for run in found) else []
+    notes += [f"{run['id']} {run['state']}: {run['error']}" for run in found if run["error"]]
     return FittingTable(
-        columns, notes + [f"{run['id']} {run['state']}: {run['error']}" for run in found if run["error"]]
+        columns, notes + [f"{run['id']} ! {warning['text']}" for run in found for warning in run["warnings"]]
     )
 
 
@@ -241,6 +249,9 @@ def print_comparison(comparison: dict[str, Any]) -> None:
     for row in comparison["variants"]:
         if row["variant"] != comparison["baseline"]:
             console.print(Text(visible(f"- {row['verdict']}")))
+    for doubt in comparison["doubts"]:
+        concerned = f"{len(doubt['runs'])} {'run' if len(doubt['runs']) == 1 else 'runs'}"
+        console.print(Text(visible(f"! {doubt['text']} ({', '.join(doubt['variants'])}: {concerned})")))
 
 
 def comparison_table(comparison: dict[str, Any]) -> FittingTable:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, computed_field
 
 from app.errors import Unreadable
-from cct.events import BETWEEN_CLASSES
+from cct.events import BETWEEN_CLASSES, RunWarning
 from cct.named_datasets import DATASETS
 from cct.spec import RunSpec
 
@@ -89,6 +89,14 @@ class Run(Stored):
     """Highest validation top-1 of any epoch, in percent."""
     final_top1: float | None = None
     """Validation top-1 of the newest epoch, in percent."""
+    final_balanced: float | None = None
+    """Balanced accuracy of the newest epoch: the mean over classes of what is recognised of each, in percent."""
+    majority_share: float | None = None
+    """Percent of the validation images that are of the most frequent class: the top-1 of always answering it."""
+    duplicates: int | None = None
+    """Validation images (the same pixels) or texts (the same line) that are in the training set, too."""
+    warnings: Annotated[list[RunWarning], BeforeValidator(_from_json)] = []
+    """Reasons to doubt that the numbers mean what they seem to."""
     seconds: float = 0
     """Time spent on finished epochs."""
     images_per_second: float | None = None

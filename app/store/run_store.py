@@ -17,6 +17,7 @@ from app.store.database import Database, Scalar
 from app.store.lease import MAX_LOSSES, Lease
 from app.store.rows import Experiment, Run, State
 from app.store.run_reader import RunReader
+from cct.run_warnings import foreseen
 from cct.spec import RunSpec
 
 LONGEST_SWEEP_GAP_MS = 5_000
@@ -119,10 +120,7 @@ class RunStore(RunReader):
         request: Any = None,
     ) -> list[str] | None:
         """The new ids, or those of the first time; None if the experiment is not what it was."""
-        runs: list[dict[str, Any]] = [
-            {"fields": ["spec", json.dumps(asdict(s)), "epochs", str(s.epochs), "priority", str(priority)]}
-            for s in specs
-        ]
+        runs: list[dict[str, Any]] = [{"fields": [*_flat(_row_of(spec)), "priority", str(priority)]} for spec in specs]
         payload: dict[str, Any] = {"runs": runs}
         if once:
             what = json.dumps(request or [experiment and experiment["fields"], runs])
@@ -289,6 +287,12 @@ class RunStore(RunReader):
 
     def forget_worker(self, worker: str) -> None:
         self.redis.delete(self.key("worker", worker))
+
+
+def _row_of(spec: RunSpec) -> dict[str, Scalar]:
+    warnings = [asdict(warning) for warning in foreseen(spec)]
+    row: dict[str, Scalar] = {"spec": json.dumps(asdict(spec)), "epochs": str(spec.epochs)}
+    return row | ({"warnings": json.dumps(warnings)} if warnings else {})
 
 
 def _flat(changes: Mapping[str, Any]) -> list[Scalar]:

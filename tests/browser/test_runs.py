@@ -325,3 +325,43 @@ def test_a_log_that_is_cut_says_so(site: str, page: Page, store: RunStore, claim
     expect(lines).to_have_text("1 line")
     lease.log(["more"] * LOG_LINES)
     expect(lines).to_have_text("5,001 lines; older ones are not kept")
+
+
+def test_warnings_are_seen_on_the_form_in_the_list_and_on_the_page(
+    site: str,
+    page: Page,
+    store: RunStore,
+    claim: Callable[[], Lease],
+    screenshot: Save,
+    check_accessibility: Check,
+    check_width: Check,
+) -> None:
+    page.goto(f"{site}/board/new?dataset=digits&augmentation=autoaugment&epochs=3&pooling=mean&pooling=max")
+    notice = page.get_by_role("note", name="2 warnings")
+    expect(notice).to_contain_text("The augmentation autoaugment mirrors images, and a mirrored digit is another sign")
+    expect(notice).to_contain_text("The warm-up of 5 epochs does not end before the run of 3 does")
+    check_accessibility()
+    screenshot("form-warnings")
+    page.get_by_role("button", name="Queue 2 runs").click()
+    expect(page.get_by_role("link", name="queued").first).to_contain_text("2 warnings")
+    expect(page.get_by_role("note", name="2 warnings")).to_contain_text("(mean, max: 2 runs)")
+    lease = claim()
+    lease.describe(majority_share=95.0, duplicates=12)
+    lease.record_epoch(replace(RECORD, val_top1=95.0, val_balanced=50.0))
+    page.goto(site)
+    row = page.get_by_role("table", name="Runs").get_by_role("row").filter(has_text=f"run {lease.run_id}")
+    expect(row).to_contain_text("2 warnings")
+    page.goto(f"{site}/board/runs/{lease.run_id}")
+    expect(page.get_by_role("note", name="2 warnings")).to_contain_text("a mirrored digit is another sign")
+    for name, value in {
+        "Balanced accuracy": "50.00 %",
+        "Most frequent class": "95.0 %",
+        "In training set, too": "12",
+    }.items():
+        expect(page.locator("dt").filter(has_text=name).locator("xpath=following-sibling::dd")).to_have_text(value)
+    check_accessibility()
+    screenshot("run-warnings")
+    page.emulate_media(color_scheme="dark")
+    check_accessibility()
+    screenshot("run-warnings-dark")
+    check_width()

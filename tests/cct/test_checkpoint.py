@@ -203,10 +203,11 @@ def test_a_run_of_version_0_1_goes_on(tmp_path: Path) -> None:
     assert only(Confusion, events)[0] == confusion
     assert facts.provenance["code"].startswith("1109abfcdbd0350f; from epoch 2: ")
     assert second.val_loss == pytest.approx(2.302585, abs=1e-3), "ln 10, as all weights were 0"
-    # What this version leaves has the same entries, so that 0.1 can go on with it, too.
-    entries = ("spec", "settled", "provenance", "optimizer")
+    # What this version leaves has the same entries, and some that 0.1 does not look at.
+    entries = ("settled", "provenance", "optimizer")
     before, now = (torch.load(path, weights_only=True) for path in (tmp_path / "0.1.pt", tmp_path / checkpoint.LAST))
-    assert now.keys() == before.keys() | {"vocabulary"}
+    assert now.keys() == before.keys() | {"vocabulary", "warnings"}
+    assert now["spec"].keys() == before["spec"].keys() | {"class_weights", "val_share"}
     assert [now[entry].keys() for entry in entries] == [before[entry].keys() for entry in entries]
     assert [type(value) for value in now["confusions"][0]] == [type(value) for value in before["confusions"][0]]
 

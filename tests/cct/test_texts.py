@@ -343,19 +343,27 @@ def test_word_vectors_are_taken_and_kept(trec: Path, tmp_path: Path) -> None:
     assert (weights[PADDING] == 0).all()
 
 
-def test_word_vectors_that_hardly_fit_are_warned_of(trec: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_word_vectors_that_hardly_fit_are_warned_of(trec: Path, tmp_path: Path) -> None:
     """In capital letters but for one word, and with the counts that word2vec writes first."""
     (trec / "word_vectors").mkdir()
     words = load("trec", trec)[0].vocabulary[2:]
     lines = ["what" + " 0.5" * 300, *(word.upper() + " 0.1" * 300 for word in words)]
     (trec / "word_vectors" / "glove.txt").write_text("\n".join([f"{len(lines)} 300", *lines]))
-    facts = first(Facts, train(replace(SPEC, word_vectors="glove.txt"), data_dir=trec))
+    spec, run = replace(SPEC, word_vectors="glove.txt"), tmp_path / "run"
+    events = train(spec, data_dir=trec, checkpoint_dir=run)
+    facts = first(Facts, events)
+    first(EpochRecord, events)
     in_capitals = [word for word in words if word.upper() != word]
     found = len(words) - len(in_capitals) + 1
     assert facts.provenance["word_vectors_found"] == f"{found} of {len(words)}"
-    warning = capfd.readouterr().err
-    assert f"has vectors for {found} of the {len(words)} words of the training texts" in warning
-    assert f"it has {len(words)} of them in capital letters, while texts are read in small ones" in warning
+    warning = next(warning for warning in facts.warnings if warning.code == "few-words")
+    assert warning.text == (
+        f"glove.txt has vectors for only {found} of the {len(words)} words of the training texts; all others are one "
+        f"and the same unknown word; it has {len(words)} of them in capital letters, while texts are read in small "
+        "ones: convert it."
+    )
+    (trec / "word_vectors" / "glove.txt").unlink()
+    assert warning in first(Facts, train(spec, data_dir=trec, checkpoint_dir=run)).warnings, "also when it goes on"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor
 from cct import checkpoint
 from cct.checkpoint import Checkpoint, CheckpointMismatch
 from cct.data import load
-from cct.events import Confusion, EpochRecord, Facts, Look, Progress
+from cct.events import Confusion, EpochRecord, Facts, Look, Progress, RunWarning
 from cct.models import create_model
 from cct.named_datasets import DATASETS
 from cct.pooling import POOLINGS
@@ -25,14 +25,24 @@ from cct.trial import settle
 from tests.cct.test_image_files import write_folder
 from tests.cct.told import first, only
 
-SPEC = RunSpec(dataset="digits", epochs=2, batch_size=128, seed=1)
+SPEC = RunSpec(dataset="digits", epochs=2, batch_size=128, seed=1, augmentation="autoaugment")
 """Trains with all that is random: AutoAugment, crop, flip, attention dropout, stochastic depth."""
 
 
 def numbers(records: list[EpochRecord]) -> list[tuple[float | None, ...]]:
     """What a repetition must reproduce, without times and memory."""
     return [
-        (r.epoch, r.train_loss, r.train_top1, r.val_loss, r.val_top1, r.val_top5, r.lr, r.pooling_entropy)
+        (
+            r.epoch,
+            r.train_loss,
+            r.train_top1,
+            r.val_loss,
+            r.val_top1,
+            r.val_top5,
+            r.lr,
+            r.pooling_entropy,
+            r.val_balanced,
+        )
         for r in records
     ]
 
@@ -94,6 +104,8 @@ def test_the_confusion_matrix_counts_each_test_image_once_and_survives_a_resume(
         assert matrix.sum(dim=1).tolist() == load("digits", tmp_path)[1].labels.bincount().tolist()
         assert matrix.sum() == DATASETS["digits"].test_size
         assert 100 * matrix.trace().item() / matrix.sum().item() == pytest.approx(record.val_top1)
+        recalls = [counts[label] / sum(counts) for label, counts in enumerate(confusion.counts)]
+        assert record.val_balanced == pytest.approx(100 * sum(recalls) / len(recalls))
 
 
 @pytest.fixture
@@ -169,8 +181,10 @@ def test_the_caller_learns_facts_and_progress(tmp_path: Path) -> None:
     facts, *events = train(spec, data_dir=tmp_path)
     assert isinstance(facts, Facts)
     assert (facts.parameters, facts.mixes_batch) == (283_723, True)
-    *progress, look, confusion, record = events
+    *progress, look, confusion, record, warning = events
     assert (type(look), type(confusion), type(record)) == (Look, Confusion, EpochRecord)
+    assert isinstance(warning, RunWarning)
+    assert warning.code == "learned-nothing"
     assert only(Progress, progress) == progress != []
     assert all(0 < p.step <= p.steps == math.ceil(1437 / 16) for p in only(Progress, progress))
 

@@ -185,5 +185,5 @@ def test_an_embedding_of_unknown_words_is_not_used(tmp_path: Path) -> None:
     own = model(2)
     before = own.embedder.embeddings.weight.clone()
     found = load_pretrained(own, tmp_path / "weights.pth", vocabulary)
-    assert (found.not_used_for[0], found.words) == ("embedder.embeddings.weight", "")
+    assert (found.not_used_for[0], found.words) == ("embedder.embeddings.weight", None)
     assert torch.equal(own.embedder.embeddings.weight, before)

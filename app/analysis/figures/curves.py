@@ -44,6 +44,7 @@ METRICS = {
     for metric in (
         Metric("val_top1", "Validation top-1 (%)", " %"),
         Metric("val_loss", "Validation loss"),
+        Metric("val_balanced", "Validation balanced accuracy (%)", " %"),
         Metric("val_top5", "Validation top-5 (%)", " %"),
         Metric("train_top1", "Training top-1 (%)", " %"),
         Metric("train_loss", "Training loss"),
@@ -155,7 +156,7 @@ def _line(run: Run, records: Sequence[EpochRecord], metric: str, x: Axis, smooth
 def _train_size(run: Run) -> int:
     """Raises `Invalid` for a dataset that this version does not have."""
     known = DATASETS[run.spec.dataset].train_size if run.spec.dataset in DATASETS else None
-    found = known or (run.provenance or {}).get("train_images")
+    found = (run.provenance or {}).get("train_images", known)  # fewer, if some were held out
     if found is None:
         raise Invalid("x", f"the size of {run.spec.source} is not known here; choose another axis than images")
     return int(found)

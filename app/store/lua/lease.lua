@@ -75,6 +75,9 @@ function operations.record_epoch(id, token, epoch, record)
   redis.call("HINCRBYFLOAT", rkey, "seconds", values.seconds)
   set(id, "epoch", epoch, "final_top1", values.val_top1, "best_top1", math.max(best, values.val_top1),
     "images_per_second", values.images_per_second)
+  if values.val_balanced and values.val_balanced ~= cjson.null then
+    set(id, "final_balanced", values.val_balanced)
+  end
   local experiment = run_field(id, "experiment_id")
   emit("epoch", string.format('{"run_id":"%s","experiment_id":%s,"record":%s}',
     id, experiment and '"' .. experiment .. '"' or "null", record))

@@ -44,6 +44,7 @@ class DatasetEntry(BaseModel):
     image_size: int | None = Field(description="Side in pixels; null for texts and for images as large as the model's")
     has_texts: bool = Field(description="Texts instead of images")
     bundled: bool
+    augmentation: str = Field(description="What `auto` stands for in a run's spec")
 
 
 class MetricEntry(BaseModel):

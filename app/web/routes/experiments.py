@@ -1,5 +1,6 @@
 import itertools
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -18,6 +19,7 @@ from app.web.routes.runs import IdempotencyKey
 from app.web.specs import Name, Note, Priority, Request, parse_spec
 from cct.cost import cost_of_run
 from cct.named_datasets import DATASETS
+from cct.run_warnings import foreseen
 from cct.spec import RunSpec
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
@@ -70,10 +72,13 @@ class MoreRuns(Request):
     seeds: int = Field(default=0, ge=0, le=SEEDS_PER_REQUEST, strict=True)
     """How many new seeds to add."""
 
-    def extend(self, experiment: Experiment) -> ExperimentRequest:
-        """The request that describes the grown experiment."""
+    def extend(self, experiment: Experiment, runs: Sequence[Run] = ()) -> ExperimentRequest:
+        """The request that describes the grown experiment, which has `runs` by now."""
         spec, axes = dict(experiment.spec), {name: list(values) for name, values in experiment.axes.items()}
         defaults = {field.name: field.default for field in fields(RunSpec)}
+        is_older = any(run.spec.augmentation == _BEFORE_AUTO != _auto(run.spec) for run in runs)
+        if is_older and "augmentation" not in {**spec, **axes}:
+            spec["augmentation"] = _BEFORE_AUTO
         if self.seeds:
             seeds = axes.setdefault("seed", [spec.pop("seed", defaults["seed"])])
             seeds += range(max(seeds) + 1, max(seeds) + 1 + self.seeds)
@@ -82,6 +87,14 @@ class MoreRuns(Request):
             known = axes.setdefault(name, [spec.pop(name, defaults[name])] if name in defaults else [])
             known += [value for value in values if value not in known]
         return ExperimentRequest(name=experiment.name, spec=spec, axes=axes)
+
+
+_BEFORE_AUTO = "autoaugment"
+"""The augmentation of runs that did not name one, before datasets had their own: their experiments keep it."""
+
+
+def _auto(spec: RunSpec) -> str:
+    return DATASETS[spec.dataset].augmentation if spec.dataset in DATASETS else ""
 
 
 class ModelCost(BaseModel):
@@ -93,6 +106,14 @@ class ModelCost(BaseModel):
     tokens: int
 
 
+class PreviewWarning(BaseModel):
+    """A reason to doubt the results of some of the runs."""
+
+    code: str
+    text: str
+    runs: int = Field(description="How many runs it concerns")
+
+
 class Preview(BaseModel):
     """What an experiment would queue."""
 
@@ -100,6 +121,9 @@ class Preview(BaseModel):
     epochs: int = Field(description="The epochs of all runs together")
     costs: Sequence[ModelCost]
     seconds: float | None = Field(description="Expected training time on one worker; null if nothing was measured yet")
+    warnings: Sequence[PreviewWarning] = Field(
+        description="What is odd about the runs, which can be queued nevertheless"
+    )
 
 
 class ExperimentList(BaseModel):
@@ -129,7 +153,10 @@ def _preview(specs: Sequence[RunSpec], known: Sequence[Run]) -> Preview:
     models = {(spec.model, spec.pooling, spec.source): spec for spec in specs}
     costs = [_cost(spec) for spec in models.values()]
     epochs = sum(spec.epochs for spec in specs)
-    return Preview(runs=len(specs), epochs=epochs, costs=costs, seconds=expected_seconds(specs, known))
+    told = Counter((warning.code, warning.text) for spec in specs for warning in foreseen(spec))
+    warnings = [PreviewWarning(code=code, text=text, runs=count) for (code, text), count in told.items()]
+    seconds = expected_seconds(specs, known)
+    return Preview(runs=len(specs), epochs=epochs, costs=costs, seconds=seconds, warnings=warnings)
 
 
 def _cost(spec: RunSpec) -> ModelCost:
@@ -164,7 +191,7 @@ def add_runs(store: Store, experiment_id: str, more: MoreRuns, idempotency_key: 
     """Queues what the experiment lacks of the product of its axes, after seeds and values were added to these."""
 
     def grow(experiment: Experiment, runs: Sequence[Run]) -> Grown:
-        grown = more.extend(experiment)
+        grown = more.extend(experiment, runs)
         existing = {run.spec for run in runs}
         return grown.spec, grown.axes, [spec for spec in dict.fromkeys(grown.specs()) if spec not in existing]
 

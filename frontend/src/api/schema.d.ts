@@ -822,6 +822,8 @@ export interface components {
             other_references: components["schemas"]["OtherReference"][];
             /** Fairness */
             fairness: components["schemas"]["Inequality"][];
+            /** Doubts */
+            doubts: components["schemas"]["Doubt"][];
             /** Method */
             method: string;
         };
@@ -890,6 +892,11 @@ export interface components {
             has_texts: boolean;
             /** Bundled */
             bundled: boolean;
+            /**
+             * Augmentation
+             * @description What `auto` stands for in a run's spec
+             */
+            augmentation: string;
         };
         /**
          * Deleted
@@ -929,6 +936,20 @@ export interface components {
             /** Further Seeds */
             further_seeds: number | null;
         };
+        /**
+         * Doubt
+         * @description A kind of warning that some of the compared runs have.
+         */
+        Doubt: {
+            /** Code */
+            code: string;
+            /** Text */
+            text: string;
+            /** Variants */
+            variants: string[];
+            /** Runs */
+            runs: string[];
+        };
         /** EpochFinished */
         EpochFinished: {
             /** Run Id */
@@ -964,6 +985,8 @@ export interface components {
             peak_memory_bytes: number;
             /** Pooling Entropy */
             pooling_entropy?: number | null;
+            /** Val Balanced */
+            val_balanced?: number | null;
         };
         /**
          * Events
@@ -1547,6 +1570,26 @@ export interface components {
              * @description Expected training time on one worker; null if nothing was measured yet
              */
             seconds: number | null;
+            /**
+             * Warnings
+             * @description What is odd about the runs, which can be queued nevertheless
+             */
+            warnings: components["schemas"]["PreviewWarning"][];
+        };
+        /**
+         * PreviewWarning
+         * @description A reason to doubt the results of some of the runs.
+         */
+        PreviewWarning: {
+            /** Code */
+            code: string;
+            /** Text */
+            text: string;
+            /**
+             * Runs
+             * @description How many runs it concerns
+             */
+            runs: number;
         };
         /** QueueEntry */
         QueueEntry: {
@@ -1655,6 +1698,27 @@ export interface components {
              * @description Validation top-1 of the newest epoch, in percent.
              */
             final_top1?: number | null;
+            /**
+             * Final Balanced
+             * @description Balanced accuracy of the newest epoch: the mean over classes of what is recognised of each, in percent.
+             */
+            final_balanced?: number | null;
+            /**
+             * Majority Share
+             * @description Percent of the validation images that are of the most frequent class: the top-1 of always answering it.
+             */
+            majority_share?: number | null;
+            /**
+             * Duplicates
+             * @description Validation images (the same pixels) or texts (the same line) that are in the training set, too.
+             */
+            duplicates?: number | null;
+            /**
+             * Warnings
+             * @description Reasons to doubt that the numbers mean what they seem to.
+             * @default []
+             */
+            warnings: components["schemas"]["RunWarning"][];
             /**
              * Seconds
              * @description Time spent on finished epochs.
@@ -1919,11 +1983,24 @@ export interface components {
             compile: "auto" | "off" | "graph" | "on" | "fastest";
             /**
              * Augmentation
-             * @description What is done to training images, not to texts
-             * @default autoaugment
+             * @description What is done to training images, not to texts; auto: the dataset's own, crop for digits, else autoaugment
+             * @default auto
              * @enum {string}
              */
-            augmentation: "autoaugment" | "crop_flip" | "crop" | "none";
+            augmentation: "auto" | "autoaugment" | "crop_flip" | "crop" | "none";
+            /**
+             * Class Weights
+             * @description Weights of the training loss; balanced: all classes count alike, however rare
+             * @default none
+             * @enum {string}
+             */
+            class_weights: "none" | "balanced";
+            /**
+             * Val Share
+             * @description Share of the training images or texts that is held out to validate on, the same for all runs; 0: validate on the dataset's own validation or test files
+             * @default 0
+             */
+            val_share: number;
             /**
              * Image Folder
              * @description Dataset image_folder: a folder below image_folder/ of the datasets
@@ -2048,10 +2125,22 @@ export interface components {
             compile: string;
             /**
              * Augmentation
-             * @description What is done to training images, not to texts
-             * @default autoaugment
+             * @description What is done to training images, not to texts; auto: the dataset's own, crop for digits, else autoaugment
+             * @default auto
              */
             augmentation: string;
+            /**
+             * Class Weights
+             * @description Weights of the training loss; balanced: all classes count alike, however rare
+             * @default none
+             */
+            class_weights: string;
+            /**
+             * Val Share
+             * @description Share of the training images or texts that is held out to validate on, the same for all runs; 0: validate on the dataset's own validation or test files
+             * @default 0
+             */
+            val_share: number;
             /**
              * Image Folder
              * @description Dataset image_folder: a folder below image_folder/ of the datasets
@@ -2070,6 +2159,22 @@ export interface components {
              * @default
              */
             word_vectors: string;
+        };
+        /**
+         * RunWarning
+         * @description A reason to doubt that a run's numbers mean what they seem to; it is trained nevertheless.
+         */
+        RunWarning: {
+            /**
+             * Code
+             * @description Short and stable, for programs.
+             */
+            code: string;
+            /**
+             * Text
+             * @description A sentence for people.
+             */
+            text: string;
         };
         /**
          * Session

@@ -29,8 +29,11 @@ export function specFields(catalog: Catalog): SpecField[] {
   return Object.entries(properties).map(([name, field]) => ({ name, ...field }));
 }
 
-/** What a field means when it is left out; the pooling is then the model's own. */
+/** What a field means when it is left out; the pooling is then the model's own, the augmentation the dataset's. */
 export function defaultOf(field: SpecField, catalog: Catalog, spec: Run["spec"]): Value {
+  if (field.name === "augmentation") {
+    return catalog.datasets.find(({ name }) => name === spec.dataset)?.augmentation ?? field.default;
+  }
   if (field.name !== "pooling") return field.default;
   return catalog.models.find(({ name }) => name === spec.model)?.pooling ?? field.default;
 }

@@ -21,6 +21,7 @@ import { RunHistory } from "../components/run/RunHistory";
 import { RunLog } from "../components/run/RunLog";
 import { RunNotes } from "../components/run/RunNotes";
 import { ProvenanceTable, SpecTable } from "../components/run/RunTables";
+import { Warnings } from "../components/shared/Warnings";
 import { duration, integer, moment, percent } from "../format";
 
 const METRICS = ["val_top1", "val_loss", "train_top1", "train_loss"];
@@ -61,6 +62,7 @@ function RunView({ run }: { run: Run }) {
       </div>
 
       {run.error && <ErrorAlert title="This run failed" message={run.error} />}
+      <Warnings texts={run.warnings.map(({ text }) => text)} />
 
       <Paper p="sm" mb="md">
         <SimpleGrid cols={{ base: 2, xs: 3, md: 6 }} component="dl" m={0} verticalSpacing="sm">
@@ -80,6 +82,9 @@ function RunView({ run }: { run: Run }) {
           )}
           <Fact name="Best top-1">{percent(run.best_top1)}</Fact>
           <Fact name="Final top-1">{percent(run.final_top1)}</Fact>
+          <Fact name="Balanced accuracy">{percent(run.final_balanced)}</Fact>
+          <Fact name="Most frequent class">{percent(run.majority_share, 1)}</Fact>
+          <Fact name="In training set, too">{run.duplicates == null ? "–" : integer(run.duplicates)}</Fact>
           <Fact name="Training time">{duration(run.seconds || null)}</Fact>
           <Fact name="Device">{run.device ?? "–"}</Fact>
           <Fact name="Parameters">{run.parameters == null ? "–" : integer(run.parameters)}</Fact>

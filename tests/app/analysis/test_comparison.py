@@ -132,7 +132,7 @@ OTHERS = [field.name for field in fields(RunSpec) if field.name not in NOT_ALONE
 @pytest.mark.parametrize("name", OTHERS)
 def test_each_field_of_the_spec_must_agree(name: str) -> None:
     another = {"model": "cct_4_3x2_32", "dataset": "cifar100", "precision": "bf16", "augmentation": "none"}
-    another |= {"pretrained": "weights.pth", "compile": "on"}
+    another |= {"pretrained": "weights.pth", "compile": "on", "class_weights": "balanced"}
     default = getattr(RunSpec(), name)
     value = another[name] if name in another else default + (1 if isinstance(default, int) else 0.001)
     used = PROVENANCE | ({name: value} if name in PROVENANCE else {})

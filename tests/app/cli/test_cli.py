@@ -18,10 +18,21 @@ def test_one_value_per_field_is_a_run_and_several_are_an_experiment(board: Comma
     assert "queued" in board("submit", "dataset=digits", "epochs=3").stdout
     done = board("submit", "dataset=digits", "pooling=seqpool,mean", "seed=0,1", "--name", "Two")
     assert "4 runs queued" in done.stdout
+    assert done.stderr == "", "nothing is odd about them"
     [experiment] = store.experiments()
     assert (experiment.name, experiment.runs, len(store.runs())) == ("Two", 4, 5)
+    odd = board("submit", "dataset=digits", "epochs=2", "augmentation=crop_flip,crop")
+    flips, warm_up = sorted(odd.stderr.splitlines(), key=lambda line: "warm-up" in line)
+    assert flips.startswith("warning: The augmentation crop_flip mirrors images")
+    assert flips.endswith("(1 of 2 runs)")
+    assert warm_up.endswith("use fewer warmup_epochs. (2 of 2 runs)")
     listed = board("runs").stdout
     assert all(run.id in listed for run in store.runs())
+    assert "! The augmentation crop_flip mirrors images" in listed
+    assert "queued !" in listed
+    compared = board("compare", store.experiments()[0].id).stdout
+    assert "! The augmentation crop_flip mirrors images" in compared
+    assert "(seqpool: 1 run)" in compared
 
 
 @pytest.mark.parametrize(

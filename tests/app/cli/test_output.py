@@ -84,7 +84,7 @@ def test_tables_show_what_tells_rows_apart_at_every_width(
 
 def test_a_pipe_gets_each_row_on_one_line_with_all_columns(trained: str, server: str) -> None:
     table = program("$CCTBOARD runs", server).stdout.splitlines()
-    assert table[0].split() == ["run", "pooling", "seed", "state", "epoch", "left", "best", "final"]
+    assert table[0].split() == ["run", "pooling", "seed", "state", "epoch", "left", "best", "final", "balanced"]
     assert len([line for line in table if "/200" in line]) == 6
     narrow = program("$CCTBOARD runs", server, COLUMNS="60").stdout.splitlines()
     assert "epoch" not in narrow[0]

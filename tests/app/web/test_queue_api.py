@@ -1,6 +1,9 @@
 """The queue's operations over HTTP: what they answer, and how they refuse."""
 
+import csv
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from app.store.run_store import RunStore
 from app.web.routes.experiments import ExperimentEdit, ExperimentRequest, MoreRuns
 from app.web.routes.runs import RunEdit, RunRequest
 from app.web.specs import SpecRequest
+from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD
 
 Claim = Callable[[], Lease]
@@ -323,5 +327,43 @@ def test_a_preview_queues_nothing(client: TestClient) -> None:
         ("mean", 283_594),
     ]
     assert all(cost["macs"] > 10**7 for cost in shown["costs"])
+    [warm_up] = shown["warnings"]
+    assert (warm_up["code"], warm_up["runs"]) == ("warm-up-longer-than-run", 6)
+    flips = body | {"axes": {"augmentation": ["auto", "crop_flip"], "warmup_epochs": [0]}}
+    [flip] = client.post("/experiments/preview", json=flips).json()["warnings"]
+    assert (flip["code"], flip["runs"]) == ("flips-change-classes", 1)
     assert client.get("/experiments").json() == {"experiments": []}
     assert client.post("/experiments/preview", json=body | {"axes": {"seed": []}}).status_code == 422
+
+
+def test_a_run_has_its_warnings_from_the_queue_on(client: TestClient, claim: Callable[[], Lease]) -> None:
+    spec = {"dataset": "digits", "augmentation": "autoaugment"}
+    queued = client.post("/runs", json=spec).json()
+    assert [warning["code"] for warning in queued["warnings"]] == ["flips-change-classes"]
+    assert (queued["final_balanced"], queued["majority_share"], queued["duplicates"]) == (None, None, None)
+    lease = claim()
+    later = [{"code": "few-words", "text": "x"}]
+    lease.describe(warnings=json.dumps(later), majority_share=95.0, duplicates=1)
+    lease.record_epoch(RECORD)
+    lease.record_epoch(replace(RECORD, epoch=2, val_balanced=50.25))
+    run = client.get(f"/runs/{queued['id']}").json()
+    assert (run["warnings"], run["majority_share"], run["duplicates"]) == (later, 95.0, 1)
+    assert run["final_balanced"] == 50.25
+    [doubt] = client.get(f"/comparison?run={run['id']}").json()["doubts"]
+    assert doubt == {"code": "few-words", "text": "x", "variants": ["seqpool"], "runs": [run["id"]]}
+    assert "x (1 of 1 runs)" in client.get(f"/report?run={run['id']}").text
+    epochs = csv.DictReader(client.get(f"/epochs.csv?run={run['id']}").text.splitlines())
+    assert [epoch["val_balanced"] for epoch in epochs] == ["", "50.25"]
+
+
+def test_an_experiment_of_before_datasets_had_augmentations_keeps_its_own(client: TestClient, store: RunStore) -> None:
+    given = {"dataset": "digits", "epochs": 2}
+    specs = [RunSpec(dataset="digits", epochs=2, augmentation="autoaugment", seed=seed) for seed in (0, 1)]
+    old = store.create_experiment("Old", given, {"seed": [0, 1]}, specs)
+    new = client.post("/experiments", json={"spec": given, "axes": {"seed": [0, 1]}}).json()["id"]
+    for experiment, augmentation in ((old.id, "autoaugment"), (new, "crop")):
+        grown = client.post(f"/experiments/{experiment}/runs", json={"seeds": 1}).json()
+        assert grown["runs"] == 3, "one more, none twice"
+        assert {run.spec.augmentation for run in store.experiment_runs(experiment)} == {augmentation}
+    grown = client.post(f"/experiments/{old.id}/runs", json={"axes": {"augmentation": ["crop"]}}).json()
+    assert (grown["runs"], grown["axes"]["augmentation"]) == (6, ["autoaugment", "crop"])

@@ -23,12 +23,24 @@ import { EditableText } from "../shared/EditableText";
 import { ExperimentName } from "../shared/ExperimentFacts";
 import { QueuePlace } from "../shared/QueuePlace";
 import { Archived, PoolingWithBadge, RunProgress, StateLabel } from "../shared/RunFacts";
+import { WarningsMark } from "../shared/Warnings";
 import { Curve, Curves } from "./Sparkline";
 
 const features = tableFeatures({ columnVisibilityFeature, rowSelectionFeature, rowSortingFeature });
 
 const column = createColumnHelper<typeof features, Run>();
-const NUMERIC = ["seed", "lr", "priority", "eta_seconds", "best_top1", "final_top1", "seconds", "speed", "started_at"];
+const NUMERIC = [
+  "seed",
+  "lr",
+  "priority",
+  "eta_seconds",
+  "best_top1",
+  "final_top1",
+  "final_balanced",
+  "seconds",
+  "speed",
+  "started_at",
+];
 
 const cellClass = (id: string) =>
   NUMERIC.includes(id) ? "right nowrap" : id === "select" ? "not-on-phones" : undefined;
@@ -60,7 +72,7 @@ const columns = column.columns([
     header: "State",
     cell: ({ row: { original: run } }) => (
       <>
-        <StateLabel run={run} /> {run.archived && <Archived />}
+        <StateLabel run={run} /> {run.archived && <Archived />} <WarningsMark run={run} />
       </>
     ),
   }),
@@ -126,6 +138,11 @@ const columns = column.columns([
     cell: ({ getValue }) => percent(getValue()),
   }),
   column.display({
+    id: "final_balanced",
+    header: "Balanced accuracy",
+    cell: ({ row }) => percent(row.original.final_balanced),
+  }),
+  column.display({
     id: "curve",
     header: "Top-1 by epoch",
     cell: ({ row }) => <Curve id={row.id} />,
@@ -187,7 +204,17 @@ const columns = column.columns([
 export const HIDEABLE = columns.flatMap(({ id, header, enableHiding }) =>
   enableHiding === false || typeof header !== "string" ? [] : [{ id: id!, header }],
 );
-const AT_FIRST_HIDDEN = ["lr", "experiment", "priority", "seconds", "speed", "device", "tags", "note"];
+const AT_FIRST_HIDDEN = [
+  "lr",
+  "experiment",
+  "priority",
+  "final_balanced",
+  "seconds",
+  "speed",
+  "device",
+  "tags",
+  "note",
+];
 export const AT_FIRST: ColumnVisibilityState = Object.fromEntries(AT_FIRST_HIDDEN.map((id) => [id, false]));
 
 type Props = {

@@ -3,10 +3,11 @@ import { Badge, Code, Group, List, Paper, Table, Text, Title, Tooltip } from "@m
 import type { Comparison } from "../../api/client";
 import { plural } from "../../format";
 import { Variant } from "../shared/RunFacts";
+import { Warnings } from "../shared/Warnings";
 
 /** What came out, in words; what may be wrong with it; how it was found. */
 export function Answer({ comparison }: { comparison: Comparison }) {
-  const { variants, baseline, answer, fairness, method } = comparison;
+  const { variants, baseline, answer, fairness, doubts, method } = comparison;
   const provisional = variants.some((row) => row.provisional);
   return (
     <Paper p="md" component="section" aria-labelledby="answer">
@@ -34,6 +35,11 @@ export function Answer({ comparison }: { comparison: Comparison }) {
             ))}
         </List>
       )}
+      <Warnings
+        texts={doubts.map(
+          ({ text, variants: concerned, runs }) => `${text} (${concerned.join(", ")}: ${plural(runs.length, "run")})`,
+        )}
+      />
       {fairness.length > 0 && <Fairness fairness={fairness} />}
       <details className="more">
         <summary>How verdicts are reached</summary>

@@ -7,6 +7,7 @@ import { onExperiment, useAction } from "../../api/actions";
 import type { Comparison, Experiment, Run } from "../../api/client";
 import { percent, plural, runProgress, withinEpoch } from "../../format";
 import { ProgressBars, StateLabel, Variant } from "../shared/RunFacts";
+import { WarningsMark } from "../shared/Warnings";
 
 const MORE_SEEDS = 2;
 
@@ -109,6 +110,7 @@ function Tile({ run }: { run: Run }) {
       title={run.error ?? undefined}
     >
       <StateLabel run={run} />
+      <WarningsMark run={run} />
       {run.state !== "completed" && run.state !== "queued" && (
         <ProgressBars
           value={runProgress(run)}

@@ -2,6 +2,7 @@ import { Table, Text, Title } from "@mantine/core";
 
 import type { Preview } from "../../api/client";
 import { duration, integer, plural } from "../../format";
+import { Warnings } from "../shared/Warnings";
 
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
@@ -25,7 +26,7 @@ export function PreviewOfRuns({ preview, problem }: Props) {
   );
 }
 
-function Costs({ preview: { runs, epochs, seconds, costs } }: { preview: Preview }) {
+function Costs({ preview: { runs, epochs, seconds, costs, warnings } }: { preview: Preview }) {
   const fields = (["model", "dataset"] as const).filter((name) => new Set(costs.map((cost) => cost[name])).size > 1);
   return (
     <>
@@ -36,6 +37,11 @@ function Costs({ preview: { runs, epochs, seconds, costs } }: { preview: Preview
           : `about ${duration(seconds)} on one worker`}
         .
       </Text>
+      <Warnings
+        texts={warnings.map(({ text, runs: concerned }) =>
+          concerned === runs ? text : `${text} (${concerned} of ${plural(runs, "run")})`,
+        )}
+      />
       <section className="scrolls" tabIndex={0} aria-label="Size of the models">
         <Table fz="xs" verticalSpacing={2} horizontalSpacing={6}>
           <Table.Thead>

@@ -1,0 +1,31 @@
+"""Which of the compared runs have warnings: what is said of their variants may rest on them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.store.rows import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A kind of warning that some of the compared runs have."""
+
+    code: str
+    text: str
+    """The warning of the first of them; the numbers in the others' may be others."""
+    variants: list[str]
+    runs: list[str]
+    """Ids."""
+
+
+def doubts(grouped: Mapping[str, Sequence[Run]]) -> list[Doubt]:
+    """The warnings of runs by variant, by kind."""
+    found: dict[str, Doubt] = {}
+    for variant, members in grouped.items():
+        for run in members:
+            for warning in run.warnings:
+                doubt = found.setdefault(warning.code, Doubt(warning.code, warning.text, [], []))
+                doubt.runs.append(run.id)
+                if variant not in doubt.variants:
+                    doubt.variants.append(variant)
+    return list(found.values())
