@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from cct.events import Confusion, EpochRecord, RunWarning
+from cct.extension import BEST as BEST
+from cct.extension import LAST as LAST
 from cct.spec import RunSpec
 from cct.weights import UNREADABLE, VOCABULARY, UnusableWeights, reason
 from cct.whole_file import whole_file
-
-LAST = "last.pt"
-BEST = "best.pt"
-
 
 _PUT_BACK = "put the right one there and try again, or train the same spec as a new run"
 
@@ -56,22 +54,32 @@ class Checkpoint:
     """Those of the initial weights, whose files may be gone; nor do they have these."""
 
     @classmethod
-    def load(cls, folder: Path, spec: RunSpec, recorded: Sequence[EpochRecord] = ()) -> "Checkpoint | None":
+    def load(
+        cls, folder: Path, spec: RunSpec, recorded: Sequence[EpochRecord] = (), extends: int = 0
+    ) -> "Checkpoint | None":
         """The newest checkpoint of this spec, its tensors in host memory; None if there is none.
 
         `recorded` are the run's epochs that are known elsewhere, which the checkpoint must know too, and may know more
-        of. Removes what killed processes left half written. Raises `CheckpointMismatch`, `UnusableWeights`.
+        of. A run that `extends` a finished one of so many epochs begins with its checkpoint. Removes what killed
+        processes left half written. Raises `CheckpointMismatch`, `UnusableWeights`.
         """
         for unfinished in folder.glob("*.tmp"):
             unfinished.unlink(missing_ok=True)
         path = folder / LAST
         if not path.exists():
+            if extends:
+                raise CheckpointMismatch(
+                    f"this run goes on after epoch {extends} of another, but there is no checkpoint in {folder}; "
+                    f"{_PUT_BACK}"
+                )
             if recorded:
                 known = _epochs(len(recorded))
                 raise CheckpointMismatch(f"{known} recorded, but there is no checkpoint in {folder}; {_PUT_BACK}")
             return None
-        saved = cls._read(path)
+        saved = cls.read(path)
         before, wanted = asdict(saved.spec), asdict(spec)
+        if before["epochs"] == extends == len(saved.records):
+            before["epochs"] = wanted["epochs"]
         if differing := sorted(name for name in wanted if before[name] != wanted[name]):
             raise CheckpointMismatch(
                 f"{path} belongs to another spec ({', '.join(differing)} differ); use another folder"
@@ -88,7 +96,8 @@ class Checkpoint:
         return saved
 
     @classmethod
-    def _read(cls, path: Path) -> "Checkpoint":
+    def read(cls, path: Path) -> "Checkpoint":
+        """Raises `UnusableWeights`."""
         # On the CPU, where AdamW keeps its step counts; the model and the optimizer take the rest to their device.
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)

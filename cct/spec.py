@@ -145,6 +145,10 @@ class RunSpec:
         """The spec with what `auto` stands for in some fields. It is not checked again."""
         return self.stored(asdict(self) | values)
 
+    def with_epochs(self, epochs: int) -> "RunSpec":
+        """The spec with another number of epochs. It is not checked again."""
+        return self.stored(asdict(self) | {"epochs": epochs})
+
     @classmethod
     def stored(cls, values: Mapping[str, Any]) -> "RunSpec":
         """A spec accepted earlier, perhaps by another version: not checked again, so that old runs stay readable."""

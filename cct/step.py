@@ -3,7 +3,6 @@
 `cct/recording.py` executes the same on a GPU by a recording, `cct/trial.py` finds out which way is the quickest.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ from cct.augment import centre_crop
 from cct.cpu import faster_layout
 from cct.models import Model, TextTransformer
 from cct.named_datasets import DATASETS
+from cct.schedule import learning_rate
 from cct.seeds import seed_generators, seed_of
 from cct.spec import RunSpec
 
@@ -86,14 +86,6 @@ class TrainingStep:
         self._launched.append(torch.cuda.current_stream(self.device).record_event(event))
         if len(self._launched) > STEPS_AHEAD:
             self._launched.popleft().synchronize()
-
-
-def learning_rate(spec: RunSpec, epoch: int) -> float:
-    """The rate of an epoch counted from 0: lr / (warmup - epoch) while warming up, then half a cosine from lr to 0."""
-    if epoch < spec.warmup_epochs:
-        return spec.lr / (spec.warmup_epochs - epoch)
-    share = (epoch - spec.warmup_epochs) / (spec.epochs - spec.warmup_epochs)
-    return spec.lr * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def autocast(spec: RunSpec, device: torch.device) -> torch.autocast:

@@ -25,11 +25,12 @@ from cct.models import Model, TextTransformer, create_model, mixes_batch, parame
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, ModelConfig
 from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, locate
-from cct.provenance import continued, provenance_of, sha256_of
-from cct.run_warnings import duplicated, few_words, foreseen, majority_share, uneven_classes, without_learning
+from cct.provenance import continued, extended_at, provenance_of, sha256_of
+from cct.run_warnings import duplicated, extended, few_words, foreseen, majority_share, uneven_classes, without_learning
+from cct.schedule import learning_rate
 from cct.seeds import seed_generators, seed_of
 from cct.spec import RunSpec
-from cct.step import Stopped, TrainingStep, autocast, learning_rate, normalisation, preparation
+from cct.step import Stopped, TrainingStep, autocast, normalisation, preparation
 from cct.trial import balanced_weights, training_step
 
 PROGRESS_SECONDS = 0.5
@@ -52,6 +53,7 @@ def train(
     checkpoint_dir: Path | None = None,
     device: torch.device | None = None,
     recorded: Sequence[EpochRecord] = (),
+    extends: int = 0,
     may_record: bool = True,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
@@ -63,7 +65,8 @@ def train(
     of; records of earlier epochs are yielded again first. Order, augmentation, dropout and stochastic depth derive from
     seed and epoch, and a CPU has as many threads as it had, so a run that was stopped and resumed equals one that was
     not, bit for bit on the same CPU. `recorded` are the epochs that are known of this run already: it goes on from a
-    checkpoint that has them, or not at all.
+    checkpoint that has them, or not at all. `extends` is the number of epochs of the finished run whose checkpoint is
+    in the folder at first (`cct.extension.hold`), and whose spec was the same but for that number.
 
     The caller's random numbers and number of threads are left as they are (`isolated`).
 
@@ -72,7 +75,7 @@ def train(
     `may_record` false.
     """
     device = device or default_device()
-    saved = Checkpoint.load(checkpoint_dir, spec, recorded) if checkpoint_dir else None
+    saved = Checkpoint.load(checkpoint_dir, spec, recorded, extends) if checkpoint_dir else None
     if checkpoint_dir:
         checkpoint_dir.mkdir(parents=True, exist_ok=True)
     image_size = IMAGE_MODELS[spec.model].image_size if spec.model in IMAGE_MODELS else 0
@@ -96,8 +99,9 @@ def train(
 
     provenance = provenance_of(settled, device, splits) | started_from
     if saved:
-        changed = continued(saved.provenance, provenance, len(saved.records) + 1)  # refuses other data
-        provenance = changed if len(saved.records) < spec.epochs else saved.provenance
+        before = saved.provenance | extended_at(saved.provenance, extends)
+        changed = continued(before, provenance, len(saved.records) + 1)  # refuses other data
+        provenance = changed if len(saved.records) < spec.epochs else before
     is_text = isinstance(model, TextTransformer)
     classes = model.config.num_classes
     train_counts, test_counts = _counts(train_split, classes), _counts(test_split, classes)
@@ -113,6 +117,7 @@ def train(
         images=[] if is_text else pictures(centre_crop(looked_at_images, image_size), test_split.labels[looked_at]),
         warnings=[
             *foreseen(spec),
+            *extended(spec, extends),
             *warnings,
             *uneven_classes(train_counts, test_counts, class_names, spec),
             *duplicated(found_twice, len(test_split.labels)),

@@ -207,6 +207,8 @@ def _adapt(fields: dict[str, Any], row: _Row, renamed: dict[str, str], unfinishe
     fields["id"] = row.id
     if experiment := fields.get("experiment_id"):
         fields["experiment_id"] = renamed.get(experiment, experiment)
+    if extends := fields.get("extends"):
+        fields["extends"] = renamed.get(extends, extends)
     is_unfinished = fields.get("state") in (State.queued, State.running)
     if is_unfinished:
         fields["state"] = unfinished
