@@ -33,7 +33,7 @@ class Checkpoint:
 
     spec: RunSpec
     model: dict[str, Tensor]
-    """The model's state dict."""
+    """The state dict of the model that was validated."""
     optimizer: dict[str, Any]
     """The optimizer's state dict."""
     records: list[EpochRecord]
@@ -48,6 +48,8 @@ class Checkpoint:
     provenance: dict[str, str]
     started_from: dict[str, str]
     """The part of the provenance that tells of initial weights, whose files may be gone."""
+    trained: dict[str, Tensor] | None = None
+    """The weights that go on being trained, if their moving average is what was validated."""
     vocabulary: tuple[str, ...] = ()
     """The words whose vectors a text model's embedding holds; files of version 0.1 do not have them."""
     warnings: tuple[RunWarning, ...] = ()
@@ -105,6 +107,7 @@ class Checkpoint:
                 spec=RunSpec.stored(content["spec"]),
                 model=content["model"],
                 optimizer=content["optimizer"],
+                trained=content.get("trained"),
                 records=[EpochRecord(**record) for record in content["records"]],
                 confusions=[Confusion(epoch, counts.tolist()) for epoch, counts in content["confusions"]],
                 precision=content["settled"]["precision"],
@@ -122,10 +125,15 @@ class Checkpoint:
                 f"{path} is damaged or no checkpoint ({reason(error)}); put the right one there, or name another folder"
             ) from error
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Gives both their states. Raises `CheckpointMismatch` if the model has other weights by now."""
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer, averaged: nn.Module | None = None) -> None:
+        """Gives them their states, `averaged` the moving average of the weights.
+
+        Raises `CheckpointMismatch` if the model has other weights by now.
+        """
         try:
-            model.load_state_dict(self.model)
+            model.load_state_dict(self.trained or self.model)
+            if averaged:
+                averaged.load_state_dict(self.model)
         except RuntimeError as error:
             raise CheckpointMismatch(
                 f"the checkpoint has weights of another version of {self.spec.model} with {self.spec.pooling} "
@@ -162,6 +170,7 @@ class Checkpoint:
                 "provenance": self.provenance,
                 "started_from": self.started_from,
                 VOCABULARY: list(self.vocabulary),
+                **({"trained": self.trained} if self.trained else {}),
                 "warnings": [(warning.code, warning.text) for warning in self.warnings],
             },
         )

@@ -21,6 +21,7 @@ from cct.events import Confusion, EpochRecord, Event, Facts, Progress, RunWarnin
 from cct.isolation import isolated
 from cct.lens import chosen_epochs, chosen_images, look, pictures
 from cct.machine import cores
+from cct.mixing import BatchAugmentation
 from cct.models import Model, TextTransformer, create_model, mixes_batch, parameter_count
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, ModelConfig
@@ -132,11 +133,11 @@ def train(
     records: list[EpochRecord] = []
     confusions: list[Confusion] = []  # of the best epoch and, if that is another, of the last
     if saved:
-        saved.restore(model, step.optimizer)
+        saved.restore(model, step.optimizer, step.averaged)
         records, confusions = [*saved.records], saved.confusions
         # In case the process ended before these were delivered.
         if len(records) in lens_epochs:
-            yield look(model, lens_images, len(records))
+            yield look(step.validated, lens_images, len(records))
         yield from confusions
     yield from [*records]
 
@@ -145,7 +146,7 @@ def train(
         yield from train_epoch(step, train_split, epoch, should_stop)
         train_loss, train_top1 = step.means()
         trained = time.perf_counter()
-        found = validate(model, test_split, settled, validated_at_once, should_stop)
+        found = validate(step.validated, test_split, settled, validated_at_once, should_stop)
         if not math.isfinite(train_loss) or not math.isfinite(found.loss):
             raise NonFiniteLoss(
                 f"the loss is not finite in epoch {epoch + 1}; try a lower lr (it was {lr:g}) or a warm-up"
@@ -171,7 +172,8 @@ def train(
         if checkpoint_dir:
             Checkpoint(
                 spec=spec,
-                model=model.state_dict(),
+                model=step.validated.state_dict(),
+                trained=model.state_dict() if step.averaged else None,
                 optimizer=step.optimizer.state_dict(),
                 records=records,
                 confusions=confusions,
@@ -184,7 +186,7 @@ def train(
                 warnings=warnings,
             ).save(checkpoint_dir)
         if epoch + 1 in lens_epochs:
-            yield look(model, lens_images, epoch + 1)
+            yield look(step.validated, lens_images, epoch + 1)
         yield confusion
         yield record
 
@@ -242,17 +244,19 @@ def train_epoch(
     # Order and augmentation do not depend on how many numbers dropout and stochastic depth draw.
     random = torch.Generator().manual_seed(seed_of(spec.seed, "images", epoch))
     order = torch.randperm(len(split.labels), generator=random)
+    normalise = normalisation(spec, step.model)
+    on_batches = BatchAugmentation(spec, epoch, step.model.config.num_classes, normalise, device)
     done, steps = 0, math.ceil(len(order) / spec.batch_size)
     told = began = time.perf_counter()
     image_size = step.model.config.image_size if isinstance(step.model.config, ModelConfig) else None
     chunk_size = _equally_large(CHUNK_ON_GPU if device.type == "cuda" else CHUNK, split)
     for chunk in torch.split(order, spec.batch_size * max(1, chunk_size // spec.batch_size)):
         images = to_device(split.images[to_device(chunk, split.images.device)], device)  # which may be on the host
-        images = augment(images, spec.augmentation, random, image_size)
+        images = augment(images, spec.augmentation, random, image_size, spec.scale, DATASETS[spec.dataset].mean)
         for batch, target in _batches(images, split.labels[to_device(chunk, device)], spec.batch_size):
             if should_stop():
                 raise Stopped
-            step(batch, target)
+            step(*on_batches(batch, target))
             done += 1
             now = time.perf_counter()
             if now - told >= PROGRESS_SECONDS:

@@ -1983,11 +1983,55 @@ export interface components {
              */
             weight_decay: number;
             /**
+             * Decayed
+             * @description Weights that decay; matrices: not biases and normalisations, as by timm (reference: create_optimizer)
+             * @default all
+             * @enum {string}
+             */
+            decayed: "all" | "matrices";
+            /**
+             * Schedule
+             * @description Learning rate by epoch; bare: the reference's short script's; timm: its training script's, a linear warm-up from warmup_lr, then a cosine to min_lr (reference: sched cosine)
+             * @default bare
+             * @enum {string}
+             */
+            schedule: "bare" | "timm";
+            /**
              * Warmup Epochs
              * @description Epochs before the cosine schedule starts
              * @default 5
              */
             warmup_epochs: number;
+            /**
+             * Warmup Lr
+             * @description Schedule timm: learning rate of the first epoch (reference: warmup_lr)
+             * @default 0
+             */
+            warmup_lr: number;
+            /**
+             * Min Lr
+             * @description Schedule timm: lowest learning rate of the cosine (reference: min_lr)
+             * @default 0
+             */
+            min_lr: number;
+            /**
+             * Cooldown Epochs
+             * @description Schedule timm: how many of the epochs, the last ones, stay at min_lr (reference: cooldown_epochs, which it adds to epochs)
+             * @default 0
+             */
+            cooldown_epochs: number;
+            /**
+             * Clip Grad
+             * @description Largest norm of the gradient, to which a larger one is scaled; 0: none (reference: clip_grad)
+             * @default 0
+             */
+            clip_grad: number;
+            /**
+             * Ema Decay
+             * @description Decay per step of the moving average of weights that is validated and kept instead of these; 0: none, as in the paper (reference: model_ema_decay)
+             * @default 0
+             */
+            ema_decay: number;
             /**
              * Label Smoothing
              * @description Share of the target spread over all classes
@@ -2032,7 +2076,43 @@ export interface components {
              * @default auto
              * @enum {string}
              */
-            augmentation: "auto" | "autoaugment" | "crop_flip" | "crop" | "none";
+            augmentation: "auto" | "autoaugment" | "randaugment" | "crop_flip" | "crop" | "none";
+            /**
+             * Scale
+             * @description Smallest share of an image's area in a random resized crop, which then replaces the random crop; 1: none (reference: scale, up to 1)
+             * @default 1
+             */
+            scale: number;
+            /**
+             * Mixup
+             * @description Alpha of mixup's beta distribution; 0: none (reference: mixup)
+             * @default 0
+             */
+            mixup: number;
+            /**
+             * Cutmix
+             * @description Alpha of CutMix's beta distribution; 0: none (reference: cutmix)
+             * @default 0
+             */
+            cutmix: number;
+            /**
+             * Mixup Switch Prob
+             * @description Probability of CutMix instead of mixup for a batch, if both are on (reference: mixup_switch_prob)
+             * @default 0.5
+             */
+            mixup_switch_prob: number;
+            /**
+             * Mixup Off Epoch
+             * @description Epochs after which mixup and CutMix end; 0: never (reference: mixup_off_epoch)
+             * @default 0
+             */
+            mixup_off_epoch: number;
+            /**
+             * Random Erasing
+             * @description Probability that a box in an image becomes noise (reference: reprob, remode pixel)
+             * @default 0
+             */
+            random_erasing: number;
             /**
              * Class Weights
              * @description Weights of the training loss; balanced: all classes count alike, however rare
@@ -2127,11 +2207,53 @@ export interface components {
              */
             weight_decay: number;
             /**
+             * Decayed
+             * @description Weights that decay; matrices: not biases and normalisations, as by timm (reference: create_optimizer)
+             * @default all
+             */
+            decayed: string;
+            /**
+             * Schedule
+             * @description Learning rate by epoch; bare: the reference's short script's; timm: its training script's, a linear warm-up from warmup_lr, then a cosine to min_lr (reference: sched cosine)
+             * @default bare
+             */
+            schedule: string;
+            /**
              * Warmup Epochs
              * @description Epochs before the cosine schedule starts
              * @default 5
              */
             warmup_epochs: number;
+            /**
+             * Warmup Lr
+             * @description Schedule timm: learning rate of the first epoch (reference: warmup_lr)
+             * @default 0
+             */
+            warmup_lr: number;
+            /**
+             * Min Lr
+             * @description Schedule timm: lowest learning rate of the cosine (reference: min_lr)
+             * @default 0
+             */
+            min_lr: number;
+            /**
+             * Cooldown Epochs
+             * @description Schedule timm: how many of the epochs, the last ones, stay at min_lr (reference: cooldown_epochs, which it adds to epochs)
+             * @default 0
+             */
+            cooldown_epochs: number;
+            /**
+             * Clip Grad
+             * @description Largest norm of the gradient, to which a larger one is scaled; 0: none (reference: clip_grad)
+             * @default 0
+             */
+            clip_grad: number;
+            /**
+             * Ema Decay
+             * @description Decay per step of the moving average of weights that is validated and kept instead of these; 0: none, as in the paper (reference: model_ema_decay)
+             * @default 0
+             */
+            ema_decay: number;
             /**
              * Label Smoothing
              * @description Share of the target spread over all classes
@@ -2174,6 +2296,42 @@ export interface components {
              * @default auto
              */
             augmentation: string;
+            /**
+             * Scale
+             * @description Smallest share of an image's area in a random resized crop, which then replaces the random crop; 1: none (reference: scale, up to 1)
+             * @default 1
+             */
+            scale: number;
+            /**
+             * Mixup
+             * @description Alpha of mixup's beta distribution; 0: none (reference: mixup)
+             * @default 0
+             */
+            mixup: number;
+            /**
+             * Cutmix
+             * @description Alpha of CutMix's beta distribution; 0: none (reference: cutmix)
+             * @default 0
+             */
+            cutmix: number;
+            /**
+             * Mixup Switch Prob
+             * @description Probability of CutMix instead of mixup for a batch, if both are on (reference: mixup_switch_prob)
+             * @default 0.5
+             */
+            mixup_switch_prob: number;
+            /**
+             * Mixup Off Epoch
+             * @description Epochs after which mixup and CutMix end; 0: never (reference: mixup_off_epoch)
+             * @default 0
+             */
+            mixup_off_epoch: number;
+            /**
+             * Random Erasing
+             * @description Probability that a box in an image becomes noise (reference: reprob, remode pixel)
+             * @default 0
+             */
+            random_erasing: number;
             /**
              * Class Weights
              * @description Weights of the training loss; balanced: all classes count alike, however rare
