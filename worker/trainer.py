@@ -31,7 +31,7 @@ from cct.events import Confusion, EpochRecord, Event, Facts, Look, Progress, Run
 from cct.recording import RecordingFailed
 from cct.spec import RunSpec
 from cct.step import Stopped
-from cct.training import train
+from cct.training import NonFiniteLoss, train
 from cct.weights import export_safetensors
 from worker import attempt
 from worker.outbox import RETRY_SECONDS, Outbox
@@ -91,7 +91,6 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
             data_dir=settings.datasets_folder,
             checkpoint_dir=folder,
             recorded=recorded,
-            extends=run.extends_epoch,
             may_record=UNRECORDED not in options,
             should_stop=should_stop,
         ):
@@ -108,7 +107,7 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
         if isinstance(error, RecordingFailed) and run.spec.compile == "fastest":
             print("compile: the run goes on without recorded steps, in another process", file=sys.stderr, flush=True)
             os._exit(Exit.UNRECORDABLE)  # at once: what PyTorch would do at an ordinary end is not known
-        outbox.describe(error=_reason(error))
+        outbox.describe(error=_reason(error), failure=_kind(error))
         outbox.drain(should_stop)
         return Exit.FAILED
     if outbox.lease_lost.is_set():
@@ -172,8 +171,19 @@ def _reason(error: Exception) -> str:
     return _said(error).encode(errors="backslashreplace").decode()
 
 
+def _kind(error: Exception) -> str:
+    """One of `Run.failure`."""
+    if isinstance(error, NonFiniteLoss):
+        return "diverged"
+    return "out of memory" if _is_memory(error) else "error"
+
+
+def _is_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
 def _said(error: Exception) -> str:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if _is_memory(error):
         return f"out of memory: use a smaller batch_size or model ({error})"
     return str(error) or type(error).__name__
 

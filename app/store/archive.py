@@ -199,16 +199,21 @@ def _load(
             summary.runs += 1
         else:
             summary.experiments += 1
+    # Where runs are queued again plans go on, and where they arrive as cancelled plans do so too.
+    for row in rows:
+        if row.kind == "experiment":
+            store.has_arrived(row.id, "open" if unfinished is State.queued else "cancelled")
     return summary
 
 
 def _adapt(fields: dict[str, Any], row: _Row, renamed: dict[str, str], unfinished: State) -> bool:
     """Gives a row the ids that it has here, and a state in which it may arrive; whether it was unfinished."""
     fields["id"] = row.id
-    if experiment := fields.get("experiment_id"):
-        fields["experiment_id"] = renamed.get(experiment, experiment)
-    if extends := fields.get("extends"):
-        fields["extends"] = renamed.get(extends, extends)
+    for link in ("experiment_id", "follows", "confirms"):
+        if experiment := fields.get(link):
+            fields[link] = renamed.get(experiment, experiment)
+    if fields.get("plan_state") == "open":
+        fields["plan_state"] = "arriving"  # a plan without its runs would queue them all anew
     is_unfinished = fields.get("state") in (State.queued, State.running)
     if is_unfinished:
         fields["state"] = unfinished

@@ -4,8 +4,9 @@ Keys: `runs` (sorted set of ids by creation), `run:<id>` (hash), `run:<id>:epoch
 `run:<id>:log`, `:history`, `:lens` and `:confusion` (streams; the last holds the best epoch and the newest alone),
 `run:<id>:control` (list the worker waits on), `queued` (sorted set: the queue), `shares` (hash: whose turn it is),
 `paused`, `leases` (sorted set by expiry in ms), `swept_at`, `garbage` (set of deleted runs), `experiments`,
-`experiment:<id>` (hash with counters), `experiment:<id>:runs`, `once:<key>` (answered idempotent request), `events`
-(capped stream, for the live view), `workers`, `worker:<name>` (hash).
+`experiment:<id>` (hash with counters), `experiment:<id>:runs`, `plans` (set of experiments with an open plan), `looks`
+(capped stream of experiments whose plans have something new to go by), `once:<key>` (answered idempotent request),
+`events` (capped stream, for the live view), `workers`, `worker:<name>` (hash).
 """
 
 from importlib.resources import files

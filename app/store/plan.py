@@ -1,10 +1,21 @@
 """What an experiment was queued to find out: declared before its first run, frozen, and the rule by which it ends."""
 
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Measure = Literal["final val_top1", "best val_top1", "mean val_top1 of the last 3 epochs"]
+
+MOST_SEEDS = 200
+"""The rule's error rates hold up to so many, however often a budget is raised."""
+TRIES_AGAIN = 2
+"""How often a plan itself queues a run again that was lost or ran out of memory."""
+
+
+def _as_variant(value: Any) -> Any:
+    """Values of a field are written as JSON has them, variants are their names."""
+    return str(value) if isinstance(value, bool | int | float) else value
 
 
 class Plan(BaseModel):
@@ -12,7 +23,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, extra="forbid", allow_inf_nan=False)
 
-    baseline: str = "seqpool"
+    baseline: Annotated[str, BeforeValidator(_as_variant)] = "seqpool"
     """The variant that all others are compared with."""
     measure: Measure = "final val_top1"
     """The one result that decides."""
@@ -22,7 +33,48 @@ class Plan(BaseModel):
     """Chance that any false claim is made, however often anyone looks."""
     first_look: Annotated[int, Field(ge=3, le=20, strict=True)] = 3
     """Seeds that every variant is trained with before the first decision."""
-    max_seeds: Annotated[int, Field(ge=3, le=200, strict=True)] = 20
+    max_seeds: Annotated[int, Field(ge=3, le=MOST_SEEDS, strict=True)] = 20
     """Seeds after which a variant that is still open stays undecided."""
     futility: bool = False
     """Whether a variant is given up once a claim by `max_seeds` has become unlikely (below 10 %)."""
+
+
+PlanState = Literal["open", "ended", "cancelled", "arriving"]
+"""Seeds are queued; all is settled or the seeds are spent; a user has cancelled; an archive is still being read."""
+Outcome = Literal["baseline", "open", "better", "worse", "alike", "undecided", "given up", "void"]
+
+
+class PlannedVariant(BaseModel):
+    """How far the plan is with one variant."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    outcome: Outcome = "open"
+    """Void: a run that counts was cancelled or deleted, so that nothing can be guaranteed any more."""
+    seeds: int = 0
+    """Seeds that counted in its newest look."""
+    settled_at: datetime | None = None
+    """When its outcome was known."""
+    runs: int = 0
+    """Runs that were queued of it."""
+    seconds: float = 0
+    """What it cost until the newest look: training time of its runs."""
+    why: str = ""
+    """What holds it up or has made it void, and what can be done."""
+
+
+class Planning(BaseModel):
+    """How far a plan is."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    factor: str
+    """The field of the spec whose values are the variants."""
+    first_seed: int
+    """Seeds are taken from here on."""
+    variants: dict[str, PlannedVariant]
+    """In the order of the axis, the baseline among them."""
+    ended_at: datetime | None = None
+    """When all was settled or the seeds were spent."""
+    saved_runs: int = 0
+    """How many runs fewer than all seeds that are allowed of all variants have been queued; final once it has ended."""

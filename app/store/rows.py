@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, computed_field
 
 from app.errors import Unreadable
+from app.store.plan import Plan, Planning, PlanState
 from cct.events import BETWEEN_CLASSES, RunWarning
 from cct.named_datasets import DATASETS
 from cct.spec import RunSpec
@@ -89,6 +90,8 @@ class Run(Stored):
     """Highest validation top-1 of any epoch, in percent."""
     final_top1: float | None = None
     """Validation top-1 of the newest epoch, in percent."""
+    last3_top1: float | None = None
+    """Mean validation top-1 of the last three epochs, in percent, once the run is completed."""
     final_balanced: float | None = None
     """Balanced accuracy of the newest epoch: the mean over classes of what is recognised of each, in percent."""
     majority_share: float | None = None
@@ -109,12 +112,12 @@ class Run(Stored):
     """Cancellation was asked for; the worker stops after its current step."""
     error: str | None = None
     """Why the run failed."""
+    failure: Literal["diverged", "out of memory", "lost", "error"] | None = None
+    """The kind of reason: the loss was not finite, memory was short, worker or trainer vanished, or another."""
+    retries: int = 0
+    """How often its plan has queued it again since a user did."""
     provenance: Annotated[dict[str, str] | None, BeforeValidator(_from_json)] = None
     """Versions, device, precision and dataset checksum of the newest attempt."""
-    extends: str | None = None
-    """The completed run whose last epoch this one goes on after, by its id; it may have been deleted since."""
-    extends_epoch: int = 0
-    """That epoch; 0 if this run goes on after none."""
     priority: int = 0
     """Higher is trained earlier."""
     note: str = ""
@@ -167,6 +170,25 @@ class Experiment(Stored):
     priority: int = 0
     """At which runs that are added are queued."""
     note: str = ""
+    plan: Annotated[Plan | None, BeforeValidator(_from_json)] = None
+    """What it was queued to find out; frozen when it was queued."""
+    planned_at: Time | None = None
+    """When it was queued with its plan."""
+    plan_state: PlanState | None = None
+    planning: Annotated[Planning | None, BeforeValidator(_from_json)] = None
+    """How far the plan is."""
+    max_seeds: int | None = None
+    """Seeds that the plan may take by now: its own `max_seeds`, unless it was raised since."""
+    plan_changes: int = 0
+    """Counts what has happened to the plan and to its runs."""
+    deleted: Annotated[list[Annotated[RunSpec, BeforeValidator(_spec)]], BeforeValidator(_from_json)] = []
+    """Specs of runs of a plan that a user has deleted: they can never count again."""
+    exploratory: bool = False
+    """Whether seeds were added after results were seen: its p values do not hold."""
+    follows: str | None = None
+    """The experiment without a plan whose question this one asks again, on new seeds."""
+    confirms: str | None = None
+    """The experiment whose claims this one tries on fresh seeds."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -66,7 +66,11 @@ class RunReader:
     def experiment_runs(self, experiment_id: str) -> list[Run]:
         """The experiment's runs in the order of their creation. Raises `NotFound`."""
         self.experiment(experiment_id)
-        return [run for run in self._view.runs() if run.experiment_id == experiment_id]
+        return self._view.members(experiment_id)
+
+    def open_plans(self) -> list[str]:
+        """Ids of the experiments whose plans may still queue seeds."""
+        return sorted(cast(set[str], self.redis.smembers(self.key("plans"))))
 
     def epochs(self, run_ids: Iterable[str]) -> list[list[EpochRecord]]:
         """The records of each run, by epoch."""

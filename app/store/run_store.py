@@ -7,7 +7,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, NoReturn, cast
 
 from app.errors import Conflict, Invalid, NotFound
@@ -15,9 +15,10 @@ from app.limits import TAGS
 from app.settings import Settings
 from app.store.database import Database, Scalar
 from app.store.lease import MAX_LOSSES, Lease
+from app.store.plan import MOST_SEEDS, TRIES_AGAIN, Plan, Planning, PlanState
 from app.store.rows import Experiment, Run, State
 from app.store.run_reader import RunReader
-from cct.run_warnings import extended, foreseen
+from cct.run_warnings import foreseen
 from cct.spec import RunSpec
 
 LONGEST_SWEEP_GAP_MS = 5_000
@@ -30,6 +31,20 @@ COUNTERS = ("queued", "running", "completed", "failed", "cancelled", "epochs_don
 
 Grown = tuple[Mapping[str, Any], Mapping[str, Sequence[Any]], Sequence[RunSpec]]
 """The new base spec and axes of an experiment, and the specs of the runs to add."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What follows for a plan from what is known by now."""
+
+    planning: Planning
+    state: PlanState
+    specs: Sequence[RunSpec] = ()
+    """Of the runs to queue."""
+    again: Sequence[str] = ()
+    """Ids of failed runs to queue again, unless that was tried often enough."""
+    unneeded: Sequence[str] = ()
+    """Ids of runs that nobody waits for any more: those that are still queued are cancelled."""
 
 
 def new_id() -> str:
@@ -66,11 +81,6 @@ class RunStore(RunReader):
         """
         return self.runs_by_id(self._create(None, specs, priority, once) or [])
 
-    def create_extension(self, run_id: str, spec: RunSpec, finished: Run, once: str | None = None) -> Run:
-        """Queues a run of this id that goes on where a finished one ended, whose checkpoint it has; `once` as above."""
-        ids = self._create(None, [spec], finished.priority, once, finished=finished, ids=[run_id]) or []
-        return self.runs_by_id(ids)[0]
-
     def create_experiment(
         self,
         name: str,
@@ -79,8 +89,15 @@ class RunStore(RunReader):
         specs: Iterable[RunSpec],
         priority: int = 0,
         once: str | None = None,
+        *,
+        plan: tuple[Plan, Planning] | None = None,
+        linked: Mapping[str, str] | None = None,
     ) -> Experiment:
-        """Stores the experiment and queues its runs in this order, all or none; `once` as in `create_runs`."""
+        """Stores the experiment and queues its runs in this order, all or none; `once` as in `create_runs`.
+
+        With a plan, others of its runs are queued by whoever calls `advance_plan`; `linked` names another
+        experiment as what it `follows` or `confirms`.
+        """
         fields = [
             "name",
             name,
@@ -90,8 +107,15 @@ class RunStore(RunReader):
             json.dumps(dict(axes)),
             "priority",
             str(priority),
+            *_flat(linked or {}),
         ]
-        [experiment_id] = self._create({"id": new_id(), "fields": fields, "is_new": True}, specs, priority, once) or []
+        change: dict[str, Any] = {"id": new_id(), "fields": fields, "is_new": True}
+        if plan:
+            declared, planning = plan
+            fields += ["plan", declared.model_dump_json(), "planning", planning.model_dump_json()]
+            fields += ["max_seeds", str(declared.max_seeds)]
+            change["plan_state"] = "open"
+        [experiment_id] = self._create(change, specs, priority, once) or []
         return self.experiment(experiment_id)
 
     def add_runs(
@@ -109,12 +133,52 @@ class RunStore(RunReader):
         """
         while True:
             experiment = self.experiment(experiment_id)
-            spec, axes, specs = grow(experiment, self.experiment_runs(experiment_id))
+            runs = self.experiment_runs(experiment_id)
+            spec, axes, specs = grow(experiment, runs)
             fields = ["spec", json.dumps(dict(spec)), "axes", json.dumps(dict(axes))]
             was = {"spec": json.dumps(experiment.spec), "axes": json.dumps(experiment.axes)}
+            has_more_seeds = {new.seed for new in specs} - {run.spec.seed for run in runs}
+            if has_more_seeds and any(run.state is State.completed for run in runs):
+                fields += ["exploratory", "1"]
             change = {"id": experiment_id, "fields": fields, "was": was}
             if self._create(change, specs, 0, once, [experiment_id, request]) is not None:
                 return self.experiment(experiment_id)
+
+    def advance_plan(self, experiment_id: str, decide: Callable[[Experiment, Sequence[Run]], "Step | None"]) -> None:
+        """Does what `decide` makes of an experiment with a plan and of its runs, all or none; None: nothing.
+
+        It is asked again if meanwhile a run has ended or somebody has changed the plan, so whatever is decided at the
+        same time by several processes is decided once. Raises `NotFound`.
+        """
+        while True:
+            experiment = self.experiment(experiment_id)
+            step = decide(experiment, self.experiment_runs(experiment_id))
+            if step is None:
+                return
+            change = {
+                "id": experiment_id,
+                "fields": ["planning", step.planning.model_dump_json()],
+                "was": {"plan_changes": str(experiment.plan_changes), "plan_state": experiment.plan_state},
+                "plan_state": step.state,
+            }
+            if self._create(change, step.specs, 0, None) is None:
+                continue
+            for run_id in step.unneeded:
+                self._do("cancel_queued", run_id)
+            self._wake([self._do("retry_by_plan", run_id, TRIES_AGAIN) for run_id in step.again].count("retried"))
+            return
+
+    def raise_budget(self, experiment_id: str, max_seeds: int) -> Experiment:
+        """Lets an experiment's plan take more seeds. Raises `NotFound`, `Conflict` if it may already."""
+        self.experiment(experiment_id)
+        allowed = self._do("raise_budget", experiment_id, max_seeds)
+        if allowed != "raised":
+            raise Conflict(f"plan.max_seeds is {allowed} already and can only be raised, to {MOST_SEEDS} at most")
+        return self.experiment(experiment_id)
+
+    def has_arrived(self, experiment_id: str, state: PlanState) -> None:
+        """All runs of an experiment with a plan have come out of an archive."""
+        self._do("turn_plan", experiment_id, "arriving", state)
 
     def _create(
         self,
@@ -123,26 +187,19 @@ class RunStore(RunReader):
         priority: int,
         once: str | None,
         request: Any = None,
-        finished: Run | None = None,
-        ids: Sequence[str] = (),
     ) -> list[str] | None:
-        """The new ids, or those of the first time; None if the experiment is not what it was.
-
-        The runs go on where a `finished` one ended, and have these `ids`, if they are given.
-        """
-        runs: list[dict[str, Any]] = [
-            {"fields": [*_flat(_row_of(spec, finished)), "priority", str(priority)]} for spec in specs
-        ]
+        """The new ids, or those of the first time; None if the experiment is not what it was."""
+        runs: list[dict[str, Any]] = [{"fields": [*_flat(_row_of(spec)), "priority", str(priority)]} for spec in specs]
         payload: dict[str, Any] = {"runs": runs}
         if once:
             what = json.dumps(request or [experiment and experiment["fields"], runs])
             digest, fingerprint = (hashlib.sha256(text.encode()).hexdigest() for text in (once, what))
             payload["once"] = {"key": digest, "fingerprint": fingerprint, "kept_ms": str(ANSWERS_KEPT_MS)}
-        for run, run_id in zip(runs, ids or [new_id() for _ in runs], strict=True):
-            run["id"] = run_id
+        for run in runs:
+            run["id"] = new_id()
         if experiment:
             payload["experiment"] = experiment
-        outcome, *created = self._do("create", json.dumps(payload))
+        outcome, *ids = self._do("create", json.dumps(payload))
         if outcome == "conflict":
             raise Conflict("this Idempotency-Key was used for another request; use a new one for each request")
         if outcome == "gone":
@@ -151,7 +208,7 @@ class RunStore(RunReader):
             return None
         if outcome == "created":
             self._wake(len(runs))
-        return cast(list[str], created)
+        return cast(list[str], ids)
 
     def set_images(self, source: str, images: Sequence[Mapping[str, Any]]) -> None:
         self.redis.set(self.key("images", source), json.dumps(list(images)))
@@ -179,7 +236,8 @@ class RunStore(RunReader):
         return self.run(run_id)
 
     def cancel_experiment(self, experiment_id: str) -> Experiment:
-        """Cancels what is unfinished; a finished experiment stays as it is. Raises `NotFound`."""
+        """Ends its plan and cancels what is unfinished; a finished experiment stays as it is. Raises `NotFound`."""
+        self._do("turn_plan", experiment_id, "open", "cancelled")
         for run in reversed(self.experiment_runs(experiment_id)):  # so nobody moves up just to be cancelled
             if run.state in (State.queued, State.running):
                 self._do("cancel", run.id)
@@ -195,9 +253,14 @@ class RunStore(RunReader):
         return self.run(run_id)
 
     def retry_experiment(self, experiment_id: str) -> Experiment:
-        """Queues the failed runs again. Raises `NotFound`."""
-        failed = [run for run in self.experiment_runs(experiment_id) if run.state is State.failed]
-        self._wake([self._do("retry", run.id) for run in failed].count("retried"))
+        """Queues the failed runs again; with a plan, which then goes on, also those that were cancelled, but none that
+        diverged: they have their result. Raises `NotFound`."""
+        has_plan = self.experiment(experiment_id).plan is not None
+        again = (State.failed, State.cancelled) if has_plan else (State.failed,)
+        ended = [run for run in self.experiment_runs(experiment_id) if run.state in again]
+        ended = [run for run in ended if not (has_plan and run.failure == "diverged")]
+        self._wake([self._do("retry", run.id) for run in ended].count("retried"))
+        self._do("turn_plan", experiment_id, "cancelled", "open")
         return self.experiment(experiment_id)
 
     def edit(self, run_id: str, changes: Mapping[str, Any]) -> Run:
@@ -301,12 +364,9 @@ class RunStore(RunReader):
         self.redis.delete(self.key("worker", worker))
 
 
-def _row_of(spec: RunSpec, finished: Run | None) -> dict[str, Scalar]:
-    after = finished.spec.epochs if finished else 0
-    warnings = [asdict(warning) for warning in [*foreseen(spec), *extended(spec, after)]]
+def _row_of(spec: RunSpec) -> dict[str, Scalar]:
+    warnings = [asdict(warning) for warning in foreseen(spec)]
     row: dict[str, Scalar] = {"spec": json.dumps(asdict(spec)), "epochs": str(spec.epochs)}
-    if finished:
-        row |= {"extends": finished.id, "extends_epoch": after}
     return row | ({"warnings": json.dumps(warnings)} if warnings else {})
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -94,5 +94,14 @@ def _message(error: Any, request: Request, whole: RequestValidationError | Valid
     if error["type"] == "extra_forbidden":
         in_body = isinstance(whole, RequestValidationError)  # else in the spec that an experiment's body contains
         model = request.scope["route"].body_field.field_info.annotation if in_body else SpecRequest
-        return f"unknown field; known are {', '.join(model.model_fields)}"
+        within = error["loc"][1:-1] if in_body else error["loc"][:-1]
+        return f"unknown field; known are {', '.join(_model_at(model, within).model_fields)}"
     return str(error["msg"])
+
+
+def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
+    """The model of what stands at `path` in a body of the given one."""
+    for part in path:
+        kind = model.model_fields[str(part)].annotation
+        [model] = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel)]
+    return model

@@ -46,6 +46,22 @@ local function emit_experiment(experiment)
   end
 end
 
+-- What a plan goes by has changed: runs of its experiment, or what users want of it. Whoever decides what follows
+-- (`RunStore.advance_plan`) sees by the count that its view is old.
+local function changed_plan(experiment)
+  local ekey = key("experiment", experiment or "")
+  if experiment and redis.call("HEXISTS", ekey, "plan") == 1 then
+    redis.call("HINCRBY", ekey, "plan_changes", 1)
+    redis.call("XADD", key("looks"), "MAXLEN", "~", 1000, "*", "experiment_id", experiment)
+  end
+end
+
+-- Plans that are open are looked at again and again, the others only when something changes.
+local function set_plan_state(experiment, state)
+  redis.call("HSET", key("experiment", experiment), "plan_state", state)
+  redis.call(state == "open" and "SADD" or "SREM", key("plans"), experiment)
+end
+
 local function emit_queue()
   emit("queue", string.format('{"paused":%s}', redis.call("EXISTS", key("paused")) == 1 and "true" or "false"))
 end

@@ -1,6 +1,6 @@
 -- Queues runs, all or none.
 -- ARGV: JSON of `runs` (id and fields), and where given of `experiment` (id, fields, whether it is new; else the runs are
--- added to it at its priority) and `once`, an idempotency key with the fingerprint of its request.
+-- added to it at its priority; the state of its plan) and `once`, an idempotency key with the fingerprint of its request.
 -- Reply: "created" and the new ids; "repeated" and the ids of the first time; "conflict" if the request is another; "gone"
 -- if there is no such experiment; "changed" if fields of it are not what they were (`was`).
 function operations.create(payload)
@@ -35,6 +35,14 @@ function operations.create(payload)
   if experiment and given.experiment.is_new then
     redis.call("HSET", ekey, "id", experiment, "created_at", now())
     redis.call("ZADD", key("experiments"), redis.call("INCR", key("order")), experiment)
+    if given.experiment.plan_state then
+      redis.call("HSET", ekey, "planned_at", now())
+    end
+  end
+  local was_open = experiment and redis.call("HGET", ekey, "plan_state") == "open"
+  if experiment and given.experiment.plan_state then
+    set_plan_state(experiment, given.experiment.plan_state)
+    redis.call("HINCRBY", ekey, "plan_changes", 1)
   end
   for _, run in ipairs(given.runs) do
     local id, order = run.id, redis.call("INCR", key("order"))
@@ -51,6 +59,9 @@ function operations.create(payload)
     emit_run(id)
   end
   emit_experiment(experiment)
+  if was_open then
+    tell_if_ended(experiment)
+  end
   if once then
     redis.call("HSET", once, "fingerprint", given.once.fingerprint, "ids", cjson.encode(ids))
     redis.call("PEXPIRE", once, given.once.kept_ms)

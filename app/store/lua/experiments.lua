@@ -10,6 +10,37 @@ function operations.edit_experiment(experiment, ...)
   return "edited"
 end
 
+-- Changes how many seeds a plan may take.
+-- ARGV: experiment, seeds. Reply: "raised", or the number that is allowed already, if that is not less.
+function operations.raise_budget(experiment, seeds)
+  local ekey = key("experiment", experiment)
+  local allowed = redis.call("HGET", ekey, "max_seeds")
+  if tonumber(allowed) >= tonumber(seeds) then
+    return allowed
+  end
+  redis.call("HSET", ekey, "max_seeds", seeds)
+  if redis.call("HGET", ekey, "plan_state") == "ended" then
+    set_plan_state(experiment, "open")
+  end
+  changed_plan(experiment)
+  emit_experiment(experiment)
+  return "raised"
+end
+
+-- From now on the plan queues nothing more, if it was open; or it goes on, if it was cancelled.
+-- ARGV: experiment, the state that it must have, the state that it gets. Reply: "done".
+function operations.turn_plan(experiment, from, to)
+  if redis.call("HGET", key("experiment", experiment), "plan_state") == from then
+    set_plan_state(experiment, to)
+    changed_plan(experiment)
+    emit_experiment(experiment)
+    if to == "cancelled" then
+      tell_if_ended(experiment)
+    end
+  end
+  return "done"
+end
+
 -- Forgets an experiment with all its runs.
 -- ARGV: experiment. Reply: "deleted", or "running" if one of its runs is.
 function operations.delete_experiment(experiment)
@@ -22,6 +53,7 @@ function operations.delete_experiment(experiment)
     operations.delete(id)
   end
   redis.call("DEL", ekey, key("experiment", experiment, "runs"))
+  redis.call("SREM", key("plans"), experiment)
   redis.call("ZREM", key("experiments"), experiment)
   emit("deleted", cjson.encode({ run_id = cjson.null, experiment_id = experiment }))
   return "deleted"

@@ -126,6 +126,18 @@ function operations.record_confusion(id, token, epoch, hits, counts)
   return "recorded"
 end
 
+-- Keeps the mean top-1 of a run's newest three epochs, as exact as it is: Redis cuts a number to 14 digits.
+local function set_mean_of_newest(id)
+  local entries = redis.call("XREVRANGE", key("run", id, "epochs"), "+", "-", "COUNT", 3)
+  local sum = 0
+  for _, entry in ipairs(entries) do
+    sum = sum + cjson.decode(entry[2][2]).val_top1
+  end
+  if #entries > 0 then
+    set(id, "last3_top1", string.format("%.17g", sum / #entries))
+  end
+end
+
 -- Ends the lease.
 -- ARGV: run, token, the new state (completed, failed, cancelled, or queued: handed back for another worker), why it failed
 -- or "". Reply: "released".
@@ -138,6 +150,9 @@ function operations.release(id, token, state, error)
   end
   if state == "queued" and run_field(id, "cancelling") then
     state = "cancelled"
+  end
+  if state == "completed" then
+    set_mean_of_newest(id)
   end
   move(id, state, state == "queued" and "handed back" or state, error)
   return "released"

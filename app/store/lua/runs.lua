@@ -17,6 +17,15 @@ function operations.cancel(id)
   return "cancelled"
 end
 
+-- Cancels a run if it waits for a worker. ARGV: run. Reply: "cancelled" or "left".
+function operations.cancel_queued(id)
+  if run_field(id, "state") ~= "queued" then
+    return "left"
+  end
+  move(id, "cancelled", "cancelled", "the plan needs it no more")
+  return "cancelled"
+end
+
 -- An ended run goes to the queue again; it continues from its last checkpoint.
 -- ARGV: run. Reply: "retried", or the state in which it cannot be.
 function operations.retry(id)
@@ -24,8 +33,24 @@ function operations.retry(id)
   if state ~= "failed" and state ~= "cancelled" then
     return state
   end
-  redis.call("HDEL", key("run", id), "error", "losses", "finished_at")
+  redis.call("HDEL", key("run", id), "error", "failure", "losses", "retries", "finished_at")
+  local experiment, ekey = experiment_of(id)
+  if experiment and redis.call("HGET", ekey, "plan_state") == "cancelled" then
+    set_plan_state(experiment, "open")
+  end
   move(id, "queued", "retried")
+  return "retried"
+end
+
+-- A plan tries a failed run again by itself, not for ever.
+-- ARGV: run, how often in all. Reply: "retried" or "left".
+function operations.retry_by_plan(id, most)
+  if run_field(id, "state") ~= "failed" or tonumber(run_field(id, "retries") or "0") >= tonumber(most) then
+    return "left"
+  end
+  redis.call("HDEL", key("run", id), "error", "failure", "losses", "finished_at")
+  redis.call("HINCRBY", key("run", id), "retries", 1)
+  move(id, "queued", "retried", "by the plan")
   return "retried"
 end
 
@@ -96,6 +121,13 @@ function operations.delete(id)
     redis.call("HINCRBY", ekey, "epochs_done", -tonumber(run_field(id, "epoch")))
     redis.call("HINCRBY", ekey, "epochs_total", -epochs_expected(id, state))
     redis.call("HINCRBYFLOAT", ekey, "seconds", -tonumber(run_field(id, "seconds") or "0"))
+    if redis.call("HEXISTS", ekey, "plan") == 1 then
+      -- Its result may have counted, or would have: nobody must be able to take that away unseen.
+      local deleted = cjson.decode(redis.call("HGET", ekey, "deleted") or "[]")
+      table.insert(deleted, run_field(id, "spec"))
+      redis.call("HSET", ekey, "deleted", cjson.encode(deleted))
+      changed_plan(experiment)
+    end
   end
   redis.call("ZREM", key("runs"), id)
   redis.call("SADD", key("garbage"), id)

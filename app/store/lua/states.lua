@@ -1,5 +1,15 @@
 -- A run's states, and what follows when it goes from one to another.
 
+-- Tells that an experiment has ended once no run of it is unfinished and its plan, if it has one, queues no more.
+local function tell_if_ended(experiment)
+  local ekey = key("experiment", experiment)
+  local counts = redis.call("HMGET", ekey, "queued", "running", "completed", "failed", "cancelled", "name", "plan_state")
+  if tonumber(counts[1] or "0") + tonumber(counts[2] or "0") == 0 and counts[7] ~= "open" then
+    news("experiment_ended", experiment,
+      { name = counts[6], completed = counts[3] or "0", failed = counts[4] or "0", cancelled = counts[5] or "0" })
+  end
+end
+
 -- Moves a run along an allowed transition; queue, lease, time line and the experiment's counters follow.
 local allowed = {
   queued = { running = true, cancelled = true },
@@ -31,6 +41,9 @@ local function move(id, to, what, detail)
     redis.call("HINCRBY", ekey, from, -1)
     redis.call("HINCRBY", ekey, to, 1)
     redis.call("HINCRBY", ekey, "epochs_total", epochs_expected(id, to) - epochs_expected(id, from))
+    if to ~= "running" then
+      changed_plan(experiment)
+    end
   end
   emit_run(id)
   emit_experiment(experiment)
@@ -39,11 +52,7 @@ local function move(id, to, what, detail)
     news("run_failed", experiment, { run_id = id, name = name or cjson.null, error = run_field(id, "error") })
   end
   if experiment and to ~= "queued" and to ~= "running" then
-    local counts = redis.call("HMGET", ekey, "queued", "running", "completed", "failed", "cancelled")
-    if tonumber(counts[1] or "0") + tonumber(counts[2] or "0") == 0 then
-      news("experiment_ended", experiment,
-        { name = name, completed = counts[3] or "0", failed = counts[4] or "0", cancelled = counts[5] or "0" })
-    end
+    tell_if_ended(experiment)
   end
 end
 
@@ -58,7 +67,7 @@ local function lose(id, max_losses, why)
       table.insert(said, 1, entry[2][2])
     end
     local last = #said > 0 and "; it last printed: " .. table.concat(said, " / ") or ""
-    set(id, "error", "lost " .. losses .. " times without finishing an epoch, the last time because " .. why .. last)
+    set(id, "failure", "lost", "error", "lost " .. losses .. " times without finishing an epoch, the last time because " .. why .. last)
     move(id, "failed", "failed", why)
   else
     move(id, "queued", "lost", why)

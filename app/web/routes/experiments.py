@@ -9,12 +9,14 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.analysis.schedule import expected_seconds
-from app.errors import Invalid
+from app.errors import Conflict, Invalid
 from app.limits import RUNS_PER_REQUEST, SEEDS_PER_REQUEST
+from app.store.plan import MOST_SEEDS, Plan, Planning
 from app.store.rows import Experiment, Run
 from app.store.run_store import Grown
 from app.web.demo import DEMO
 from app.web.dependencies import Store
+from app.web.plans import planned, with_seeds
 from app.web.routes.runs import IdempotencyKey
 from app.web.specs import Name, Note, Priority, Request, parse_spec
 from cct.cost import cost_of_run
@@ -36,17 +38,24 @@ class ExperimentRequest(Request):
     axes: dict[str, list[Any]] = Field(default={}, max_length=len(fields(RunSpec)))
     """Values per field. Seeds vary slowest, so that every variant has its first seed before any has its second."""
     priority: Priority = 0
+    plan: Plan | None = None
+    """With a plan, such as `{}`, seeds are queued until the answer is known; the axes then vary one field, not seed."""
+
+    def planned(self) -> tuple[Plan, Planning] | None:
+        """The plan and how it stands before the first run. Raises `Invalid`, or pydantic's `ValidationError`."""
+        self._check_axes()
+        return (self.plan, planned(self.spec, self.axes, self.plan)[0]) if self.plan else None
 
     def specs(self) -> list[RunSpec]:
-        """One spec per combination of the axes' values. Raises `Invalid`, or pydantic's `ValidationError`."""
+        """One spec per combination of the axes' values; with a plan those of its first seeds.
+
+        Raises `Invalid`, or pydantic's `ValidationError`.
+        """
+        self._check_axes()
+        if self.plan:
+            planning, specs = planned(self.spec, self.axes, self.plan)
+            return with_seeds(specs, range(planning.first_seed, planning.first_seed + self.plan.first_look))
         axes = dict(sorted(self.axes.items(), key=lambda axis: axis[0] != "seed"))
-        for name, values in axes.items():
-            if not values:
-                raise Invalid(f"axes.{name}", "is empty; give at least one value or leave the axis out")
-            if len({json.dumps(value) for value in values}) < len(values):
-                raise Invalid(f"axes.{name}", "names a value twice; each combination is one run")
-            if name in self.spec:
-                raise Invalid(f"axes.{name}", "is given in the base spec too; leave it out of one of them")
         count = 1
         for values in axes.values():
             count *= len(values)
@@ -55,10 +64,27 @@ class ExperimentRequest(Request):
         combinations = itertools.product(*axes.values())
         return [parse_spec(self.spec | dict(zip(axes, values, strict=True))) for values in combinations]
 
+    def _check_axes(self) -> None:
+        for name, values in self.axes.items():
+            if not values:
+                raise Invalid(f"axes.{name}", "is empty; give at least one value or leave the axis out")
+            if len({json.dumps(value) for value in values}) < len(values):
+                raise Invalid(f"axes.{name}", "names a value twice; each combination is one run")
+            if name in self.spec:
+                raise Invalid(f"axes.{name}", "is given in the base spec too; leave it out of one of them")
+
+
+class PlanEdit(Request):
+    """What can be changed of a plan after it was queued."""
+
+    max_seeds: int = Field(ge=3, le=MOST_SEEDS, strict=True)
+    """How many seeds it may take; this can only be raised, and no claim becomes less sure by it."""
+
 
 class ExperimentEdit(Request):
     """What can be changed of an experiment; the priority is that of its unfinished runs."""
 
+    plan: PlanEdit | None = None
     name: Name | None = None
     priority: Priority | None = None
     note: Note | None = None
@@ -114,9 +140,17 @@ class PreviewWarning(BaseModel):
     runs: int = Field(description="How many runs it concerns")
 
 
-class Preview(BaseModel):
-    """What an experiment would queue."""
+class PlanPreview(BaseModel):
+    """What a plan queues if all is settled at its first look."""
 
+    runs: int
+    seconds: float | None
+
+
+class Preview(BaseModel):
+    """What an experiment would queue; with a plan at most."""
+
+    at_least: PlanPreview | None = Field(default=None, description="With a plan: what it queues in any case")
     runs: int
     epochs: int = Field(description="The epochs of all runs together")
     costs: Sequence[ModelCost]
@@ -134,10 +168,10 @@ class ExperimentList(BaseModel):
 def create_experiment(
     store: Store, response: Response, request: ExperimentRequest, idempotency_key: IdempotencyKey = None
 ) -> Experiment:
-    """Queues one run per combination of the axes' values, all or none."""
+    """Queues one run per combination of the axes' values, all or none; with a plan its first seeds, and then more."""
     specs = request.specs()
     experiment = store.create_experiment(
-        request.name, request.spec, request.axes, specs, request.priority, idempotency_key
+        request.name, request.spec, request.axes, specs, request.priority, idempotency_key, plan=request.planned()
     )
     response.headers["Location"] = f"experiments/{experiment.id}"  # as a run's
     return experiment
@@ -146,7 +180,13 @@ def create_experiment(
 @router.post("/preview", summary="See what an experiment would queue, without queueing it")
 def preview_experiment(store: Store, request: ExperimentRequest) -> Preview:
     """Number of runs, parameters and multiply-accumulates of each model, expected time."""
-    return _preview(request.specs(), store.runs())
+    specs, known = request.specs(), store.runs()
+    if request.plan is None:
+        return _preview(specs, known)
+    planning, first = planned(request.spec, request.axes, request.plan)
+    most = with_seeds(first, range(planning.first_seed, planning.first_seed + request.plan.max_seeds))
+    at_least = PlanPreview(runs=len(specs), seconds=expected_seconds(specs, known))
+    return _preview(most, known).model_copy(update={"at_least": at_least})
 
 
 def _preview(specs: Sequence[RunSpec], known: Sequence[Run]) -> Preview:
@@ -183,12 +223,29 @@ def read_experiment(store: Store, experiment_id: str) -> Experiment:
 
 @router.patch("/{experiment_id}", summary="Change an experiment's name, note or priority")
 def edit_experiment(store: Store, experiment_id: str, edit: ExperimentEdit) -> Experiment:
-    return store.edit_experiment(experiment_id, edit.model_dump(exclude_none=True))
+    if edit.plan:
+        if store.experiment(experiment_id).plan is None:
+            raise Conflict("this experiment has no plan; POST /experiments/{id}/plan starts one on new seeds")
+        store.raise_budget(experiment_id, edit.plan.max_seeds)
+    return store.edit_experiment(experiment_id, edit.model_dump(exclude_none=True, exclude={"plan"}))
 
 
 @router.post("/{experiment_id}/runs", status_code=201, summary="Add runs to an experiment")
 def add_runs(store: Store, experiment_id: str, more: MoreRuns, idempotency_key: IdempotencyKey = None) -> Experiment:
-    """Queues what the experiment lacks of the product of its axes, after seeds and values were added to these."""
+    """Queues what the experiment lacks of the product of its axes, after seeds and values were added to these.
+
+    Seeds that are added after results were seen make the experiment `exploratory`, for good.
+    """
+    if store.experiment(experiment_id).plan:
+        if set(more.axes) - {"seed"}:
+            raise Conflict(
+                "this experiment has a plan, whose error rate holds for the variants that it was queued with; a "
+                "variant that is added later is a question of its own: queue a new experiment with a plan for it"
+            )
+        raise Conflict(
+            "this experiment has a plan, which queues its seeds by itself until the answer is known; to let it take "
+            'more, raise its budget: PATCH /experiments/{id} with {"plan": {"max_seeds": 40}}'
+        )
 
     def grow(experiment: Experiment, runs: Sequence[Run]) -> Grown:
         grown = more.extend(experiment, runs)

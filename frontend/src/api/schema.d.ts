@@ -178,29 +178,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/runs/{run_id}/extend": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Train a completed run for more epochs, as a new run
-         * @description It has the spec, weights and optimizer's state of this one, and its epochs.
-         *
-         *     After them the learning rate follows the schedule of the new number of epochs, so that it jumps up: this is not the
-         *     same as as many epochs in one go, which the new run's warnings and comparisons tell.
-         */
-        post: operations["extend_run_runs__run_id__extend_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/runs/{run_id}/files": {
         parameters: {
             query?: never;
@@ -273,7 +250,7 @@ export interface paths {
         put?: never;
         /**
          * Queue an experiment
-         * @description Queues one run per combination of the axes' values, all or none.
+         * @description Queues one run per combination of the axes' values, all or none; with a plan its first seeds, and then more.
          */
         post: operations["create_experiment_experiments_post"];
         delete?: never;
@@ -333,6 +310,8 @@ export interface paths {
         /**
          * Add runs to an experiment
          * @description Queues what the experiment lacks of the product of its axes, after seeds and values were added to these.
+         *
+         *     Seeds that are added after results were seen make the experiment `exploratory`, for good.
          */
         post: operations["add_runs_experiments__experiment_id__runs_post"];
         delete?: never;
@@ -369,6 +348,46 @@ export interface paths {
         put?: never;
         /** Queue all failed runs of an experiment again */
         post: operations["retry_experiment_experiments__experiment_id__retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/experiments/{experiment_id}/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask an experiment's question again, with a plan
+         * @description Queues a new experiment on seeds that nobody has seen; what is known of the old one is kept, but not counted.
+         */
+        post: operations["start_plan_experiments__experiment_id__plan_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/experiments/{experiment_id}/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Try an experiment's claims on fresh seeds
+         * @description Queues a new experiment of the baseline and the settled variants; its results are reported apart.
+         */
+        post: operations["confirm_experiments__experiment_id__confirm_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -850,6 +869,18 @@ export interface components {
             /** Method */
             method: string;
         };
+        /**
+         * Confirmation
+         * @description How claims are tried on seeds that had no part in them.
+         */
+        Confirmation: {
+            /**
+             * Seeds
+             * @description How many fresh seeds of the baseline and of each settled variant are trained.
+             * @default 3
+             */
+            seeds: number;
+        };
         /** ConfusionOfRun */
         ConfusionOfRun: {
             /** Run Id */
@@ -1114,6 +1145,50 @@ export interface components {
              * @default
              */
             note: string;
+            /** @description What it was queued to find out; frozen when it was queued. */
+            plan?: components["schemas"]["Plan"] | null;
+            /**
+             * Planned At
+             * @description When it was queued with its plan.
+             */
+            planned_at?: string | null;
+            /** Plan State */
+            plan_state?: ("open" | "ended" | "cancelled" | "arriving") | null;
+            /** @description How far the plan is. */
+            planning?: components["schemas"]["Planning"] | null;
+            /**
+             * Max Seeds
+             * @description Seeds that the plan may take by now: its own `max_seeds`, unless it was raised since.
+             */
+            max_seeds?: number | null;
+            /**
+             * Plan Changes
+             * @description Counts what has happened to the plan and to its runs.
+             * @default 0
+             */
+            plan_changes: number;
+            /**
+             * Deleted
+             * @description Specs of runs of a plan that a user has deleted: they can never count again.
+             * @default []
+             */
+            deleted: components["schemas"]["RunSpec"][];
+            /**
+             * Exploratory
+             * @description Whether seeds were added after results were seen: its p values do not hold.
+             * @default false
+             */
+            exploratory: boolean;
+            /**
+             * Follows
+             * @description The experiment without a plan whose question this one asks again, on new seeds.
+             */
+            follows?: string | null;
+            /**
+             * Confirms
+             * @description The experiment whose claims this one tries on fresh seeds.
+             */
+            confirms?: string | null;
             /** Runs */
             readonly runs: number;
             /**
@@ -1132,6 +1207,7 @@ export interface components {
          * @description What can be changed of an experiment; the priority is that of its unfinished runs.
          */
         ExperimentEdit: {
+            plan?: components["schemas"]["PlanEdit"] | null;
             /** Name */
             name?: string | null;
             /** Priority */
@@ -1218,6 +1294,8 @@ export interface components {
              * @default 0
              */
             priority: number;
+            /** @description With a plan, such as `{}`, seeds are queued until the answer is known; the axes then vary one field, not seed. */
+            plan?: components["schemas"]["Plan"] | null;
         };
         /** History */
         History: {
@@ -1469,17 +1547,6 @@ export interface components {
             positional_embedding: string;
         };
         /**
-         * MoreEpochs
-         * @description How long a completed run is to be trained.
-         */
-        MoreEpochs: {
-            /**
-             * Epochs
-             * @description All epochs, with those that it has
-             */
-            epochs: number;
-        };
-        /**
          * MoreRuns
          * @description Runs to add to an experiment: those it lacks of the product of its axes, after these have grown.
          */
@@ -1574,6 +1641,152 @@ export interface components {
             /** Id */
             id: string;
         };
+        /**
+         * Plan
+         * @description Seeds are queued until each variant is better than, worse than or like the baseline, or the seeds are spent.
+         */
+        Plan: {
+            /**
+             * Baseline
+             * @description The variant that all others are compared with.
+             * @default seqpool
+             */
+            baseline: string;
+            /**
+             * Measure
+             * @description The one result that decides.
+             * @default final val_top1
+             * @enum {string}
+             */
+            measure: "final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs";
+            /**
+             * Smallest Difference
+             * @description Points below which variants count as alike.
+             * @default 0.5
+             */
+            smallest_difference: number;
+            /**
+             * Alpha
+             * @description Chance that any false claim is made, however often anyone looks.
+             * @default 0.05
+             */
+            alpha: number;
+            /**
+             * First Look
+             * @description Seeds that every variant is trained with before the first decision.
+             * @default 3
+             */
+            first_look: number;
+            /**
+             * Max Seeds
+             * @description Seeds after which a variant that is still open stays undecided.
+             * @default 20
+             */
+            max_seeds: number;
+            /**
+             * Futility
+             * @description Whether a variant is given up once a claim by `max_seeds` has become unlikely (below 10 %).
+             * @default false
+             */
+            futility: boolean;
+        };
+        /**
+         * PlanEdit
+         * @description What can be changed of a plan after it was queued.
+         */
+        PlanEdit: {
+            /**
+             * Max Seeds
+             * @description How many seeds it may take; this can only be raised, and no claim becomes less sure by it.
+             */
+            max_seeds: number;
+        };
+        /**
+         * PlanPreview
+         * @description What a plan queues if all is settled at its first look.
+         */
+        PlanPreview: {
+            /** Runs */
+            runs: number;
+            /** Seconds */
+            seconds: number | null;
+        };
+        /**
+         * PlannedVariant
+         * @description How far the plan is with one variant.
+         */
+        PlannedVariant: {
+            /**
+             * Outcome
+             * @description Void: a run that counts was cancelled or deleted, so that nothing can be guaranteed any more.
+             * @default open
+             * @enum {string}
+             */
+            outcome: "baseline" | "open" | "better" | "worse" | "alike" | "undecided" | "given up" | "void";
+            /**
+             * Seeds
+             * @description Seeds that counted in its newest look.
+             * @default 0
+             */
+            seeds: number;
+            /**
+             * Settled At
+             * @description When its outcome was known.
+             */
+            settled_at?: string | null;
+            /**
+             * Runs
+             * @description Runs that were queued of it.
+             * @default 0
+             */
+            runs: number;
+            /**
+             * Seconds
+             * @description What it cost until the newest look: training time of its runs.
+             * @default 0
+             */
+            seconds: number;
+            /**
+             * Why
+             * @description What holds it up or has made it void, and what can be done.
+             * @default
+             */
+            why: string;
+        };
+        /**
+         * Planning
+         * @description How far a plan is.
+         */
+        Planning: {
+            /**
+             * Factor
+             * @description The field of the spec whose values are the variants.
+             */
+            factor: string;
+            /**
+             * First Seed
+             * @description Seeds are taken from here on.
+             */
+            first_seed: number;
+            /**
+             * Variants
+             * @description In the order of the axis, the baseline among them.
+             */
+            variants: {
+                [key: string]: components["schemas"]["PlannedVariant"];
+            };
+            /**
+             * Ended At
+             * @description When all was settled or the seeds were spent.
+             */
+            ended_at?: string | null;
+            /**
+             * Saved Runs
+             * @description How many runs fewer than all seeds that are allowed of all variants have been queued; final once it has ended.
+             * @default 0
+             */
+            saved_runs: number;
+        };
         /** PoolingEntry */
         PoolingEntry: {
             /** Name */
@@ -1587,9 +1800,11 @@ export interface components {
         };
         /**
          * Preview
-         * @description What an experiment would queue.
+         * @description What an experiment would queue; with a plan at most.
          */
         Preview: {
+            /** @description With a plan: what it queues in any case */
+            at_least?: components["schemas"]["PlanPreview"] | null;
             /** Runs */
             runs: number;
             /**
@@ -1733,6 +1948,11 @@ export interface components {
              */
             final_top1?: number | null;
             /**
+             * Last3 Top1
+             * @description Mean validation top-1 of the last three epochs, in percent, once the run is completed.
+             */
+            last3_top1?: number | null;
+            /**
              * Final Balanced
              * @description Balanced accuracy of the newest epoch: the mean over classes of what is recognised of each, in percent.
              */
@@ -1784,23 +2004,23 @@ export interface components {
              */
             error?: string | null;
             /**
+             * Failure
+             * @description The kind of reason: the loss was not finite, memory was short, worker or trainer vanished, or another.
+             */
+            failure?: ("diverged" | "out of memory" | "lost" | "error") | null;
+            /**
+             * Retries
+             * @description How often its plan has queued it again since a user did.
+             * @default 0
+             */
+            retries: number;
+            /**
              * Provenance
              * @description Versions, device, precision and dataset checksum of the newest attempt.
              */
             provenance?: {
                 [key: string]: string;
             } | null;
-            /**
-             * Extends
-             * @description The completed run whose last epoch this one goes on after, by its id; it may have been deleted since.
-             */
-            extends?: string | null;
-            /**
-             * Extends Epoch
-             * @description That epoch; 0 if this run goes on after none.
-             * @default 0
-             */
-            extends_epoch: number;
             /**
              * Priority
              * @description Higher is trained earlier.
@@ -1983,55 +2203,11 @@ export interface components {
              */
             weight_decay: number;
             /**
-             * Decayed
-             * @description Weights that decay; matrices: not biases and normalisations, as by timm (reference: create_optimizer)
-             * @default all
-             * @enum {string}
-             */
-            decayed: "all" | "matrices";
-            /**
-             * Schedule
-             * @description Learning rate by epoch; bare: the reference's short script's; timm: its training script's, a linear warm-up from warmup_lr, then a cosine to min_lr (reference: sched cosine)
-             * @default bare
-             * @enum {string}
-             */
-            schedule: "bare" | "timm";
-            /**
              * Warmup Epochs
              * @description Epochs before the cosine schedule starts
              * @default 5
              */
             warmup_epochs: number;
-            /**
-             * Warmup Lr
-             * @description Schedule timm: learning rate of the first epoch (reference: warmup_lr)
-             * @default 0
-             */
-            warmup_lr: number;
-            /**
-             * Min Lr
-             * @description Schedule timm: lowest learning rate of the cosine (reference: min_lr)
-             * @default 0
-             */
-            min_lr: number;
-            /**
-             * Cooldown Epochs
-             * @description Schedule timm: how many of the epochs, the last ones, stay at min_lr (reference: cooldown_epochs, which it adds to epochs)
-             * @default 0
-             */
-            cooldown_epochs: number;
-            /**
-             * Clip Grad
-             * @description Largest norm of the gradient, to which a larger one is scaled; 0: none (reference: clip_grad)
-             * @default 0
-             */
-            clip_grad: number;
-            /**
-             * Ema Decay
-             * @description Decay per step of the moving average of weights that is validated and kept instead of these; 0: none, as in the paper (reference: model_ema_decay)
-             * @default 0
-             */
-            ema_decay: number;
             /**
              * Label Smoothing
              * @description Share of the target spread over all classes
@@ -2076,43 +2252,7 @@ export interface components {
              * @default auto
              * @enum {string}
              */
-            augmentation: "auto" | "autoaugment" | "randaugment" | "crop_flip" | "crop" | "none";
-            /**
-             * Scale
-             * @description Smallest share of an image's area in a random resized crop, which then replaces the random crop; 1: none (reference: scale, up to 1)
-             * @default 1
-             */
-            scale: number;
-            /**
-             * Mixup
-             * @description Alpha of mixup's beta distribution; 0: none (reference: mixup)
-             * @default 0
-             */
-            mixup: number;
-            /**
-             * Cutmix
-             * @description Alpha of CutMix's beta distribution; 0: none (reference: cutmix)
-             * @default 0
-             */
-            cutmix: number;
-            /**
-             * Mixup Switch Prob
-             * @description Probability of CutMix instead of mixup for a batch, if both are on (reference: mixup_switch_prob)
-             * @default 0.5
-             */
-            mixup_switch_prob: number;
-            /**
-             * Mixup Off Epoch
-             * @description Epochs after which mixup and CutMix end; 0: never (reference: mixup_off_epoch)
-             * @default 0
-             */
-            mixup_off_epoch: number;
-            /**
-             * Random Erasing
-             * @description Probability that a box in an image becomes noise (reference: reprob, remode pixel)
-             * @default 0
-             */
-            random_erasing: number;
+            augmentation: "auto" | "autoaugment" | "crop_flip" | "crop" | "none";
             /**
              * Class Weights
              * @description Weights of the training loss; balanced: all classes count alike, however rare
@@ -2207,53 +2347,11 @@ export interface components {
              */
             weight_decay: number;
             /**
-             * Decayed
-             * @description Weights that decay; matrices: not biases and normalisations, as by timm (reference: create_optimizer)
-             * @default all
-             */
-            decayed: string;
-            /**
-             * Schedule
-             * @description Learning rate by epoch; bare: the reference's short script's; timm: its training script's, a linear warm-up from warmup_lr, then a cosine to min_lr (reference: sched cosine)
-             * @default bare
-             */
-            schedule: string;
-            /**
              * Warmup Epochs
              * @description Epochs before the cosine schedule starts
              * @default 5
              */
             warmup_epochs: number;
-            /**
-             * Warmup Lr
-             * @description Schedule timm: learning rate of the first epoch (reference: warmup_lr)
-             * @default 0
-             */
-            warmup_lr: number;
-            /**
-             * Min Lr
-             * @description Schedule timm: lowest learning rate of the cosine (reference: min_lr)
-             * @default 0
-             */
-            min_lr: number;
-            /**
-             * Cooldown Epochs
-             * @description Schedule timm: how many of the epochs, the last ones, stay at min_lr (reference: cooldown_epochs, which it adds to epochs)
-             * @default 0
-             */
-            cooldown_epochs: number;
-            /**
-             * Clip Grad
-             * @description Largest norm of the gradient, to which a larger one is scaled; 0: none (reference: clip_grad)
-             * @default 0
-             */
-            clip_grad: number;
-            /**
-             * Ema Decay
-             * @description Decay per step of the moving average of weights that is validated and kept instead of these; 0: none, as in the paper (reference: model_ema_decay)
-             * @default 0
-             */
-            ema_decay: number;
             /**
              * Label Smoothing
              * @description Share of the target spread over all classes
@@ -2296,42 +2394,6 @@ export interface components {
              * @default auto
              */
             augmentation: string;
-            /**
-             * Scale
-             * @description Smallest share of an image's area in a random resized crop, which then replaces the random crop; 1: none (reference: scale, up to 1)
-             * @default 1
-             */
-            scale: number;
-            /**
-             * Mixup
-             * @description Alpha of mixup's beta distribution; 0: none (reference: mixup)
-             * @default 0
-             */
-            mixup: number;
-            /**
-             * Cutmix
-             * @description Alpha of CutMix's beta distribution; 0: none (reference: cutmix)
-             * @default 0
-             */
-            cutmix: number;
-            /**
-             * Mixup Switch Prob
-             * @description Probability of CutMix instead of mixup for a batch, if both are on (reference: mixup_switch_prob)
-             * @default 0.5
-             */
-            mixup_switch_prob: number;
-            /**
-             * Mixup Off Epoch
-             * @description Epochs after which mixup and CutMix end; 0: never (reference: mixup_off_epoch)
-             * @default 0
-             */
-            mixup_off_epoch: number;
-            /**
-             * Random Erasing
-             * @description Probability that a box in an image becomes noise (reference: reprob, remode pixel)
-             * @default 0
-             */
-            random_erasing: number;
             /**
              * Class Weights
              * @description Weights of the training loss; balanced: all classes count alike, however rare
@@ -3698,125 +3760,6 @@ export interface operations {
             };
         };
     };
-    extend_run_runs__run_id__extend_post: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description A repeated request with the same key gets the first one's answer */
-                "idempotency-key"?: string | null;
-            };
-            path: {
-                run_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["MoreEpochs"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Run"];
-                };
-            };
-            /** @description Bad Request */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Unauthorized */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Forbidden */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Request Timeout */
-            408: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Conflict */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Request Entity Too Large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too Many Requests */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
     list_files_runs__run_id__files_get: {
         parameters: {
             query?: never;
@@ -4897,6 +4840,244 @@ export interface operations {
             };
             /** @description Request Timeout */
             408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_plan_experiments__experiment_id__plan_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A repeated request with the same key gets the first one's answer */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Plan"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Experiment"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    confirm_experiments__experiment_id__confirm_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A repeated request with the same key gets the first one's answer */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Confirmation"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Experiment"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,0 +1,93 @@
+"""What a request with a plan asks for: its variants, its seeds, and the runs that it begins with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from app.errors import Invalid
+from app.limits import RUNS_PER_REQUEST
+from app.store.plan import MOST_SEEDS, Plan, PlannedVariant, Planning
+from app.store.rows import Experiment, Run
+from app.web.specs import parse_spec
+from cct.spec import RunSpec
+
+LAST_SEED = 2**31 - 1
+
+
+def planned(spec: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], plan: Plan) -> tuple[Planning, list[RunSpec]]:
+    """How the plan stands before its first run, and the first run of each variant.
+
+    Raises `Invalid`, or pydantic's `ValidationError`, which name the field.
+    """
+    if "seed" in axes:
+        raise Invalid("axes.seed", "is chosen by the plan: it takes seeds from spec.seed on; leave the axis out")
+    factor = factor_of(axes)
+    shared = dict(spec) | {name: values[0] for name, values in axes.items() if name != factor}
+    specs = {_variant(made, factor): made for made in (parse_spec(shared | {factor: v}) for v in axes[factor])}
+    if len(specs) < len(axes[factor]):
+        raise Invalid(f"axes.{factor}", "names a value twice; each variant is one")
+    if plan.baseline not in specs:
+        choices = f"{plan.baseline!r} is not among the values of {factor}; choose one of {', '.join(specs)}"
+        raise Invalid("plan.baseline", choices)
+    if plan.first_look > plan.max_seeds:
+        raise Invalid("plan.first_look", f"is more than max_seeds; use at most {plan.max_seeds}")
+    few_epochs = [made for made in specs.values() if made.epochs < 3]
+    if few_epochs and plan.measure == "mean val_top1 of the last 3 epochs":
+        raise Invalid("plan.measure", "needs runs of at least 3 epochs; train longer or choose another measure")
+    first_seed = next(iter(specs.values())).seed
+    if first_seed + MOST_SEEDS > LAST_SEED:
+        raise Invalid("spec.seed", f"leaves a plan too few seeds; use at most {LAST_SEED - MOST_SEEDS}")
+    if plan.first_look * len(specs) > RUNS_PER_REQUEST:
+        raise Invalid("axes", f"make {plan.first_look * len(specs)} runs at once; {RUNS_PER_REQUEST} are allowed")
+    variants = {
+        name: PlannedVariant(outcome="baseline" if name == plan.baseline else "open", runs=plan.first_look)
+        for name in specs
+    }
+    saved = (plan.max_seeds - plan.first_look) * len(specs)
+    return Planning(factor=factor, first_seed=first_seed, variants=variants, saved_runs=saved), list(specs.values())
+
+
+def factor_of(axes: Mapping[str, Sequence[Any]]) -> str:
+    """The axis whose values a plan compares. Raises `Invalid`."""
+    several = [name for name, values in axes.items() if name != "seed" and len(values) > 1]
+    if len(several) > 1:
+        raise Invalid(
+            "axes",
+            f"vary {' and '.join(several)}: a plan compares the values of one field; give the others one value each, "
+            "in spec (plans of several fields are yet to come)",
+        )
+    if not several:
+        raise Invalid("axes", "vary nothing that a plan could compare; give two or more values of one field")
+    return several[0]
+
+
+def with_seed(spec: RunSpec, seed: int) -> RunSpec:
+    """The same run with another seed. It is not checked again."""
+    return RunSpec.stored(asdict(spec) | {"seed": seed})
+
+
+def with_seeds(specs: Sequence[RunSpec], seeds: Sequence[int]) -> list[RunSpec]:
+    """Each run with each seed; seeds vary slowest."""
+    return [with_seed(spec, seed) for seed in seeds for spec in specs]
+
+
+def fresh_seed(experiment: Experiment, runs: Sequence[Run], linked: Sequence[Run]) -> int:
+    """The first seed that no run of the experiment, of its plan's future, or of those linked to it, can have."""
+    used = [run.spec.seed for run in (*runs, *linked)]
+    used += [seed for seed in experiment.axes.get("seed", ()) if isinstance(seed, int)]
+    used += [spec.seed for spec in experiment.deleted]
+    if experiment.planning:
+        used.append(experiment.planning.first_seed + MOST_SEEDS - 1)
+    first = max(used, default=-1) + 1
+    if first + MOST_SEEDS > LAST_SEED:
+        raise Invalid("seeds", f"of this experiment go up to {first - 1}, so that none are left; queue another one")
+    return first
+
+
+def variant_of(run: Run, planning: Planning) -> str:
+    """By its name in the plan."""
+    return _variant(run.spec, planning.factor)
+
+
+def _variant(spec: RunSpec, factor: str) -> str:
+    return str(getattr(spec, factor))
