@@ -26,8 +26,8 @@ from cct.data import Split, load
 from cct.device import default_device, device_name
 from cct.download import DatasetUnavailable
 from cct.models import create_model
+from cct.schedule import learning_rate
 from cct.spec import PRECISIONS, RunSpec
-from cct.step import learning_rate
 from cct.training import train_epoch, validate
 from cct.trial import training_step
 

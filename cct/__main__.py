@@ -10,7 +10,7 @@ import argparse
 import math
 import os
 import sys
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         print(_listing())
         return 0
+    if options.extend:
+        return _extend(parser, options)
     try:
         spec = RunSpec(**{field.name: getattr(options, field.name) for field in fields(RunSpec)})
     except SpecError as error:
@@ -45,7 +47,41 @@ def main(arguments: list[str] | None = None) -> int:
     return _train(spec, options.data, options.out)
 
 
-def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
+def _extend(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Goes on with a finished run of another folder, by its spec."""
+    for field in fields(RunSpec):
+        if field.name != "epochs" and getattr(options, field.name) != field.default:
+            parser.error(
+                f"argument --{field.name.replace('_', '-')}: is that of the run that is extended; leave it out"
+            )
+    if not options.out or options.out.resolve() == options.extend.resolve():
+        parser.error("argument --out: name another folder than that of the run that is extended")
+    from cct.checkpoint import Checkpoint
+    from cct.extension import LAST, hold
+    from cct.weights import UnusableWeights
+
+    try:
+        finished = Checkpoint.read(options.extend / LAST)
+        if len(finished.records) < finished.spec.epochs:
+            done = f"{len(finished.records)} of {finished.spec.epochs} epochs"
+            return _fail(f"the run in {options.extend} has finished {done}; finish it before it is extended", 2)
+        if options.epochs <= finished.spec.epochs:
+            parser.error(
+                f"argument --epochs: the run in {options.extend} has {finished.spec.epochs} already; give more"
+            )
+        spec = RunSpec(**asdict(finished.spec) | {"epochs": options.epochs})
+        if not (options.out / LAST).exists():
+            hold(options.extend, options.out)
+    except (SpecError, UnusableWeights) as error:
+        return _fail(str(error), 2)
+    except FileNotFoundError as error:
+        return _fail(f"there is no {error.filename}; name the folder of a finished run", 2)
+    except OSError as error:
+        return _fail(f"{options.out} cannot be written ({error.strerror}); name another folder with --out", 2)
+    return _train(spec, options.data, options.out, finished.spec.epochs)
+
+
+def _train(spec: RunSpec, data: Path, out: Path | None, extends: int = 0) -> int:
     # Imported only now: torch takes seconds, which a mistyped option or --list should not cost.
     from cct.checkpoint import CheckpointMismatch, CheckpointNotWritten
     from cct.cpu import keep_large_blocks
@@ -57,7 +93,7 @@ def _train(spec: RunSpec, data: Path, out: Path | None) -> int:
     keep_large_blocks()
     records: list[EpochRecord] = []
     try:
-        for event in train(spec, data_dir=data, checkpoint_dir=out):
+        for event in train(spec, data_dir=data, checkpoint_dir=out, extends=extends):
             if isinstance(event, Facts):
                 mixing = "; the pooling mixes the images of a batch" if event.mixes_batch else ""
                 print(f"{spec.model}, {spec.pooling}: {event.parameters:,} parameters on {event.device}{mixing}")
@@ -126,6 +162,12 @@ def _parser() -> argparse.ArgumentParser:
         "--data", type=Path, default=Path("datasets"), metavar="FOLDER", help="datasets (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="checkpoints; a run is resumed from there")
+    parser.add_argument(
+        "--extend",
+        type=Path,
+        metavar="FOLDER",
+        help="go on with the finished run in this folder, to --epochs in all, in another folder (--out)",
+    )
     parser.add_argument("--list", action="store_true", help="list models, poolings and datasets, and exit")
     return parser
 

@@ -14,7 +14,10 @@ from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from torchvision.transforms.v2 import functional as F
 
+from cct.boxes import random_resized_crop
 from cct.data import to_device
+from cct.randaugment import randaugment
+from cct.spec import FLIPS
 
 POLICIES: list[list[tuple[str, float, int | None]]] = AutoAugment(AutoAugmentPolicy.CIFAR10).policies
 """25 sub-policies of two operations (name, probability, magnitude level 0 to 9)."""
@@ -25,20 +28,34 @@ CROP_PADDING = 4
 GREY = 128
 
 
-def augment(images: Tensor, kind: str, random: torch.Generator, wanted: int | None = None) -> Tensor:
+def augment(
+    images: Tensor,
+    kind: str,
+    random: torch.Generator,
+    wanted: int | None = None,
+    scale: float = 1.0,
+    fill: tuple[float, ...] = (GREY / 255,) * 3,
+) -> Tensor:
     """Augments uint8 images `(batch, 3, size, size)` as `kind` of `AUGMENTATIONS` says; draws from a CPU generator.
 
-    Images that are larger than the `wanted` size are cropped to it; others are padded first and keep their size.
+    Images that are larger than the `wanted` size are cropped to it; others are padded first and keep their size. With a
+    `scale` below 1, windows of that share of the area or more are resized instead. `fill` is the colour, from 0 to 1,
+    that RandAugment brings in from outside.
     """
     size = images.shape[-1]
     if kind == "autoaugment":
         images = autoaugment(images, random)
-    if kind != "none" and wanted is not None and size > wanted:
+    if kind != "none" and scale < 1:
+        images = random_resized_crop(images, min(size, wanted or size), scale, random)
+    elif kind != "none" and wanted is not None and size > wanted:
         images = random_crop(images, wanted, 0, random)
     elif kind != "none":
         images = random_crop(images, size, size * CROP_PADDING // 32, random)
-    if kind in ("autoaugment", "crop_flip"):
+    if kind in FLIPS:
         images = random_flip(images, random)
+    if kind == "randaugment":
+        colour = to_device((255 * torch.tensor(fill)).round().to(torch.uint8), images.device)
+        images = randaugment(images, random, colour)
     return images
 
 

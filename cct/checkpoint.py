@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from cct.events import Confusion, EpochRecord, RunWarning
+from cct.extension import BEST as BEST
+from cct.extension import LAST as LAST
 from cct.spec import RunSpec
 from cct.weights import UNREADABLE, VOCABULARY, UnusableWeights, reason
 from cct.whole_file import whole_file
-
-LAST = "last.pt"
-BEST = "best.pt"
-
 
 _PUT_BACK = "put the right one there and try again, or train the same spec as a new run"
 
@@ -35,7 +33,7 @@ class Checkpoint:
 
     spec: RunSpec
     model: dict[str, Tensor]
-    """The model's state dict."""
+    """The state dict of the model that was validated."""
     optimizer: dict[str, Any]
     """The optimizer's state dict."""
     records: list[EpochRecord]
@@ -50,28 +48,40 @@ class Checkpoint:
     provenance: dict[str, str]
     started_from: dict[str, str]
     """The part of the provenance that tells of initial weights, whose files may be gone."""
+    trained: dict[str, Tensor] | None = None
+    """The weights that go on being trained, if their moving average is what was validated."""
     vocabulary: tuple[str, ...] = ()
     """The words whose vectors a text model's embedding holds; files of version 0.1 do not have them."""
     warnings: tuple[RunWarning, ...] = ()
     """Those of the initial weights, whose files may be gone; nor do they have these."""
 
     @classmethod
-    def load(cls, folder: Path, spec: RunSpec, recorded: Sequence[EpochRecord] = ()) -> "Checkpoint | None":
+    def load(
+        cls, folder: Path, spec: RunSpec, recorded: Sequence[EpochRecord] = (), extends: int = 0
+    ) -> "Checkpoint | None":
         """The newest checkpoint of this spec, its tensors in host memory; None if there is none.
 
         `recorded` are the run's epochs that are known elsewhere, which the checkpoint must know too, and may know more
-        of. Removes what killed processes left half written. Raises `CheckpointMismatch`, `UnusableWeights`.
+        of. A run that `extends` a finished one of so many epochs begins with its checkpoint. Removes what killed
+        processes left half written. Raises `CheckpointMismatch`, `UnusableWeights`.
         """
         for unfinished in folder.glob("*.tmp"):
             unfinished.unlink(missing_ok=True)
         path = folder / LAST
         if not path.exists():
+            if extends:
+                raise CheckpointMismatch(
+                    f"this run goes on after epoch {extends} of another, but there is no checkpoint in {folder}; "
+                    f"{_PUT_BACK}"
+                )
             if recorded:
                 known = _epochs(len(recorded))
                 raise CheckpointMismatch(f"{known} recorded, but there is no checkpoint in {folder}; {_PUT_BACK}")
             return None
-        saved = cls._read(path)
+        saved = cls.read(path)
         before, wanted = asdict(saved.spec), asdict(spec)
+        if before["epochs"] == extends == len(saved.records):
+            before["epochs"] = wanted["epochs"]
         if differing := sorted(name for name in wanted if before[name] != wanted[name]):
             raise CheckpointMismatch(
                 f"{path} belongs to another spec ({', '.join(differing)} differ); use another folder"
@@ -88,7 +98,8 @@ class Checkpoint:
         return saved
 
     @classmethod
-    def _read(cls, path: Path) -> "Checkpoint":
+    def read(cls, path: Path) -> "Checkpoint":
+        """Raises `UnusableWeights`."""
         # On the CPU, where AdamW keeps its step counts; the model and the optimizer take the rest to their device.
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -96,6 +107,7 @@ class Checkpoint:
                 spec=RunSpec.stored(content["spec"]),
                 model=content["model"],
                 optimizer=content["optimizer"],
+                trained=content.get("trained"),
                 records=[EpochRecord(**record) for record in content["records"]],
                 confusions=[Confusion(epoch, counts.tolist()) for epoch, counts in content["confusions"]],
                 precision=content["settled"]["precision"],
@@ -113,10 +125,15 @@ class Checkpoint:
                 f"{path} is damaged or no checkpoint ({reason(error)}); put the right one there, or name another folder"
             ) from error
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Gives both their states. Raises `CheckpointMismatch` if the model has other weights by now."""
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer, averaged: nn.Module | None = None) -> None:
+        """Gives them their states, `averaged` the moving average of the weights.
+
+        Raises `CheckpointMismatch` if the model has other weights by now.
+        """
         try:
-            model.load_state_dict(self.model)
+            model.load_state_dict(self.trained or self.model)
+            if averaged:
+                averaged.load_state_dict(self.model)
         except RuntimeError as error:
             raise CheckpointMismatch(
                 f"the checkpoint has weights of another version of {self.spec.model} with {self.spec.pooling} "
@@ -153,6 +170,7 @@ class Checkpoint:
                 "provenance": self.provenance,
                 "started_from": self.started_from,
                 VOCABULARY: list(self.vocabulary),
+                **({"trained": self.trained} if self.trained else {}),
                 "warnings": [(warning.code, warning.text) for warning in self.warnings],
             },
         )

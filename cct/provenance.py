@@ -15,7 +15,7 @@ import torchvision
 from cct.checkpoint import CheckpointMismatch
 from cct.data import Split
 from cct.device import device_name
-from cct.events import BETWEEN_CLASSES, CODE_OF
+from cct.events import BETWEEN_CLASSES, CODE_OF, EXTENDED
 from cct.machine import processor_name
 from cct.pooling import POOLINGS
 from cct.spec import RunSpec
@@ -80,6 +80,14 @@ def continued(before: dict[str, str], now: dict[str, str], epoch: int) -> dict[s
 def bits_recorded(provenance: Mapping[str, str]) -> int:
     """By how many bits images of 16 were scaled; 0 if there were none."""
     return int(provenance.get(DEEP_IMAGES, "0").rpartition(" ")[2]).bit_length()
+
+
+def extended_at(before: dict[str, str], after: int) -> dict[str, str]:
+    """The part of the provenance that tells after which epochs a run was extended: now `after` one, if it is not 0."""
+    epochs = [number for number in before.get(EXTENDED, "").split(", ") if number]
+    if after and str(after) not in epochs:
+        epochs.append(str(after))
+    return {EXTENDED: ", ".join(epochs)} if epochs else {}
 
 
 def sha256_of(path: Path) -> str:

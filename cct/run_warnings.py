@@ -6,6 +6,7 @@ from statistics import fmean
 
 from cct.events import Confusion, EpochRecord, RunWarning
 from cct.named_datasets import DATASETS
+from cct.schedule import learning_rate
 from cct.spec import FLIPS, RunSpec
 
 UNEVEN = 10
@@ -22,8 +23,8 @@ FEW = 0.5
 def foreseen(spec: RunSpec) -> list[RunWarning]:
     """What is known before a run is queued."""
     found = []
-    dataset = DATASETS[spec.dataset]
-    if dataset.flips_change_classes and spec.augmentation in FLIPS:
+    dataset = DATASETS.get(spec.dataset)  # an earlier version may have had others
+    if dataset and dataset.flips_change_classes and spec.augmentation in FLIPS:
         found.append(
             RunWarning(
                 "flips-change-classes",
@@ -42,6 +43,21 @@ def foreseen(spec: RunSpec) -> list[RunWarning]:
             )
         )
     return found
+
+
+def extended(spec: RunSpec, after: int) -> list[RunWarning]:
+    """Tells of a run that goes on after so many epochs of a finished one; 0: it does not."""
+    if not after:
+        return []
+    ended, begins = learning_rate(spec.with_epochs(after), after - 1), learning_rate(spec, after)
+    return [
+        RunWarning(
+            "extended",
+            f"Epochs 1 to {after} are those of a finished run, by its schedule of {after} epochs. From epoch "
+            f"{after + 1} on the learning rate follows the schedule of {spec.epochs}, so it goes from {ended:.2g} to "
+            f"{begins:.2g}: this is not the same as {spec.epochs} epochs in one go.",
+        )
+    ]
 
 
 def few_words(found: int, words: int, has: str, others: str) -> list[RunWarning]:

@@ -14,16 +14,23 @@ from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, MODELS, TEXT_MODELS
 
 AUGMENTATIONS: dict[str, str] = {
-    "autoaugment": "AutoAugment (CIFAR-10 policy), random crop, horizontal flip: the reference recipe",
+    "autoaugment": "AutoAugment (CIFAR-10 policy), random crop, horizontal flip: the reference's short script",
+    "randaugment": "random crop, horizontal flip, RandAugment (rand-m9-mstd0.5-inc1): its training script, by timm",
     "crop_flip": "random crop and horizontal flip",
     "crop": "random crop (for digits and letters, which a flip would change)",
     "none": "none",
 }
 
-FLIPS = ("autoaugment", "crop_flip")
+FLIPS = ("autoaugment", "randaugment", "crop_flip")
 """Augmentations that mirror images."""
 
 CLASS_WEIGHTS = ("none", "balanced")
+
+SCHEDULES = ("bare", "timm")
+DECAYED = ("all", "matrices")
+_OF_TIMM = ("min_lr", "warmup_lr", "cooldown_epochs")
+_OF_IMAGES: dict[str, float] = {"scale": 1, "mixup": 0, "cutmix": 0, "random_erasing": 0}
+"""Fields that say what is done to images, and their values for nothing."""
 
 PRECISIONS = ("auto", "fp32", "bf16")
 COMPILE = ("auto", "off", "graph", "on", "fastest")
@@ -67,7 +74,44 @@ class RunSpec:
     batch_size: int = _parameter(128, "Images or texts per step", ge=1, le=65_536)
     lr: float = _parameter(5e-4, "Peak learning rate of AdamW", gt=0, le=10)
     weight_decay: float = _parameter(0.03, "Decoupled weight decay of AdamW", ge=0, le=10)
+    decayed: str = _choice(
+        "all",
+        "Weights that decay; matrices: not biases and normalisations, as by timm (reference: create_optimizer)",
+        DECAYED,
+    )
+    schedule: str = _choice(
+        "bare",
+        "Learning rate by epoch; bare: the reference's short script's; timm: its training script's, a linear warm-up "
+        "from warmup_lr, then a cosine to min_lr (reference: sched cosine)",
+        SCHEDULES,
+    )
     warmup_epochs: int = _parameter(5, "Epochs before the cosine schedule starts", ge=0, le=10_000)
+    warmup_lr: float = _parameter(
+        0.0, "Schedule timm: learning rate of the first epoch (reference: warmup_lr)", ge=0, le=10
+    )
+    min_lr: float = _parameter(
+        0.0, "Schedule timm: lowest learning rate of the cosine (reference: min_lr)", ge=0, le=10
+    )
+    cooldown_epochs: int = _parameter(
+        0,
+        "Schedule timm: how many of the epochs, the last ones, stay at min_lr (reference: cooldown_epochs, which it "
+        "adds to epochs)",
+        ge=0,
+        le=10_000,
+    )
+    clip_grad: float = _parameter(
+        0.0,
+        "Largest norm of the gradient, to which a larger one is scaled; 0: none (reference: clip_grad)",
+        ge=0,
+        le=1e6,
+    )
+    ema_decay: float = _parameter(
+        0.0,
+        "Decay per step of the moving average of weights that is validated and kept instead of these; 0: none, as in "
+        "the paper (reference: model_ema_decay)",
+        ge=0,
+        le=0.999999,
+    )
     label_smoothing: float = _parameter(0.1, "Share of the target spread over all classes", ge=0, le=0.99)
     dropout: float = _parameter(0.0, "Dropout of embeddings, projections and MLPs", ge=0, le=0.99)
     attention_dropout: float = _parameter(0.1, "Dropout of attention weights", ge=0, le=0.99)
@@ -83,6 +127,27 @@ class RunSpec:
         "auto",
         "What is done to training images, not to texts; auto: the dataset's own, crop for digits, else autoaugment",
         ("auto", *AUGMENTATIONS),
+    )
+    scale: float = _parameter(
+        1.0,
+        "Smallest share of an image's area in a random resized crop, which then replaces the random crop; 1: none "
+        "(reference: scale, up to 1)",
+        gt=0,
+        le=1,
+    )
+    mixup: float = _parameter(0.0, "Alpha of mixup's beta distribution; 0: none (reference: mixup)", ge=0, le=100)
+    cutmix: float = _parameter(0.0, "Alpha of CutMix's beta distribution; 0: none (reference: cutmix)", ge=0, le=100)
+    mixup_switch_prob: float = _parameter(
+        0.5,
+        "Probability of CutMix instead of mixup for a batch, if both are on (reference: mixup_switch_prob)",
+        ge=0,
+        le=1,
+    )
+    mixup_off_epoch: int = _parameter(
+        0, "Epochs after which mixup and CutMix end; 0: never (reference: mixup_off_epoch)", ge=0, le=10_000
+    )
+    random_erasing: float = _parameter(
+        0.0, "Probability that a box in an image becomes noise (reference: reprob, remode pixel)", ge=0, le=1
     )
     class_weights: str = _choice(
         "none", "Weights of the training loss; balanced: all classes count alike, however rare", CLASS_WEIGHTS
@@ -109,6 +174,7 @@ class RunSpec:
         _check_path("word_vectors", self.word_vectors)
         _check_path("image_folder", self.image_folder)
         self._check_kind()
+        self._check_recipe()
         train_size = DATASETS[self.dataset].train_size
         kept = train_size and int(train_size * (1 - self.val_share))
         if kept is not None and self.batch_size > kept:
@@ -135,6 +201,25 @@ class RunSpec:
         if self.image_folder and self.dataset != "image_folder":
             raise SpecError("image_folder", f"is for the dataset image_folder; leave it empty for {self.dataset}")
 
+    def _check_recipe(self) -> None:
+        """A field that would change nothing is a mistake."""
+        if self.schedule != "timm":
+            for name in _OF_TIMM:
+                if getattr(self, name):
+                    raise SpecError(name, f"is of schedule timm; set schedule to timm, or {name} to 0")
+        if self.schedule == "timm" and self.cooldown_epochs >= self.epochs > 0:
+            raise SpecError("cooldown_epochs", f"are among the epochs, which are {self.epochs}; give fewer")
+        if self.min_lr > self.lr:
+            raise SpecError("min_lr", f"is above lr, {self.lr:g}; give less")
+        if DATASETS[self.dataset].has_texts:
+            for name, off in _OF_IMAGES.items():
+                if getattr(self, name) != off:
+                    raise SpecError(name, f"is for images; set it to {off} for {self.dataset}")
+        if self.class_weights != "none" and (self.mixup or self.cutmix):
+            raise SpecError(
+                "class_weights", "are of one class, which mixed images do not have; set mixup and cutmix to 0"
+            )
+
     @property
     def source(self) -> str:
         """The dataset by a name that tells image folders and hold-outs apart: `image_folder/birds (val_share 0.2)`."""
@@ -144,6 +229,10 @@ class RunSpec:
     def settled_to(self, **values: str) -> "RunSpec":
         """The spec with what `auto` stands for in some fields. It is not checked again."""
         return self.stored(asdict(self) | values)
+
+    def with_epochs(self, epochs: int) -> "RunSpec":
+        """The spec with another number of epochs. It is not checked again."""
+        return self.stored(asdict(self) | {"epochs": epochs})
 
     @classmethod
     def stored(cls, values: Mapping[str, Any]) -> "RunSpec":

@@ -3,9 +3,10 @@
 `cct/recording.py` executes the same on a GPU by a recording, `cct/trial.py` finds out which way is the quickest.
 """
 
-import math
+import copy
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from cct.augment import centre_crop
 from cct.cpu import faster_layout
 from cct.models import Model, TextTransformer
 from cct.named_datasets import DATASETS
+from cct.schedule import learning_rate
 from cct.seeds import seed_generators, seed_of
 from cct.spec import RunSpec
 
@@ -38,7 +40,11 @@ class TrainingStep:
         self.model: Model = model.to(device).to(memory_format=torch.channels_last)
         self.spec = spec
         self.device = device
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            _decaying(model, spec), lr=spec.lr, weight_decay=spec.weight_decay, fused=True
+        )
+        self.averaged: Model | None = copy.deepcopy(self.model).requires_grad_(False) if spec.ema_decay else None
+        """A model with the moving average of the weights, if the spec wants it."""
         self._compiled: Callable[[Tensor], Tensor] = torch.compile(model, disable=spec.compile != "on")
         self._precision, self._prepare = autocast(spec, device), preparation(spec, model, device)
         self._class_weights = class_weights
@@ -59,7 +65,7 @@ class TrainingStep:
         self._count = 0
 
     def __call__(self, images: Tensor, labels: Tensor) -> None:
-        """One step on a batch that lies on the device."""
+        """One step on a batch that lies on the device, which may be what `BatchAugmentation` makes of one."""
         self._execute(images, labels)
         self._count += len(labels)
         if self.device.type == "cuda":
@@ -76,9 +82,21 @@ class TrainingStep:
         loss = F.cross_entropy(logits, labels, self._class_weights, label_smoothing=self.spec.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        if self.spec.clip_grad:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_grad)
         self.optimizer.step()
+        if self.averaged:
+            pairs = zip(self.averaged.parameters(), self.model.parameters(), strict=True)
+            averages, weights = zip(*[(average, weight.detach()) for average, weight in pairs], strict=True)
+            torch._foreach_lerp_(averages, weights, 1 - self.spec.ema_decay)
         self._loss_sum += loss.detach() * len(labels)
-        self._correct += (logits.detach().argmax(dim=1) == labels).sum()
+        classes = labels if labels.dim() == 1 else labels.argmax(dim=1)
+        self._correct += (logits.detach().argmax(dim=1) == classes).sum()
+
+    @property
+    def validated(self) -> Model:
+        """The model that is validated and kept."""
+        return self.averaged or self.model
 
     def _keep_pace(self) -> None:
         """Waits until the GPU is near, asleep, which leaves the core to other trainers."""
@@ -88,12 +106,13 @@ class TrainingStep:
             self._launched.popleft().synchronize()
 
 
-def learning_rate(spec: RunSpec, epoch: int) -> float:
-    """The rate of an epoch counted from 0: lr / (warmup - epoch) while warming up, then half a cosine from lr to 0."""
-    if epoch < spec.warmup_epochs:
-        return spec.lr / (spec.warmup_epochs - epoch)
-    share = (epoch - spec.warmup_epochs) / (spec.epochs - spec.warmup_epochs)
-    return spec.lr * 0.5 * (1 + math.cos(math.pi * share))
+def _decaying(model: Model, spec: RunSpec) -> list[dict[str, Any]]:
+    """Groups of weights: those that decay, and with `decayed: matrices` the biases and normalisations, which do not."""
+    weights = list(model.parameters())
+    if spec.decayed == "all":
+        return [{"params": weights}]
+    vectors = [weight for weight in weights if weight.dim() <= 1]
+    return [{"params": [weight for weight in weights if weight.dim() > 1]}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def autocast(spec: RunSpec, device: torch.device) -> torch.autocast:
@@ -113,7 +132,8 @@ def preparation(spec: RunSpec, model: Model, device: torch.device) -> Callable[[
 def normalisation(spec: RunSpec, model: Model) -> Callable[[Tensor], Tensor]:
     """Makes of uint8 images what the model takes: its size, zero mean and unit variance per channel, channels last.
 
-    Larger images are cut to their middle, smaller ones are enlarged. Texts are taken as they are.
+    Larger images are cut to their middle, smaller ones are enlarged. Texts, and images that were normalised before, are
+    taken as they are.
     """
     if isinstance(model, TextTransformer):
         return lambda words: words
@@ -123,6 +143,8 @@ def normalisation(spec: RunSpec, model: Model) -> Callable[[Tensor], Tensor]:
     std = 255 * torch.tensor(info.std, device=device)[:, None, None]
 
     def normalise(images: Tensor) -> Tensor:
+        if images.is_floating_point():
+            return images
         pixels = (centre_crop(images, size).float() - mean) / std
         if pixels.shape[-1] != size:
             pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)

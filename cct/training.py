@@ -21,15 +21,17 @@ from cct.events import Confusion, EpochRecord, Event, Facts, Progress, RunWarnin
 from cct.isolation import isolated
 from cct.lens import chosen_epochs, chosen_images, look, pictures
 from cct.machine import cores
+from cct.mixing import BatchAugmentation
 from cct.models import Model, TextTransformer, create_model, mixes_batch, parameter_count
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, ModelConfig
 from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, locate
-from cct.provenance import continued, provenance_of, sha256_of
-from cct.run_warnings import duplicated, few_words, foreseen, majority_share, uneven_classes, without_learning
+from cct.provenance import continued, extended_at, provenance_of, sha256_of
+from cct.run_warnings import duplicated, extended, few_words, foreseen, majority_share, uneven_classes, without_learning
+from cct.schedule import learning_rate
 from cct.seeds import seed_generators, seed_of
 from cct.spec import RunSpec
-from cct.step import Stopped, TrainingStep, autocast, learning_rate, normalisation, preparation
+from cct.step import Stopped, TrainingStep, autocast, normalisation, preparation
 from cct.trial import balanced_weights, training_step
 
 PROGRESS_SECONDS = 0.5
@@ -52,6 +54,7 @@ def train(
     checkpoint_dir: Path | None = None,
     device: torch.device | None = None,
     recorded: Sequence[EpochRecord] = (),
+    extends: int = 0,
     may_record: bool = True,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
@@ -63,7 +66,8 @@ def train(
     of; records of earlier epochs are yielded again first. Order, augmentation, dropout and stochastic depth derive from
     seed and epoch, and a CPU has as many threads as it had, so a run that was stopped and resumed equals one that was
     not, bit for bit on the same CPU. `recorded` are the epochs that are known of this run already: it goes on from a
-    checkpoint that has them, or not at all.
+    checkpoint that has them, or not at all. `extends` is the number of epochs of the finished run whose checkpoint is
+    in the folder at first (`cct.extension.hold`), and whose spec was the same but for that number.
 
     The caller's random numbers and number of threads are left as they are (`isolated`).
 
@@ -72,7 +76,7 @@ def train(
     `may_record` false.
     """
     device = device or default_device()
-    saved = Checkpoint.load(checkpoint_dir, spec, recorded) if checkpoint_dir else None
+    saved = Checkpoint.load(checkpoint_dir, spec, recorded, extends) if checkpoint_dir else None
     if checkpoint_dir:
         checkpoint_dir.mkdir(parents=True, exist_ok=True)
     image_size = IMAGE_MODELS[spec.model].image_size if spec.model in IMAGE_MODELS else 0
@@ -96,8 +100,9 @@ def train(
 
     provenance = provenance_of(settled, device, splits) | started_from
     if saved:
-        changed = continued(saved.provenance, provenance, len(saved.records) + 1)  # refuses other data
-        provenance = changed if len(saved.records) < spec.epochs else saved.provenance
+        before = saved.provenance | extended_at(saved.provenance, extends)
+        changed = continued(before, provenance, len(saved.records) + 1)  # refuses other data
+        provenance = changed if len(saved.records) < spec.epochs else before
     is_text = isinstance(model, TextTransformer)
     classes = model.config.num_classes
     train_counts, test_counts = _counts(train_split, classes), _counts(test_split, classes)
@@ -113,6 +118,7 @@ def train(
         images=[] if is_text else pictures(centre_crop(looked_at_images, image_size), test_split.labels[looked_at]),
         warnings=[
             *foreseen(spec),
+            *extended(spec, extends),
             *warnings,
             *uneven_classes(train_counts, test_counts, class_names, spec),
             *duplicated(found_twice, len(test_split.labels)),
@@ -127,11 +133,11 @@ def train(
     records: list[EpochRecord] = []
     confusions: list[Confusion] = []  # of the best epoch and, if that is another, of the last
     if saved:
-        saved.restore(model, step.optimizer)
+        saved.restore(model, step.optimizer, step.averaged)
         records, confusions = [*saved.records], saved.confusions
         # In case the process ended before these were delivered.
         if len(records) in lens_epochs:
-            yield look(model, lens_images, len(records))
+            yield look(step.validated, lens_images, len(records))
         yield from confusions
     yield from [*records]
 
@@ -140,7 +146,7 @@ def train(
         yield from train_epoch(step, train_split, epoch, should_stop)
         train_loss, train_top1 = step.means()
         trained = time.perf_counter()
-        found = validate(model, test_split, settled, validated_at_once, should_stop)
+        found = validate(step.validated, test_split, settled, validated_at_once, should_stop)
         if not math.isfinite(train_loss) or not math.isfinite(found.loss):
             raise NonFiniteLoss(
                 f"the loss is not finite in epoch {epoch + 1}; try a lower lr (it was {lr:g}) or a warm-up"
@@ -166,7 +172,8 @@ def train(
         if checkpoint_dir:
             Checkpoint(
                 spec=spec,
-                model=model.state_dict(),
+                model=step.validated.state_dict(),
+                trained=model.state_dict() if step.averaged else None,
                 optimizer=step.optimizer.state_dict(),
                 records=records,
                 confusions=confusions,
@@ -179,7 +186,7 @@ def train(
                 warnings=warnings,
             ).save(checkpoint_dir)
         if epoch + 1 in lens_epochs:
-            yield look(model, lens_images, epoch + 1)
+            yield look(step.validated, lens_images, epoch + 1)
         yield confusion
         yield record
 
@@ -237,17 +244,19 @@ def train_epoch(
     # Order and augmentation do not depend on how many numbers dropout and stochastic depth draw.
     random = torch.Generator().manual_seed(seed_of(spec.seed, "images", epoch))
     order = torch.randperm(len(split.labels), generator=random)
+    normalise = normalisation(spec, step.model)
+    on_batches = BatchAugmentation(spec, epoch, step.model.config.num_classes, normalise, device)
     done, steps = 0, math.ceil(len(order) / spec.batch_size)
     told = began = time.perf_counter()
     image_size = step.model.config.image_size if isinstance(step.model.config, ModelConfig) else None
     chunk_size = _equally_large(CHUNK_ON_GPU if device.type == "cuda" else CHUNK, split)
     for chunk in torch.split(order, spec.batch_size * max(1, chunk_size // spec.batch_size)):
         images = to_device(split.images[to_device(chunk, split.images.device)], device)  # which may be on the host
-        images = augment(images, spec.augmentation, random, image_size)
+        images = augment(images, spec.augmentation, random, image_size, spec.scale, DATASETS[spec.dataset].mean)
         for batch, target in _batches(images, split.labels[to_device(chunk, device)], spec.batch_size):
             if should_stop():
                 raise Stopped
-            step(batch, target)
+            step(*on_batches(batch, target))
             done += 1
             now = time.perf_counter()
             if now - told >= PROGRESS_SECONDS:

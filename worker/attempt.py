@@ -4,12 +4,12 @@ An earlier attempt whose process was frozen may go on at any instant, also betwe
 of a file. It finds its folder gone then, and can neither touch newer checkpoints nor bring a deleted run's folder back.
 """
 
-import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from cct.checkpoint import CheckpointNotWritten
+from cct.extension import link
 
 
 def begin(newest: Path, run_folder: Path, attempt: int) -> Path:
@@ -24,7 +24,7 @@ def begin(newest: Path, run_folder: Path, attempt: int) -> Path:
             new.mkdir(parents=True)
             for file in newest.glob("*.*"):
                 if file.is_file() and file.suffix != ".tmp":
-                    _link(file, new / file.name)
+                    link(file, new / file.name)
             new.rename(own)  # complete when it appears
     except OSError as error:
         raise CheckpointNotWritten(
@@ -47,14 +47,6 @@ def abandon(own: Path) -> None:
     _remove(own)
     with suppress(OSError):  # it belongs to the next attempt
         own.parent.rmdir()
-
-
-def _link(file: Path, to: Path) -> None:
-    """A file is never changed but replaced, so both names may be of the same one, where the file system knows links."""
-    try:
-        os.link(file, to)
-    except OSError:
-        shutil.copy2(file, to)
 
 
 def _remove(path: Path) -> None:

@@ -91,6 +91,7 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
             data_dir=settings.datasets_folder,
             checkpoint_dir=folder,
             recorded=recorded,
+            extends=run.extends_epoch,
             may_record=UNRECORDED not in options,
             should_stop=should_stop,
         ):

@@ -15,7 +15,7 @@ from app.analysis.verdicts import answer, verdict
 from app.errors import Invalid
 from app.store.rows import Run, State
 from cct.catalog import poolings
-from cct.events import CODE_OF
+from cct.events import CODE_OF, EXTENDED
 from cct.spec import RunSpec
 
 # From Paul Tol's qualitative schemes, which colour-blind people can tell apart; readable on light and dark.
@@ -295,6 +295,7 @@ def _facts(run: Run, group: str) -> dict[str, str]:
         facts |= run.provenance
     elif run.device is not None:
         facts["device"] = run.device
+    facts.setdefault(EXTENDED, str(run.extends_epoch or "never"))
     if facts.get("compile") == "graph":
         facts["compile"] = "off"  # it has the same operations and the same random numbers
     return {name: value for name, value in facts.items() if name not in ("seed", group)}

@@ -173,6 +173,21 @@ def retry(run: Run, as_json: Json = False) -> None:
 
 
 @commands.command()
+def extend(
+    run: Run,
+    epochs: Annotated[int, typer.Option(help="All epochs, with those that the run has.", min=1)],
+    as_json: Json = False,
+) -> None:
+    """Train a completed run for more epochs, as a new run that goes on where it ended."""
+    with api_client() as client:
+        extending = ask(client, "POST", path_of("run", run, "extend"), {"epochs": epochs}, has="id")
+    message = f"run {extending['id']} queued, which goes on after epoch {extending['extends_epoch']} of run {run}"
+    tell(extending, as_json, message)
+    for warning in extending["warnings"]:
+        print(visible(f"warning: {warning['text']}"), file=sys.stderr)
+
+
+@commands.command()
 def delete(run: Run, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Delete a run, its measurements and its checkpoints."""
     with api_client() as client:

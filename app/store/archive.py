@@ -209,7 +209,7 @@ def _load(
 def _adapt(fields: dict[str, Any], row: _Row, renamed: dict[str, str], unfinished: State) -> bool:
     """Gives a row the ids that it has here, and a state in which it may arrive; whether it was unfinished."""
     fields["id"] = row.id
-    for link in ("experiment_id", "follows", "confirms"):
+    for link in ("experiment_id", "follows", "confirms", "extends"):
         if experiment := fields.get(link):
             fields[link] = renamed.get(experiment, experiment)
     if fields.get("plan_state") == "open":

@@ -118,6 +118,10 @@ class Run(Stored):
     """How often its plan has queued it again since a user did."""
     provenance: Annotated[dict[str, str] | None, BeforeValidator(_from_json)] = None
     """Versions, device, precision and dataset checksum of the newest attempt."""
+    extends: str | None = None
+    """The completed run whose last epoch this one goes on after, by its id; it may have been deleted since."""
+    extends_epoch: int = 0
+    """That epoch; 0 if this run goes on after none."""
     priority: int = 0
     """Higher is trained earlier."""
     note: str = ""

@@ -18,7 +18,7 @@ from app.store.lease import MAX_LOSSES, Lease
 from app.store.plan import MOST_SEEDS, TRIES_AGAIN, Plan, Planning, PlanState
 from app.store.rows import Experiment, Run, State
 from app.store.run_reader import RunReader
-from cct.run_warnings import foreseen
+from cct.run_warnings import extended, foreseen
 from cct.spec import RunSpec
 
 LONGEST_SWEEP_GAP_MS = 5_000
@@ -80,6 +80,11 @@ class RunStore(RunReader):
         returned. Raises `Conflict` if its first request was another.
         """
         return self.runs_by_id(self._create(None, specs, priority, once) or [])
+
+    def create_extension(self, run_id: str, spec: RunSpec, finished: Run, once: str | None = None) -> Run:
+        """Queues a run of this id that goes on where a finished one ended, whose checkpoint it has; `once` as above."""
+        ids = self._create(None, [spec], finished.priority, once, finished=finished, ids=[run_id]) or []
+        return self.runs_by_id(ids)[0]
 
     def create_experiment(
         self,
@@ -187,19 +192,26 @@ class RunStore(RunReader):
         priority: int,
         once: str | None,
         request: Any = None,
+        finished: Run | None = None,
+        ids: Sequence[str] = (),
     ) -> list[str] | None:
-        """The new ids, or those of the first time; None if the experiment is not what it was."""
-        runs: list[dict[str, Any]] = [{"fields": [*_flat(_row_of(spec)), "priority", str(priority)]} for spec in specs]
+        """The new ids, or those of the first time; None if the experiment is not what it was.
+
+        The runs go on where a `finished` one ended, and have these `ids`, if they are given.
+        """
+        runs: list[dict[str, Any]] = [
+            {"fields": [*_flat(_row_of(spec, finished)), "priority", str(priority)]} for spec in specs
+        ]
         payload: dict[str, Any] = {"runs": runs}
         if once:
             what = json.dumps(request or [experiment and experiment["fields"], runs])
             digest, fingerprint = (hashlib.sha256(text.encode()).hexdigest() for text in (once, what))
             payload["once"] = {"key": digest, "fingerprint": fingerprint, "kept_ms": str(ANSWERS_KEPT_MS)}
-        for run in runs:
-            run["id"] = new_id()
+        for run, run_id in zip(runs, ids or [new_id() for _ in runs], strict=True):
+            run["id"] = run_id
         if experiment:
             payload["experiment"] = experiment
-        outcome, *ids = self._do("create", json.dumps(payload))
+        outcome, *created = self._do("create", json.dumps(payload))
         if outcome == "conflict":
             raise Conflict("this Idempotency-Key was used for another request; use a new one for each request")
         if outcome == "gone":
@@ -208,7 +220,7 @@ class RunStore(RunReader):
             return None
         if outcome == "created":
             self._wake(len(runs))
-        return cast(list[str], ids)
+        return cast(list[str], created)
 
     def set_images(self, source: str, images: Sequence[Mapping[str, Any]]) -> None:
         self.redis.set(self.key("images", source), json.dumps(list(images)))
@@ -364,9 +376,12 @@ class RunStore(RunReader):
         self.redis.delete(self.key("worker", worker))
 
 
-def _row_of(spec: RunSpec) -> dict[str, Scalar]:
-    warnings = [asdict(warning) for warning in foreseen(spec)]
+def _row_of(spec: RunSpec, finished: Run | None) -> dict[str, Scalar]:
+    after = finished.spec.epochs if finished else 0
+    warnings = [asdict(warning) for warning in [*foreseen(spec), *extended(spec, after)]]
     row: dict[str, Scalar] = {"spec": json.dumps(asdict(spec)), "epochs": str(spec.epochs)}
+    if finished:
+        row |= {"extends": finished.id, "extends_epoch": after}
     return row | ({"warnings": json.dumps(warnings)} if warnings else {})
 
 

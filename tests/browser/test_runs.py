@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from app.limits import LOG_LINES
+from app.settings import Settings
 from app.store.lease import Lease
 from app.store.rows import Run, State
 from app.store.run_store import RunStore
@@ -365,3 +366,29 @@ def test_warnings_are_seen_on_the_form_in_the_list_and_on_the_page(
     check_accessibility()
     screenshot("run-warnings-dark")
     check_width()
+
+
+def test_a_completed_run_gets_more_epochs(
+    site: str,
+    page: Page,
+    store: RunStore,
+    settings: Settings,
+    board_of_all_states: list[Run],
+    check_accessibility: Check,
+) -> None:
+    completed = board_of_all_states[0]
+    folder = settings.run_folder(completed.id) / "1"
+    folder.mkdir(parents=True)
+    page.goto(f"{site}/board/runs/{completed.id}")
+    page.get_by_role("button", name="More epochs").click()
+    expect(page.get_by_text("this is not the same as training so long in one go")).to_be_visible()
+    page.get_by_role("textbox", name="Epochs in all").fill("9")
+    page.get_by_role("button", name="Queue it").click()
+    expect(page.get_by_text(f"the checkpoint of run {completed.id} is gone")).to_be_visible()
+    for name in ("last.pt", "best.pt"):
+        (folder / name).write_text(name)
+    page.get_by_role("button", name="Queue it").click()
+    expect(page.get_by_text(f"goes on after epoch 3 of run {completed.id}")).to_be_visible()
+    expect(page.get_by_role("note", name="1 warning")).to_contain_text("this is not the same as 9 epochs in one go")
+    check_accessibility()
+    assert [run.spec.epochs for run in store.runs() if run.extends == completed.id] == [9]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cct.events import EpochRecord
+from cct.schedule import learning_rate
 from cct.spec import RunSpec
-from cct.step import learning_rate
 from cct.training import train
 from tests.cct.told import only
 

@@ -68,6 +68,10 @@ def test_a_run_is_trained_and_the_same_spec_gives_the_same_numbers(board: httpx.
     assert matrices[0]["counts"] == matrices[1]["counts"]
     recognised = sum(row[label] for label, row in enumerate(matrices[0]["counts"]))
     assert 100 * recognised / 360 == pytest.approx(done["final_top1"])
+    assert (done["majority_share"], done["duplicates"]) == (pytest.approx(100 * 37 / 360), 0)
+    recalls = [row[label] / sum(row) for label, row in enumerate(matrices[0]["counts"])]
+    assert done["final_balanced"] == pytest.approx(100 * sum(recalls) / 10)
+    assert all(f"warning: {warning['text']}" in log(board, first) for warning in done["warnings"])
     provenance = done["provenance"]
     assert provenance.keys() >= {"torch", "python", "precision", "dataset_sha256", "cctboard"}
 
@@ -144,6 +148,32 @@ def test_a_failed_run_is_retried_and_a_deleted_one_leaves_nothing(board: httpx.C
     assert board.delete(f"/runs/{run_id}").status_code == 204
     assert board.get(f"/runs/{run_id}").status_code == 404
     wait_for(lambda: not (board_data / "checkpoints" / run_id).exists(), 30)
+
+
+def test_a_completed_run_is_extended_though_it_is_deleted_and_its_successors_trainer_killed(
+    board: httpx.Client,
+) -> None:
+    first = queue(board, epochs=1, seed=5)
+    wait_for(lambda: ended(board, first), 90)
+    [before] = board.get(f"/runs/{first}/epochs").json()
+    board.post("/queue/pause")
+    extending = board.post(f"/runs/{first}/extend", json={"epochs": 40}).json()["id"]
+    assert board.delete(f"/runs/{first}").status_code == 204
+    board.post("/queue/resume")
+    wait_for(lambda: run(board, extending)["epoch"] >= 2, 90)
+    _trainer(extending).kill()
+    wait_for(lambda: told(board, extending, "resumed"), 60)
+    wait_for(lambda: run(board, extending)["epoch"] >= 4 or ended(board, extending), 90)
+    found = run(board, extending)
+    assert found["error"] is None
+    epochs = board.get(f"/runs/{extending}/epochs").json()
+    assert epochs[0] == before
+    assert [epoch["epoch"] for epoch in epochs] == list(range(1, len(epochs) + 1))
+    assert (found["extends"], found["extends_epoch"]) == (first, 1)
+    assert found["provenance"]["extended_after_epoch"] == "1"
+    assert "extended" in [warning["code"] for warning in found["warnings"]]
+    board.post(f"/runs/{extending}/cancel")
+    wait_for(lambda: ended(board, extending), 30)
 
 
 def test_a_paused_queue_starts_nothing(board: httpx.Client) -> None:

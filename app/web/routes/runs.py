@@ -3,10 +3,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
+from fastapi import Request as FastAPIRequest
 from pydantic import BaseModel, Field
 
 from app.analysis.statistics import Stat, stat
 from app.limits import NAME_LENGTH, RUNS_PER_PAGE, SPARKLINES, TAG_LENGTH, TAGS
+from app.store.extension import extend
 from app.store.rows import HistoryEntry, LogLine, Run, State
 from app.web.demo import EXAMPLES
 from app.web.dependencies import Store
@@ -50,6 +52,12 @@ class RunEdit(Request):
     """Those it has stay, also those that somebody else adds at the same time."""
     remove_tags: Tags | None = None
     archived: bool | None = Field(default=None, strict=True)
+
+
+class MoreEpochs(Request):
+    """How long a completed run is to be trained."""
+
+    epochs: Annotated[int, Field(strict=True, ge=1, description="All epochs, with those that it has")]
 
 
 class RunList(BaseModel):
@@ -247,6 +255,25 @@ def edit_run(store: Store, run_id: str, edit: RunEdit) -> Run:
 def retry_run(store: Store, run_id: str) -> Run:
     """It goes on from its last checkpoint."""
     return store.retry(run_id)
+
+
+@router.post("/{run_id}/extend", status_code=201, summary="Train a completed run for more epochs, as a new run")
+def extend_run(
+    request: FastAPIRequest,
+    store: Store,
+    response: Response,
+    run_id: str,
+    more: MoreEpochs,
+    idempotency_key: IdempotencyKey = None,
+) -> Run:
+    """It has the spec, weights and optimizer's state of this one, and its epochs.
+
+    After them the learning rate follows the schedule of the new number of epochs, so that it jumps up: this is not the
+    same as as many epochs in one go, which the new run's warnings and comparisons tell.
+    """
+    extending = extend(request.app.state.settings, store, run_id, more.epochs, idempotency_key)
+    response.headers["Location"] = f"../{extending.id}"
+    return extending
 
 
 @router.delete("/{run_id}", status_code=204, summary="Delete a run and its checkpoints")

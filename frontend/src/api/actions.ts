@@ -11,6 +11,7 @@ export const onRun = {
   cancel: (id: string) => body(api.POST("/runs/{run_id}/cancel", run(id))),
   retry: (id: string) => body(api.POST("/runs/{run_id}/retry", run(id))),
   delete: (id: string) => body(api.DELETE("/runs/{run_id}", run(id))),
+  extend: (id: string, epochs: number) => body(api.POST("/runs/{run_id}/extend", { ...run(id), body: { epochs } })),
   /** Sends what was changed of them only, so that what others change meanwhile stays. */
   retag: ({ id, tags }: Run, changed: string[]) =>
     onRun.edit(id, {

@@ -178,6 +178,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runs/{run_id}/extend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Train a completed run for more epochs, as a new run
+         * @description It has the spec, weights and optimizer's state of this one, and its epochs.
+         *
+         *     After them the learning rate follows the schedule of the new number of epochs, so that it jumps up: this is not the
+         *     same as as many epochs in one go, which the new run's warnings and comparisons tell.
+         */
+        post: operations["extend_run_runs__run_id__extend_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runs/{run_id}/files": {
         parameters: {
             query?: never;
@@ -1547,6 +1570,17 @@ export interface components {
             positional_embedding: string;
         };
         /**
+         * MoreEpochs
+         * @description How long a completed run is to be trained.
+         */
+        MoreEpochs: {
+            /**
+             * Epochs
+             * @description All epochs, with those that it has
+             */
+            epochs: number;
+        };
+        /**
          * MoreRuns
          * @description Runs to add to an experiment: those it lacks of the product of its axes, after these have grown.
          */
@@ -2022,6 +2056,17 @@ export interface components {
                 [key: string]: string;
             } | null;
             /**
+             * Extends
+             * @description The completed run whose last epoch this one goes on after, by its id; it may have been deleted since.
+             */
+            extends?: string | null;
+            /**
+             * Extends Epoch
+             * @description That epoch; 0 if this run goes on after none.
+             * @default 0
+             */
+            extends_epoch: number;
+            /**
              * Priority
              * @description Higher is trained earlier.
              * @default 0
@@ -2203,11 +2248,55 @@ export interface components {
              */
             weight_decay: number;
             /**
+             * Decayed
+             * @description Weights that decay; matrices: not biases and normalisations, as by timm (reference: create_optimizer)
+             * @default all
+             * @enum {string}
+             */
+            decayed: "all" | "matrices";
+            /**
+             * Schedule
+             * @description Learning rate by epoch; bare: the reference's short script's; timm: its training script's, a linear warm-up from warmup_lr, then a cosine to min_lr (reference: sched cosine)
+             * @default bare
+             * @enum {string}
+             */
+            schedule: "bare" | "timm";
+            /**
              * Warmup Epochs
              * @description Epochs before the cosine schedule starts
              * @default 5
              */
             warmup_epochs: number;
+            /**
+             * Warmup Lr
+             * @description Schedule timm: learning rate of the first epoch (reference: warmup_lr)
+             * @default 0
+             */
+            warmup_lr: number;
+            /**
+             * Min Lr
+             * @description Schedule timm: lowest learning rate of the cosine (reference: min_lr)
+             * @default 0
+             */
+            min_lr: number;
+            /**
+             * Cooldown Epochs
+             * @description Schedule timm: how many of the epochs, the last ones, stay at min_lr (reference: cooldown_epochs, which it adds to epochs)
+             * @default 0
+             */
+            cooldown_epochs: number;
+            /**
+             * Clip Grad
+             * @description Largest norm of the gradient, to which a larger one is scaled; 0: none (reference: clip_grad)
+             * @default 0
+             */
+            clip_grad: number;
+            /**
+             * Ema Decay
+             * @description Decay per step of the moving average of weights that is validated and kept instead of these; 0: none, as in the paper (reference: model_ema_decay)
+             * @default 0
+             */
+            ema_decay: number;
             /**
              * Label Smoothing
              * @description Share of the target spread over all classes
@@ -2252,7 +2341,43 @@ export interface components {
              * @default auto
              * @enum {string}
              */
-            augmentation: "auto" | "autoaugment" | "crop_flip" | "crop" | "none";
+            augmentation: "auto" | "autoaugment" | "randaugment" | "crop_flip" | "crop" | "none";
+            /**
+             * Scale
+             * @description Smallest share of an image's area in a random resized crop, which then replaces the random crop; 1: none (reference: scale, up to 1)
+             * @default 1
+             */
+            scale: number;
+            /**
+             * Mixup
+             * @description Alpha of mixup's beta distribution; 0: none (reference: mixup)
+             * @default 0
+             */
+            mixup: number;
+            /**
+             * Cutmix
+             * @description Alpha of CutMix's beta distribution; 0: none (reference: cutmix)
+             * @default 0
+             */
+            cutmix: number;
+            /**
+             * Mixup Switch Prob
+             * @description Probability of CutMix instead of mixup for a batch, if both are on (reference: mixup_switch_prob)
+             * @default 0.5
+             */
+            mixup_switch_prob: number;
+            /**
+             * Mixup Off Epoch
+             * @description Epochs after which mixup and CutMix end; 0: never (reference: mixup_off_epoch)
+             * @default 0
+             */
+            mixup_off_epoch: number;
+            /**
+             * Random Erasing
+             * @description Probability that a box in an image becomes noise (reference: reprob, remode pixel)
+             * @default 0
+             */
+            random_erasing: number;
             /**
              * Class Weights
              * @description Weights of the training loss; balanced: all classes count alike, however rare
@@ -2347,11 +2472,53 @@ export interface components {
              */
             weight_decay: number;
             /**
+             * Decayed
+             * @description Weights that decay; matrices: not biases and normalisations, as by timm (reference: create_optimizer)
+             * @default all
+             */
+            decayed: string;
+            /**
+             * Schedule
+             * @description Learning rate by epoch; bare: the reference's short script's; timm: its training script's, a linear warm-up from warmup_lr, then a cosine to min_lr (reference: sched cosine)
+             * @default bare
+             */
+            schedule: string;
+            /**
              * Warmup Epochs
              * @description Epochs before the cosine schedule starts
              * @default 5
              */
             warmup_epochs: number;
+            /**
+             * Warmup Lr
+             * @description Schedule timm: learning rate of the first epoch (reference: warmup_lr)
+             * @default 0
+             */
+            warmup_lr: number;
+            /**
+             * Min Lr
+             * @description Schedule timm: lowest learning rate of the cosine (reference: min_lr)
+             * @default 0
+             */
+            min_lr: number;
+            /**
+             * Cooldown Epochs
+             * @description Schedule timm: how many of the epochs, the last ones, stay at min_lr (reference: cooldown_epochs, which it adds to epochs)
+             * @default 0
+             */
+            cooldown_epochs: number;
+            /**
+             * Clip Grad
+             * @description Largest norm of the gradient, to which a larger one is scaled; 0: none (reference: clip_grad)
+             * @default 0
+             */
+            clip_grad: number;
+            /**
+             * Ema Decay
+             * @description Decay per step of the moving average of weights that is validated and kept instead of these; 0: none, as in the paper (reference: model_ema_decay)
+             * @default 0
+             */
+            ema_decay: number;
             /**
              * Label Smoothing
              * @description Share of the target spread over all classes
@@ -2394,6 +2561,42 @@ export interface components {
              * @default auto
              */
             augmentation: string;
+            /**
+             * Scale
+             * @description Smallest share of an image's area in a random resized crop, which then replaces the random crop; 1: none (reference: scale, up to 1)
+             * @default 1
+             */
+            scale: number;
+            /**
+             * Mixup
+             * @description Alpha of mixup's beta distribution; 0: none (reference: mixup)
+             * @default 0
+             */
+            mixup: number;
+            /**
+             * Cutmix
+             * @description Alpha of CutMix's beta distribution; 0: none (reference: cutmix)
+             * @default 0
+             */
+            cutmix: number;
+            /**
+             * Mixup Switch Prob
+             * @description Probability of CutMix instead of mixup for a batch, if both are on (reference: mixup_switch_prob)
+             * @default 0.5
+             */
+            mixup_switch_prob: number;
+            /**
+             * Mixup Off Epoch
+             * @description Epochs after which mixup and CutMix end; 0: never (reference: mixup_off_epoch)
+             * @default 0
+             */
+            mixup_off_epoch: number;
+            /**
+             * Random Erasing
+             * @description Probability that a box in an image becomes noise (reference: reprob, remode pixel)
+             * @default 0
+             */
+            random_erasing: number;
             /**
              * Class Weights
              * @description Weights of the training loss; balanced: all classes count alike, however rare
@@ -3661,6 +3864,125 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    extend_run_runs__run_id__extend_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A repeated request with the same key gets the first one's answer */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MoreEpochs"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,4 +1,4 @@
-import { Button, Grid, Group, Paper, SimpleGrid, Skeleton, Text, Title } from "@mantine/core";
+import { Anchor, Button, Grid, Group, Paper, SimpleGrid, Skeleton, Text, Title } from "@mantine/core";
 import { IconCopy, IconRefresh } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "react-router";
@@ -16,6 +16,7 @@ import { Curves } from "../components/shared/Figure";
 import { PriorityButton } from "../components/shared/PriorityButton";
 import { QueuePlace } from "../components/shared/QueuePlace";
 import { Archived, MixesBatchBadge, Pooling, RunProgress, StateLabel } from "../components/shared/RunFacts";
+import { ExtendButton } from "../components/run/ExtendButton";
 import { RunFiles } from "../components/run/RunFiles";
 import { RunHistory } from "../components/run/RunHistory";
 import { RunLog } from "../components/run/RunLog";
@@ -56,6 +57,15 @@ function RunView({ run }: { run: Run }) {
             {model} on {folder ? `${dataset}/${folder}` : dataset} · run {run.id}
             {run.experiment_id && " · "}
             {run.experiment_id && <ExperimentName id={run.experiment_id} />}
+            {run.extends && (
+              <>
+                {" · goes on after epoch "}
+                {run.extends_epoch} of{" "}
+                <Anchor component={Link} to={`/board/runs/${run.extends}`} inherit underline="always">
+                  run {run.extends}
+                </Anchor>
+              </>
+            )}
           </Text>
         </div>
         <RunActions run={run} />
@@ -170,6 +180,7 @@ function RunActions({ run }: { run: Run }) {
       {run.state === "queued" && (
         <PriorityButton label="Priority" now={run.priority} change={(priority) => onRun.edit(run.id, { priority })} />
       )}
+      {run.state === "completed" && <ExtendButton run={run} />}
       {(run.state === "failed" || run.state === "cancelled") && (
         <Button
           variant="default"

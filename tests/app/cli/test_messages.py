@@ -20,6 +20,7 @@ ARGUMENTS = {
     "tensorboard": ["0123456789ab", "--to", "never-written"],
     "cancel": ["0123456789ab"],
     "retry": ["0123456789ab"],
+    "extend": ["0123456789ab", "--epochs", "300"],
     "delete": ["0123456789ab", "--yes"],
     "pause": [],
     "resume": [],
