@@ -33,7 +33,7 @@ def foreseen(spec: RunSpec) -> list[RunWarning]:
             )
         )
     if spec.warmup_epochs >= spec.epochs:
-        share = 1 / (spec.warmup_epochs - spec.epochs + 1)
+        share = learning_rate(spec, spec.epochs - 1) / spec.lr
         rises = "reaches lr only in the last epoch" if share == 1 else f"rises to {100 * share:.2g} % of lr at most"
         found.append(
             RunWarning(
@@ -153,14 +153,14 @@ def majority_share(counts: Sequence[int]) -> float:
 def guessing_loss(counts: Sequence[int], smoothing: float, weights: Sequence[float]) -> float:
     """The lowest loss in nats over images with so many of each class, for who does not look at them.
 
-    By the definition of `torch.nn.functional.cross_entropy` with smoothed labels and factors by class.
+    Images count as much as the factor of their class, and labels are smoothed, as in training.
     """
     total = sum(count * weight for count, weight in zip(counts, weights, strict=True))
-    spread = smoothing * sum(counts) / len(counts)
     targets = [
-        weight * ((1 - smoothing) * count + spread) / total for count, weight in zip(counts, weights, strict=True)
+        (1 - smoothing) * count * weight / total + smoothing / len(counts)
+        for count, weight in zip(counts, weights, strict=True)
     ]
-    return -sum(target * math.log(target / sum(targets)) for target in targets if target)
+    return -sum(target * math.log(target) for target in targets if target)
 
 
 def _present(counts: Sequence[int]) -> int:

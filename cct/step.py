@@ -79,7 +79,7 @@ class TrainingStep:
         forward = self._compiled if len(labels) == self.spec.batch_size else self.model
         with self._precision:
             logits = forward(self._prepare(images)).float()
-        loss = F.cross_entropy(logits, labels, self._class_weights, label_smoothing=self.spec.label_smoothing)
+        loss = training_loss(logits, labels, self.spec.label_smoothing, self._class_weights)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         if self.spec.clip_grad:
@@ -113,6 +113,21 @@ def _decaying(model: Model, spec: RunSpec) -> list[dict[str, Any]]:
         return [{"params": weights}]
     vectors = [weight for weight in weights if weight.dim() <= 1]
     return [{"params": [weight for weight in weights if weight.dim() > 1]}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def training_loss(logits: Tensor, labels: Tensor, smoothing: float, class_weights: Tensor | None) -> Tensor:
+    """The mean cross-entropy in nats with smoothed labels, in which images count as much as their class's factor.
+
+    Without factors `labels` may be shares of classes, `(batch, classes)`, as of mixed images.
+
+    Not by the weights of `cross_entropy`, which it gives to the smoothed part of the labels, too: a rare class with a
+    large factor would be the better guess for images of all others.
+    """
+    if class_weights is None:
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    factors = class_weights[labels]
+    losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+    return (factors * losses).sum() / factors.sum()
 
 
 def autocast(spec: RunSpec, device: torch.device) -> torch.autocast:

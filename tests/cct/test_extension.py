@@ -18,7 +18,7 @@ from tests.cct.test_training import numbers
 from tests.cct.told import first, only
 
 # While it warms up the learning rate does not depend on the number of epochs: so long in one go is the same.
-SPEC = RunSpec(model="vit_2_4_32", dataset="digits", epochs=2, batch_size=512, warmup_epochs=9, seed=1)
+SPEC = RunSpec(model="vit_2_4_32", dataset="digits", epochs=2, batch_size=512, warmup_epochs=9, seed=1, ema_decay=0.9)
 TINY = ["--dataset", "digits", "--model", "vit_2_4_32", "--batch-size", "512", "--augmentation", "none"]
 
 
@@ -29,7 +29,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_an_extended_run_goes_on_from_weights_optimizer_and_random_numbers(finished: Path, tmp_path: Path) -> None:
+def test_an_extended_run_goes_on_from_weights_their_average_optimizer_and_random_numbers(
+    finished: Path, tmp_path: Path
+) -> None:
     more = replace(SPEC, epochs=4)
     in_one_go = only(EpochRecord, train(more, data_dir=tmp_path))
     hold(finished, tmp_path / "held")

@@ -7,11 +7,11 @@ from zlib import crc32
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from cct.events import Confusion, EpochRecord, Facts, RunWarning
 from cct.run_warnings import foreseen, guessing_loss, uneven_classes, without_learning
 from cct.spec import RunSpec
+from cct.step import training_loss
 from cct.training import train
 from cct.trial import balanced_weights
 from tests.cct.test_image_files import noise
@@ -49,6 +49,8 @@ def test_a_warm_up_that_does_not_end_is_foreseen(epochs: int, warmup: int, said:
     found = foreseen(RunSpec(epochs=epochs, warmup_epochs=warmup))
     assert codes(found) == (["warm-up-longer-than-run"] if said else [])
     assert not said or said in found[0].text
+    [by_timm] = foreseen(RunSpec(epochs=2, warmup_epochs=5, schedule="timm", warmup_lr=1e-4))
+    assert "the learning rate rises to 36 % of lr at most" in by_timm.text
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -60,7 +62,7 @@ def test_guessing_has_the_lowest_loss_of_who_does_not_look(smoothing: float, is_
     weights = weights.double()
 
     def loss(logits: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(logits.expand(100, 3), labels, weights, label_smoothing=smoothing)
+        return training_loss(logits.expand(100, 3), labels, smoothing, weights if is_weighted else None)
 
     logits = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([logits], max_iter=200, tolerance_change=0, line_search_fn="strong_wolfe")
@@ -72,6 +74,8 @@ def test_guessing_has_the_lowest_loss_of_who_does_not_look(smoothing: float, is_
 
     optimizer.step(closure)
     assert guessing_loss(counts, smoothing, weights.tolist()) == pytest.approx(loss(logits).item(), abs=1e-6)
+    if is_weighted:
+        assert logits.softmax(dim=0).tolist() == pytest.approx([1 / 3] * 3, abs=1e-3), "all classes count alike"
 
 
 def record(balanced: float | None, train_loss: float, epoch: int = 1) -> EpochRecord:
