@@ -130,8 +130,12 @@ def _mend(damage: Damage, data: Path, error: ServiceFailed) -> None:
 def _start(services: Services, command: list[str], url: str) -> None:
     services.start("valkey", command, {})
     with redis.Redis.from_url(url) as client:
-        # Another program on the port is not the database.
-        services.wait(lambda: client.info("server")["process_id"] == services.process_id("valkey"), redis.RedisError)
+
+        def is_ready() -> bool:
+            """Another program on the port is not the database; while that reads its files, it refuses a PING."""
+            return client.info("server")["process_id"] == services.process_id("valkey") and bool(client.ping())
+
+        services.wait(is_ready, redis.RedisError)
 
 
 def _password(folder: Path) -> str:
@@ -172,6 +176,7 @@ def _url_of_running(data: Path) -> str:
                 url = _url(port, _password(folder))
                 with redis.Redis.from_url(url, socket_timeout=5) as client:
                     if _is_of(client, folder):
+                        client.ping()  # refused, unlike the question before, while the database reads its files
                         return url
                     why = f"at port {port} another database answers"
         except redis.RedisError as error:

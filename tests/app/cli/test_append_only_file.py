@@ -5,7 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis
 from pydantic import RedisDsn
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from app.cli.append_only_file import find_damage
 from app.cli.database import database
@@ -37,6 +40,17 @@ def writes(tmp_path: Path) -> Path:
     queue(tmp_path, 0, 1, 2)
     [file] = (tmp_path / "valkey" / "appendonlydir").glob("*.incr.aof")
     return file
+
+
+def test_a_database_is_used_when_it_has_read_all_its_files(tmp_path: Path) -> None:
+    with database(tmp_path) as url, redis.Redis.from_url(url) as client, client.pipeline() as pipeline:
+        for number in range(5_000):
+            pipeline.set(f"key {number}", number)
+        pipeline.execute()
+    with (tmp_path / "valkey" / "password.conf").open("a") as settings:
+        settings.write("key-load-delay 300\n")  # microseconds; between a thousand keys it answers that it is busy
+    with database(tmp_path) as url, redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0)) as client:
+        assert client.dbsize() == 5_000
 
 
 def half_of_the_last_write(content: bytes) -> bytes:
