@@ -1,10 +1,9 @@
 """The commands that talk to a board's API, and what they print."""
 
 import io
-import json
-import math
 import re
 import sys
+import threading
 import zipfile
 from collections import Counter
 from contextlib import suppress
@@ -13,10 +12,13 @@ from typing import Annotated, Any
 
 import httpx2 as httpx
 import typer
+from rich.console import Group as ScreenGroup
+from rich.live import Live
 from rich.text import Text
 
 from app.cli.connection import Missing, api_client, ask, download, list_runs, path_of
 from app.cli.output import Column, FittingTable, Json, UsageError, console, print_json, say, tell, visible, writing
+from app.cli.plans import is_unfinished, parse_plan, plan_lines, value_of
 from app.limits import PRIORITY
 from cct.whole_file import whole_file
 
@@ -36,11 +38,20 @@ def submit(
     ] = [],  # noqa: B006
     name: Annotated[str, typer.Option(help="Name of the experiment, if there is more than one run.")] = "Experiment",
     priority: Annotated[int, typer.Option(help="Higher is trained earlier.", min=-PRIORITY, max=PRIORITY)] = 0,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD=VALUE[,...]",
+            help="Queue seeds until each variant is settled: fields of a plan or a JSON object, {} for the defaults.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Queue a run, or with several values per field an experiment of their product.
 
-    Example: cctboard submit dataset=digits epochs=8 pooling=seqpool,mean seed=0,1,2
+    Examples: cctboard submit dataset=digits epochs=8 pooling=seqpool,mean seed=0,1,2
+
+    cctboard submit dataset=digits epochs=8 pooling=seqpool,mean --plan max_seeds=10
     """
     given: dict[str, list[Any]] = {}
     for part in fields:
@@ -49,14 +60,18 @@ def submit(
             raise UsageError(f"{part!r} is not FIELD=VALUE; for example epochs=20")
         if key in given:
             raise UsageError(f"{key} is given twice; give several values as {key}=VALUE,VALUE")
-        given[key] = [_value(value) for value in text.split(",")]
+        given[key] = [value_of(value) for value in text.split(",")]
     spec = {key: values[0] for key, values in given.items() if len(values) == 1}
     axes = {key: values for key, values in given.items() if len(values) > 1}
     with api_client() as client:
-        if axes:
-            request = {"name": name, "spec": spec, "axes": axes, "priority": priority}
+        if axes or plan is not None:
+            request: dict[str, Any] = {"name": name, "spec": spec, "axes": axes, "priority": priority}
+            if plan is not None:
+                request["plan"] = parse_plan(plan)
             created = ask(client, "POST", "/experiments", request, has="id")
             message = f"experiment {created['id']}: {created['runs']} runs queued"
+            if created["plan"]:
+                message += f"; more follow until each variant is settled, at most {created['max_seeds']} seeds each"
             told = ask(client, "POST", "/experiments/preview", request, has="warnings")["warnings"]
             warnings = [f"{warning['text']} ({warning['runs']} of {created['runs']} runs)" for warning in told]
         else:
@@ -91,10 +106,38 @@ def compare(
     with api_client() as client:
         query = {"experiment": experiment, "group": group}
         comparison = ask(client, "GET", "/comparison", params=query, has="variants")
+        if not as_json:
+            print_comparison(comparison)
+            print_plan(ask(client, "GET", path_of("experiment", experiment), has="plan"))
     if as_json:
         print_json(comparison)
-    else:
-        print_comparison(comparison)
+
+
+@commands.command()
+def watch(experiment: Annotated[str, typer.Argument(help="Id of the experiment.")]) -> None:
+    """Follow an experiment and its plan to its end; Ctrl-C stops watching, nothing else."""
+    with suppress(KeyboardInterrupt), api_client() as client:
+        row = ask(client, "GET", path_of("experiment", experiment), has="plan_state")
+        follow(client, row, threading.Event())
+        print_comparison(ask(client, "GET", "/comparison", params={"experiment": experiment}, has="variants"))
+        print_plan(ask(client, "GET", path_of("experiment", experiment), has="plan"))
+
+
+def follow(client: httpx.Client, experiment: dict[str, Any], stop_asked: threading.Event) -> None:
+    """Shows an experiment's runs and its plan until it has ended."""
+
+    def shown() -> ScreenGroup:
+        found = list_runs(client, experiment=experiment["id"])["runs"][::-1]
+        return ScreenGroup(runs_table(found), *(Text(visible(line)) for line in plan_lines(experiment)))
+
+    with Live(console=console, refresh_per_second=4) as live:
+        while is_unfinished(experiment) and not stop_asked.is_set():
+            live.update(shown())
+            stop_asked.wait(0.5)
+            experiment = ask(client, "GET", f"/experiments/{experiment['id']}")
+        live.update(shown())
+    if not console.is_terminal:
+        console.line()  # on a terminal `Live` has ended its last line
 
 
 @commands.command()
@@ -217,15 +260,6 @@ def _set_queue(action: str, done: str, as_json: bool) -> None:
     tell(queue, as_json, f"{done}; {len(queue['entries'])} runs wait")
 
 
-def _value(text: str) -> Any:
-    """As JSON, else as text; the server says whether it fits."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return text if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def runs_table(found: list[dict[str, Any]]) -> FittingTable:
     def spec(name: str) -> list[str]:
         return [str(run["spec"][name]) for run in found]
@@ -267,6 +301,13 @@ def print_comparison(comparison: dict[str, Any]) -> None:
     for doubt in comparison["doubts"]:
         concerned = f"{len(doubt['runs'])} {'run' if len(doubt['runs']) == 1 else 'runs'}"
         console.print(Text(visible(f"! {doubt['text']} ({', '.join(doubt['variants'])}: {concerned})")))
+
+
+def print_plan(experiment: dict[str, Any]) -> None:
+    if experiment["exploratory"]:
+        console.print(Text("exploratory: seeds were added after results were seen, so p values do not hold"))
+    for line in plan_lines(experiment):
+        console.print(Text(visible(line)))
 
 
 def comparison_table(comparison: dict[str, Any]) -> FittingTable:

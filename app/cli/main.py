@@ -22,12 +22,11 @@ import httpx2 as httpx
 import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
-from rich.live import Live
 
 from app.cli import archives, client
-from app.cli.client import print_comparison, runs_table
-from app.cli.connection import api_client, ask, list_runs
-from app.cli.output import Data, UsageError, console, one_line, say, visible
+from app.cli.client import follow, print_comparison
+from app.cli.connection import api_client, ask
+from app.cli.output import Data, UsageError, one_line, say, visible
 from app.settings import Settings, make_secrets
 
 cli = typer.Typer(
@@ -292,13 +291,6 @@ def _run_demo(client: httpx.Client, stop_asked: threading.Event) -> None:
     unfinished = [e for e in experiments if e["name"] == request["name"] and e["queued"] + e["running"]]
     experiment = unfinished[0] if unfinished else ask(client, "POST", "/experiments", request)
     say(f"Watch it live: {str(client.base_url).rstrip('/')}/board/experiments/{experiment['id']}")
-    with Live(console=console, refresh_per_second=4) as live:
-        while experiment["queued"] + experiment["running"] and not stop_asked.is_set():
-            live.update(runs_table(list_runs(client, experiment=experiment["id"])["runs"][::-1]))
-            stop_asked.wait(0.5)
-            experiment = ask(client, "GET", f"/experiments/{experiment['id']}")
-        live.update(runs_table(list_runs(client, experiment=experiment["id"])["runs"][::-1]))
-    if not console.is_terminal:
-        console.line()  # on a terminal `Live` has ended its last line
+    follow(client, experiment, stop_asked)
     if not stop_asked.is_set():
         print_comparison(ask(client, "GET", "/comparison", params={"experiment": experiment["id"]}))

@@ -7,6 +7,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Measure = Literal["final val_top1", "best val_top1", "mean val_top1 of the last 3 epochs"]
 
+MEAN: Measure = "mean val_top1 of the last 3 epochs"
+
 MOST_SEEDS = 200
 """The rule's error rates hold up to so many, however often a budget is raised."""
 TRIES_AGAIN = 2

@@ -116,6 +116,8 @@ class Run(Stored):
     """The kind of reason: the loss was not finite, memory was short, worker or trainer vanished, or another."""
     retries: int = 0
     """How often its plan has queued it again since a user did."""
+    unneeded: bool = False
+    """Whether its plan has cancelled it, as nobody waits for its result any more."""
     provenance: Annotated[dict[str, str] | None, BeforeValidator(_from_json)] = None
     """Versions, device, precision and dataset checksum of the newest attempt."""
     extends: str | None = None

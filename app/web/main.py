@@ -20,6 +20,7 @@ from app.store.run_store import RunStore
 from app.web.events import EventHub
 from app.web.openapi import openapi
 from app.web.pages import PrefixMiddleware, add_dashboard, prefix_of
+from app.web.planner import Planner
 from app.web.problems import tell_errors
 from app.web.routes import (
     catalog,
@@ -54,12 +55,13 @@ def create_app(settings: Settings, store: RunStore, dashboard: Path | None = DAS
     """The service over the given store; `dashboard` is the built frontend's folder, None for no pages."""
     hub = EventHub(settings, store)
     access = Access(settings.token)
+    planner = Planner(store)
     webhook = Webhook(settings, store, settings.webhook.get_secret_value()) if settings.webhook else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         import_module("scipy.special")  # whole before the first request: Plotly trips over a NumPy half imported
-        with webhook.running() if webhook else nullcontext():
+        with planner.running(), webhook.running() if webhook else nullcontext():
             async with hub.running():
                 yield
 

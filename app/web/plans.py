@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
 
 from app.errors import Invalid
 from app.limits import RUNS_PER_REQUEST
-from app.store.plan import MOST_SEEDS, Plan, PlannedVariant, Planning
-from app.store.rows import Experiment, Run
+from app.store.plan import MEAN, MOST_SEEDS, Plan, PlannedVariant, Planning
+from app.store.rows import Experiment, Run, State
+from app.store.run_store import RunStore
 from app.web.specs import parse_spec
 from cct.spec import RunSpec
 
@@ -29,10 +31,12 @@ def planned(spec: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], plan: Pl
     if plan.baseline not in specs:
         choices = f"{plan.baseline!r} is not among the values of {factor}; choose one of {', '.join(specs)}"
         raise Invalid("plan.baseline", choices)
+    if plan.futility:
+        raise Invalid("plan.futility", "is not offered yet; leave it out")
     if plan.first_look > plan.max_seeds:
         raise Invalid("plan.first_look", f"is more than max_seeds; use at most {plan.max_seeds}")
     few_epochs = [made for made in specs.values() if made.epochs < 3]
-    if few_epochs and plan.measure == "mean val_top1 of the last 3 epochs":
+    if few_epochs and plan.measure == MEAN:
         raise Invalid("plan.measure", "needs runs of at least 3 epochs; train longer or choose another measure")
     first_seed = next(iter(specs.values())).seed
     if first_seed + MOST_SEEDS > LAST_SEED:
@@ -82,6 +86,20 @@ def fresh_seed(experiment: Experiment, runs: Sequence[Run], linked: Sequence[Run
     if first + MOST_SEEDS > LAST_SEED:
         raise Invalid("seeds", f"of this experiment go up to {first - 1}, so that none are left; queue another one")
     return first
+
+
+def validation_images(store: RunStore, runs: Sequence[Run]) -> int | None:
+    """How many images a run is validated on; None if no run has finished an epoch."""
+    known = [run.id for run in runs if run.epoch][:1]
+    return next((sum(map(sum, found.counts)) for found in store.confusions(known, "last") if found), None)
+
+
+def with_means(store: RunStore, runs: Sequence[Run]) -> Sequence[Run]:
+    """The runs with what workers of earlier versions did not write when they completed them."""
+    lacking = [run.id for run in runs if run.state is State.completed and run.last3_top1 is None]
+    records = zip(lacking, store.epochs(lacking), strict=True)
+    means = {run_id: fmean(record.val_top1 for record in found[-3:]) for run_id, found in records if found}
+    return [run.model_copy(update={"last3_top1": means.get(run.id, run.last3_top1)}) for run in runs]
 
 
 def variant_of(run: Run, planning: Planning) -> str:

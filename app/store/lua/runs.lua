@@ -22,6 +22,7 @@ function operations.cancel_queued(id)
   if run_field(id, "state") ~= "queued" then
     return "left"
   end
+  set(id, "unneeded", 1)
   move(id, "cancelled", "cancelled", "the plan needs it no more")
   return "cancelled"
 end
@@ -33,7 +34,7 @@ function operations.retry(id)
   if state ~= "failed" and state ~= "cancelled" then
     return state
   end
-  redis.call("HDEL", key("run", id), "error", "failure", "losses", "retries", "finished_at")
+  redis.call("HDEL", key("run", id), "error", "failure", "losses", "retries", "unneeded", "finished_at")
   local experiment, ekey = experiment_of(id)
   if experiment and redis.call("HGET", ekey, "plan_state") == "cancelled" then
     set_plan_state(experiment, "open")
@@ -42,14 +43,16 @@ function operations.retry(id)
   return "retried"
 end
 
--- A plan tries a failed run again by itself, not for ever.
+-- A plan tries a failed run again by itself, not for ever, and what it has cancelled itself if it is needed after all.
 -- ARGV: run, how often in all. Reply: "retried" or "left".
 function operations.retry_by_plan(id, most)
-  if run_field(id, "state") ~= "failed" or tonumber(run_field(id, "retries") or "0") >= tonumber(most) then
+  local state = run_field(id, "state")
+  if state == "failed" and tonumber(run_field(id, "retries") or "0") < tonumber(most) then
+    redis.call("HINCRBY", key("run", id), "retries", 1)
+  elseif state ~= "cancelled" or not run_field(id, "unneeded") then
     return "left"
   end
-  redis.call("HDEL", key("run", id), "error", "failure", "losses", "finished_at")
-  redis.call("HINCRBY", key("run", id), "retries", 1)
+  redis.call("HDEL", key("run", id), "error", "failure", "losses", "unneeded", "finished_at")
   move(id, "queued", "retried", "by the plan")
   return "retried"
 end

@@ -2049,6 +2049,12 @@ export interface components {
              */
             retries: number;
             /**
+             * Unneeded
+             * @description Whether its plan has cancelled it, as nobody waits for its result any more.
+             * @default false
+             */
+            unneeded: boolean;
+            /**
              * Provenance
              * @description Versions, device, precision and dataset checksum of the newest attempt.
              */

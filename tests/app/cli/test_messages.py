@@ -16,6 +16,7 @@ ARGUMENTS = {
     "submit": ["dataset=digits"],
     "runs": [],
     "compare": ["0123456789ab"],
+    "watch": ["0123456789ab"],
     "report": ["0123456789ab", "--out", "never-written.html"],
     "tensorboard": ["0123456789ab", "--to", "never-written"],
     "cancel": ["0123456789ab"],

@@ -1,0 +1,36 @@
+"""The rule of plans: its bounds, what it claims, and how often it errs when looked at after each seed."""
+
+import numpy as np
+import pytest
+
+from app.analysis.sequential import FIRST, alike_bound, chance_to_cross, claim_bound, judge
+from app.store.plan import MOST_SEEDS, Plan
+
+
+@pytest.mark.parametrize("level", [0.05, 0.0125, 0.02])
+def test_the_bounds_keep_their_level(level: float) -> None:
+    bounds = {n: claim_bound(level) / n for n in range(FIRST, MOST_SEEDS + 1)}
+    assert 0.97 * level < chance_to_cross(bounds, two_sided=True) < 1.02 * level
+
+
+def test_the_bound_of_alike_is_that_of_the_published_table() -> None:
+    assert alike_bound(0.025, 20) == pytest.approx(0.0056, rel=0.06)
+
+
+def test_a_gap_is_waited_for() -> None:
+    seeds = {"seqpool": {0: 80.0, 1: 81.0, 2: 80.5}, "mean": {0: 70.0, 2: 70.2, 3: 70.1}}
+    found = judge(Plan(), seeds, 0, 20, 10_000)
+    assert (found.variants["mean"].outcome, found.variants["mean"].seeds) == ("open", 1)
+    assert found.needed == [("mean", 1)]
+
+
+def test_few_claims_are_false_however_often_one_looks() -> None:
+    """300 experiments on three equal variants; it fails if a null exceeds 5 % by more than three standard errors."""
+    random, plan, false, settled = np.random.default_rng(0), Plan(smallest_difference=0.5), 0, 0
+    for _ in range(300):
+        results = {name: dict(enumerate(random.normal(90, 0.3, plan.max_seeds))) for name in ("seqpool", "mean", "max")}
+        outcomes = [one.outcome for one in judge(plan, results, 0, plan.max_seeds, 10_000).variants.values()]
+        false += "better" in outcomes or "worse" in outcomes
+        settled += outcomes.count("alike")
+    assert false / 300 < 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
+    assert settled / 600 > 0.9
