@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 import plotly.offline
 
 from app.analysis import figures
-from app.analysis.comparison import Comparison, Inequality, compare
+from app.analysis.comparison import Comparison, Inequality
 from app.analysis.statistics import Stat
 from app.errors import Conflict, Invalid
 from app.store.rows import Confusion, Run
@@ -42,14 +42,10 @@ def html(
     runs: Sequence[Run],
     records: Mapping[str, Sequence[EpochRecord]],
     confusions: Mapping[str, Confusion],
-    group: str,
-    baseline: str | None,
+    found: Comparison,
 ) -> str:
-    """The whole page; plotly.js is inside, nothing is loaded. Records and confusions are by run id.
-
-    Raises `Invalid` like `compare`.
-    """
-    found = compare(runs, group, baseline)
+    """The whole page of a comparison; plotly.js is inside, nothing is loaded. Records and confusions are by run id."""
+    group = found.group
     charts = [
         go.Figure(figures.curves(runs, records, "val_top1", group)),
         go.Figure(figures.curves(runs, records, "val_loss", group)),

@@ -20,11 +20,10 @@ from redis.exceptions import RedisError
 from app.analysis.sequential import Judgement, judge
 from app.errors import NotFound, Unreadable
 from app.store.database import trouble
-from app.store.plan import MEAN, TRIES_AGAIN, Outcome, Plan, PlannedVariant, Planning, PlanState
+from app.store.plan import MEAN, TRIES_AGAIN, Outcome, PlannedVariant, Planning, PlanState
 from app.store.rows import Experiment, Run, State
 from app.store.run_store import RunStore, Step
-from app.web.plans import validation_images, variant_of, with_means, with_seed
-from cct.named_datasets import DATASETS
+from app.web.plans import results_of, validation_images, variant_of, with_means, with_seed
 
 LOOK_SECONDS = 1
 ALL_SECONDS = 10
@@ -122,12 +121,8 @@ def next_step(experiment: Experiment, runs: Sequence[Run], images: int | None, i
     if plan is None or planning is None or experiment.plan_state not in ("open", "ended"):
         return None
     by_key = {(variant_of(run, planning), run.spec.seed): run for run in runs}
-    results: dict[str, dict[int, float]] = {name: {} for name in planning.variants}
-    for (name, seed), run in by_key.items():
-        if (value := result(run, plan)) is not None:
-            results[name][seed] = value
     max_seeds = experiment.max_seeds or plan.max_seeds
-    found = judge(plan, results, planning.first_seed, max_seeds, images)
+    found = judge(plan, results_of(runs, plan, planning), planning.first_seed, max_seeds, images)
     stops = {key: stop for key in found.needed if (stop := _stop(key, by_key.get(key), experiment, planning))}
     open_ones = [name for name, one in found.variants.items() if one.outcome == "open"]
     why = {name: _first(stops, name, plan.baseline) for name in open_ones}
@@ -227,19 +222,3 @@ def _planned_variant(
         seconds=round(sum(run.seconds for _, run in runs), 3),
         why=stop.text if stop else "",
     )
-
-
-def result(run: Run, plan: Plan) -> float | None:
-    """What counts of a run, in percent: None as long as nothing does. What diverged is as good as guessing."""
-    if run.state is State.failed and run.failure == "diverged":
-        classes = DATASETS[run.spec.dataset].num_classes or len(run.class_names)
-        return 100 / classes if classes else None
-    if run.state is not State.completed:
-        return None
-    match plan.measure:
-        case "final val_top1":
-            return run.final_top1
-        case "best val_top1":
-            return run.best_top1
-        case _:
-            return run.last3_top1

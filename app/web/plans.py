@@ -5,12 +5,16 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+from app.analysis.comparison import Comparison
+from app.analysis.plans import exploratory, with_plan
+from app.analysis.sequential import judge
 from app.errors import Invalid
 from app.limits import RUNS_PER_REQUEST
 from app.store.plan import MEAN, MOST_SEEDS, Plan, PlannedVariant, Planning
 from app.store.rows import Experiment, Run, State
 from app.store.run_store import RunStore
 from app.web.specs import parse_spec
+from cct.named_datasets import DATASETS
 from cct.spec import RunSpec
 
 LAST_SEED = 2**31 - 1
@@ -100,6 +104,46 @@ def with_means(store: RunStore, runs: Sequence[Run]) -> Sequence[Run]:
     records = zip(lacking, store.epochs(lacking), strict=True)
     means = {run_id: fmean(record.val_top1 for record in found[-3:]) for run_id, found in records if found}
     return [run.model_copy(update={"last3_top1": means.get(run.id, run.last3_top1)}) for run in runs]
+
+
+def results_of(runs: Sequence[Run], plan: Plan, planning: Planning) -> dict[str, dict[int, float]]:
+    """What counts by now, in percent, by variant and seed."""
+    results: dict[str, dict[int, float]] = {name: {} for name in planning.variants}
+    for run in runs:
+        if (value := result(run, plan)) is not None:
+            results[variant_of(run, planning)][run.spec.seed] = value
+    return results
+
+
+def result(run: Run, plan: Plan) -> float | None:
+    """What counts of a run, in percent: None as long as nothing does. What diverged is as good as guessing."""
+    if run.state is State.failed and run.failure == "diverged":
+        classes = DATASETS[run.spec.dataset].num_classes or len(run.class_names)
+        return 100 / classes if classes else None
+    if run.state is not State.completed:
+        return None
+    match plan.measure:
+        case "final val_top1":
+            return run.final_top1
+        case "best val_top1":
+            return run.best_top1
+        case _:
+            return run.last3_top1
+
+
+def compared(store: RunStore, experiment_id: str, runs: Sequence[Run], found: Comparison) -> Comparison:
+    """The comparison of an experiment's runs, with what its plan says if it is about the same variants."""
+    experiment = store.experiment(experiment_id)
+    plan, planning = experiment.plan, experiment.planning
+    if experiment.exploratory:
+        return exploratory(found)
+    if plan is None or planning is None or (found.group, found.baseline) != (planning.factor, plan.baseline):
+        return found
+    counting = with_means(store, runs) if plan.measure == MEAN else runs
+    max_seeds = experiment.max_seeds or plan.max_seeds
+    results = results_of(counting, plan, planning)
+    judgement = judge(plan, results, planning.first_seed, max_seeds, validation_images(store, runs))
+    return with_plan(found, plan, planning, max_seeds, judgement.variants)
 
 
 def variant_of(run: Run, planning: Planning) -> str:

@@ -24,6 +24,7 @@ from app.errors import NotFound, Unreadable
 from app.proxies import DIRECT
 from app.settings import Settings
 from app.store.run_store import RunStore
+from app.web.plans import compared
 
 TIMEOUT_SECONDS = 10.0
 PAUSES_SECONDS = (1, 2, 5, 10, 20)
@@ -145,6 +146,7 @@ class Webhook:
         experiment, runs = self._store.experiment(experiment_id), self._store.experiment_runs(experiment_id)
         axes = [name for name in experiment.axes if name != "seed"]
         found = compare(runs, "pooling" if "pooling" in axes or not axes else axes[0])
+        found = compared(self._store, experiment_id, runs, found)
         page = f"{self._board}/board/experiments/{experiment_id}"
         states = {state: getattr(experiment, state) for state in ("completed", "failed", "cancelled")}
         ended = ", ".join(f"{count} {state}" for state, count in states.items() if count)

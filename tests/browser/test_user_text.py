@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from app.analysis import report
+from app.analysis.comparison import compare
 from app.analysis.figures.style import LONGEST
 from app.store.lease import Lease
 from app.store.rows import Experiment, State
@@ -75,7 +76,7 @@ def test_names_are_no_markup_on_the_page_of_an_experiment(
 def test_names_are_no_markup_in_a_report(page: Page, tmp_path: Path, screenshot: Callable[[str], None]) -> None:
     runs, found = hostile()
     saved = tmp_path / "report.html"
-    saved.write_text(report.html(VARIANTS[4], runs, {run.id: [RECORD] for run in runs}, found, GROUP, None))
+    saved.write_text(report.html(VARIANTS[4], runs, {run.id: [RECORD] for run in runs}, found, compare(runs, GROUP)))
     page.goto(saved.as_uri())
     expect(page.get_by_role("heading", level=1)).to_have_text(VARIANTS[4])
     check(page.locator(".js-plotly-plot"))

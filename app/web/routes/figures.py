@@ -10,6 +10,7 @@ from app.limits import NAME_LENGTH
 from app.store.rows import Confusion, Run
 from app.store.run_store import RunStore
 from app.web.dependencies import SelectedRuns, Store
+from app.web.plans import compared
 from cct.events import EpochRecord
 
 router = APIRouter(tags=["figures"])
@@ -23,9 +24,23 @@ Figure: dict[str, Any] = {
 
 
 @router.get("/comparison", summary="Compare variants")
-def compare(runs: SelectedRuns, group: Group = "pooling", baseline: Baseline = None) -> comparison.Comparison:
-    """Which variant is better, by how much, how sure that is, and in what else the runs differ."""
-    return comparison.compare(runs, group, baseline)
+def compare(
+    store: Store,
+    runs: SelectedRuns,
+    group: Group = "pooling",
+    baseline: Baseline = None,
+    experiment: Annotated[str | None, Query(description="All runs of this experiment")] = None,
+) -> comparison.Comparison:
+    """Which variant is better, by how much, how sure that is, and in what else the runs differ.
+
+    An experiment with a plan is compared as its plan says, if group and baseline are the plan's.
+    """
+    plan = store.experiment(experiment).plan if experiment else None
+    variants = comparison.group_runs(runs, group)
+    if plan and baseline is None and plan.baseline in variants:
+        baseline = plan.baseline
+    found = comparison.compare(runs, group, baseline)
+    return compared(store, experiment, runs, found) if experiment else found
 
 
 @router.get("/figures/curves", summary="Draw a metric in the course of training", **Figure)
@@ -80,9 +95,11 @@ def save_report(
     title: Annotated[str, Query(max_length=NAME_LENGTH)] = "Comparison of CCT runs",
     group: Group = "pooling",
     baseline: Baseline = None,
+    experiment: Annotated[str | None, Query(description="All runs of this experiment")] = None,
 ) -> HTMLResponse:
     """Answer, table, figures (interactive, plotly.js inside), methods and runs; nothing is loaded when it is read."""
-    page = report.html(title, runs, _records(store, runs), confusions(store, runs, "last"), group, baseline)
+    found = compare(store, runs, group, baseline, experiment)
+    page = report.html(title, runs, _records(store, runs), confusions(store, runs, "last"), found)
     return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="cctboard-report.html"'})
 
 

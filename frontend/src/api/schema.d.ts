@@ -478,6 +478,8 @@ export interface paths {
         /**
          * Compare variants
          * @description Which variant is better, by how much, how sure that is, and in what else the runs differ.
+         *
+         *     An experiment with a plan is compared as its plan says, if group and baseline are the plan's.
          */
         get: operations["compare_comparison_get"];
         put?: never;

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import pytest
 
 from app.analysis import figures, report
+from app.analysis.comparison import compare
 from app.analysis.figures.style import LONGEST, labels, uid, whole
 from app.analysis.tensorboard import event_file
 from app.store.rows import Confusion, Run
@@ -162,7 +163,7 @@ class Elements(HTMLParser):
 def test_no_name_is_an_element_of_the_report() -> None:
     runs, found = hostile()
     records = {member.id: [RECORD] for member in runs}
-    page = report.html(VARIANTS[4], runs, records, found, GROUP, None)
+    page = report.html(VARIANTS[4], runs, records, found, compare(runs, GROUP))
     elements = Elements()
     elements.feed(page)
     assert "table" in elements.found

@@ -249,6 +249,22 @@ def test_a_plan_goes_on_where_it_is_restored_and_stops_where_it_is_imported(
         assert len(other.runs()) == 11, "what has arrived is not queued again"
 
 
+def test_a_comparison_says_what_the_plan_says(client: TestClient, store: RunStore) -> None:
+    study = Study(store)
+    study.train()
+    found = client.get("/comparison", params={"experiment": study.id}).json()
+    verdicts = {row["variant"]: row["verdict"] for row in found["variants"]}
+    assert verdicts["mean"].startswith("worse by ")
+    assert verdicts["mean"].endswith("holds however often you look), settled after 3 seeds")
+    assert verdicts["max"].startswith("open: 3 of 20 seeds, next look at seed 4; between")
+    assert found["answer"] == "Worse than seqpool: mean. Still open: max."
+    assert "Declared before the first run" in found["method"]
+    assert [row["difference"]["p_corrected"] for row in found["variants"][1:]] == [None, None]
+    assert "settled after 3 seeds" in client.get("/report", params={"experiment": study.id}).text
+    by_model = client.get("/comparison", params={"experiment": study.id, "group": "model"}).json()
+    assert "Declared" not in by_model["method"], "another question than the plan's"
+
+
 def test_the_api_plans_by_itself_also_after_a_restart(settings: Settings, store: RunStore) -> None:
     study = Study(store)
     with TestClient(create_app(settings, store, dashboard=None)):
