@@ -131,17 +131,25 @@ OTHERS = [field.name for field in fields(RunSpec) if field.name not in NOT_ALONE
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_each_field_of_the_spec_must_agree(name: str) -> None:
-    another = {"model": "cct_4_3x2_32", "dataset": "cifar100", "precision": "bf16", "augmentation": "none"}
+    another: dict[str, Any] = {
+        "model": "cct_4_3x2_32",
+        "dataset": "cifar100",
+        "precision": "bf16",
+        "augmentation": "none",
+    }
     another |= {"pretrained": "weights.pth", "compile": "on", "class_weights": "balanced"}
+    another |= {"decayed": "matrices", "schedule": "timm", "min_lr": 1e-4, "scale": 0.5}
+    shared = {"schedule": "timm"} if name in ("warmup_lr", "min_lr", "cooldown_epochs") else {}
     default = getattr(RunSpec(), name)
     value = another[name] if name in another else default + (1 if isinstance(default, int) else 0.001)
     used = PROVENANCE | ({name: value} if name in PROVENANCE else {})
-    unequal = run("mean", 0, 80.0, spec={name: value}, provenance=used)
-    comparison = compare([run("seqpool", 0, 88.0), unequal])
+    usual = run("seqpool", 0, 88.0, spec=shared)
+    unequal = run("mean", 0, 80.0, spec=shared | {name: value}, provenance=used)
+    comparison = compare([usual, unequal])
     [inequality] = comparison.fairness
     assert inequality.field == name
     assert inequality.settings == [
-        Setting(PROVENANCE.get(name, str(default)) or "none", ["seqpool"], ["seqpool-0"]),
+        Setting(PROVENANCE.get(name, str(default)) or "none", ["seqpool"], [usual.id]),
         Setting(str(value), ["mean"], [unequal.id]),
     ]
     assert comparison.answer.endswith(f"The runs differ in {name} too, which may be the cause.")
