@@ -41,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.extend:
         return _extend(parser, options)
     try:
-        spec = RunSpec(**{field.name: getattr(options, field.name) for field in fields(RunSpec)})
+        given = {field.name: getattr(options, field.name) for field in fields(RunSpec)}
+        spec = RunSpec.given({name: value for name, value in given.items() if value is not None})
     except SpecError as error:
         parser.error(f"argument --{error.field.replace('_', '-')}: {error.message}")
     return _train(spec, options.data, options.out)
@@ -50,10 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _extend(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     """Goes on with a finished run of another folder, by its spec."""
     for field in fields(RunSpec):
-        if field.name != "epochs" and getattr(options, field.name) != field.default:
+        if field.name != "epochs" and getattr(options, field.name) is not None:
             parser.error(
                 f"argument --{field.name.replace('_', '-')}: is that of the run that is extended; leave it out"
             )
+    if options.epochs is None:
+        parser.error("argument --epochs: is missing; give more than the run has that is extended")
     if not options.out or options.out.resolve() == options.extend.resolve():
         parser.error("argument --out: name another folder than that of the run that is extended")
     from cct.checkpoint import Checkpoint
@@ -157,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         kind = str if "choices" in field.metadata else type(field.default)
         metavar = field.name.upper() if kind is str else kind.__name__.upper()
         option = f"--{field.name.replace('_', '-')}"
-        parser.add_argument(option, type=kind, default=field.default, metavar=metavar, help=help_text)
+        parser.add_argument(option, type=kind, metavar=metavar, help=help_text)
     parser.add_argument(
         "--data", type=Path, default=Path("datasets"), metavar="FOLDER", help="datasets (default: %(default)s)"
     )

@@ -82,7 +82,7 @@ class Checkpoint:
         before, wanted = asdict(saved.spec), asdict(spec)
         if before["epochs"] == extends == len(saved.records):
             before["epochs"] = wanted["epochs"]
-        if differing := sorted(name for name in wanted if before[name] != wanted[name]):
+        if differing := sorted(name for name in wanted if before[name] != wanted[name] and name != "recipe"):
             raise CheckpointMismatch(
                 f"{path} belongs to another spec ({', '.join(differing)} differ); use another folder"
             )

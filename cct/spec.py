@@ -12,6 +12,7 @@ from typing import Any
 from cct.catalog import poolings
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, MODELS, TEXT_MODELS
+from cct.recipes import DEFAULT_DATASET, OWN, RECIPES, filled, recipe_of
 
 AUGMENTATIONS: dict[str, str] = {
     "autoaugment": "AutoAugment (CIFAR-10 policy), random crop, horizontal flip: the reference's short script",
@@ -68,9 +69,15 @@ class RunSpec:
 
     model: str = _choice("cct_2_3x2_32", "Named model variant", tuple(MODELS))
     pooling: str = _choice("auto", "Pooling step before the classifier; auto: the model's own", ("auto", *poolings()))
-    dataset: str = _choice("cifar10", "Dataset to train and validate on", tuple(DATASETS))
+    dataset: str = _choice(DEFAULT_DATASET, "Dataset to train and validate on", tuple(DATASETS))
     epochs: int = _parameter(200, "Passes over the training images or texts", ge=1, le=10_000)
     seed: int = _parameter(0, "Fixes initial weights, data order, augmentation and dropout", ge=0, le=2**31 - 1)
+    recipe: str = _choice(
+        "bare-200",
+        "The reference's values of all other fields but model, pooling, dataset and seed, where none are given; own if "
+        "they are not exactly a recipe's",
+        (*RECIPES, OWN),
+    )
     batch_size: int = _parameter(128, "Images or texts per step", ge=1, le=65_536)
     lr: float = _parameter(5e-4, "Peak learning rate of AdamW", gt=0, le=10)
     weight_decay: float = _parameter(0.03, "Decoupled weight decay of AdamW", ge=0, le=10)
@@ -175,6 +182,7 @@ class RunSpec:
         _check_path("image_folder", self.image_folder)
         self._check_kind()
         self._check_recipe()
+        self._name_recipe()
         train_size = DATASETS[self.dataset].train_size
         kept = train_size and int(train_size * (1 - self.val_share))
         if kept is not None and self.batch_size > kept:
@@ -200,6 +208,18 @@ class RunSpec:
             raise SpecError("image_folder", "is missing; name a folder below image_folder/ of the datasets")
         if self.image_folder and self.dataset != "image_folder":
             raise SpecError("image_folder", f"is for the dataset image_folder; leave it empty for {self.dataset}")
+
+    def _name_recipe(self) -> None:
+        augmentation = DATASETS[self.dataset].augmentation if self.dataset in DATASETS else ""
+        object.__setattr__(self, "recipe", recipe_of(asdict(self), augmentation))
+
+    @classmethod
+    def given(cls, values: Mapping[str, Any]) -> "RunSpec":
+        """A spec of some fields: what is left out has the value of the recipe, if one is named, or its default.
+
+        Raises `SpecError`.
+        """
+        return cls(**filled(values))
 
     def _check_recipe(self) -> None:
         """A field that would change nothing is a mistake."""
@@ -240,6 +260,7 @@ class RunSpec:
         spec = object.__new__(cls)
         for spec_field in fields(cls):
             object.__setattr__(spec, spec_field.name, values.get(spec_field.name, spec_field.default))
+        spec._name_recipe()
         return spec
 
 

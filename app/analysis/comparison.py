@@ -16,6 +16,7 @@ from app.errors import Invalid
 from app.store.rows import Run, State
 from cct.catalog import poolings
 from cct.events import CODE_OF, EXTENDED
+from cct.recipes import OWN, RECIPE_FIELDS
 from cct.spec import RunSpec
 
 # From Paul Tol's qualitative schemes, which colour-blind people can tell apart; readable on light and dark.
@@ -277,7 +278,8 @@ def inequalities(grouped: Mapping[str, Sequence[Run]], group: str) -> list[Inequ
         by_value: dict[str, list[tuple[str, str]]] = {}
         for variant, run, facts in counting:
             # On what a run is trained is unknown until it begins. The code of a pooling concerns its own runs only.
-            if field in facts or (run.device is not None and not field.startswith(CODE_OF)):
+            is_implied = group == "recipe" and field in RECIPE_FIELDS
+            if field in facts or (run.device is not None and not field.startswith(CODE_OF) and not is_implied):
                 by_value.setdefault(facts.get(field, "not recorded"), []).append((variant, run.id))
         if len(by_value) > 1:
             settings = [
@@ -298,4 +300,6 @@ def _facts(run: Run, group: str) -> dict[str, str]:
     facts.setdefault(EXTENDED, str(run.extends_epoch or "never"))
     if facts.get("compile") == "graph":
         facts["compile"] = "off"  # it has the same operations and the same random numbers
-    return {name: value for name, value in facts.items() if name not in ("seed", group)}
+    if group == "recipe" and run.spec.recipe != OWN:
+        facts = {name: value for name, value in facts.items() if name not in RECIPE_FIELDS}
+    return {name: value for name, value in facts.items() if name not in ("seed", "recipe", group)}

@@ -38,6 +38,6 @@ def parse_spec(given: dict[str, Any]) -> RunSpec:
     """The checked spec. Raises pydantic's `ValidationError` or `Invalid`, which name the field."""
     request = SpecRequest.model_validate(given)
     try:
-        return RunSpec(**request.model_dump())
+        return RunSpec.given(request.model_dump(exclude_unset=True))
     except SpecError as error:
         raise Invalid(error.field, error.message) from error

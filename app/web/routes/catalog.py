@@ -14,6 +14,7 @@ from app.web.specs import SpecRequest
 from cct.catalog import poolings
 from cct.named_datasets import DATASETS
 from cct.named_models import MODELS
+from cct.recipes import RECIPES
 
 router = APIRouter(tags=["catalog"])
 
@@ -47,6 +48,13 @@ class DatasetEntry(BaseModel):
     augmentation: str = Field(description="What `auto` stands for in a run's spec")
 
 
+class RecipeEntry(BaseModel):
+    name: str
+    title: str
+    values: dict[str, Any] = Field(description="What it sets of a spec")
+    on: dict[str, dict[str, Any]] = Field(description="Values that are others on some datasets")
+
+
 class MetricEntry(BaseModel):
     name: str
     label: str
@@ -74,6 +82,7 @@ class Catalog(BaseModel):
     models: Sequence[ModelEntry]
     poolings: Sequence[PoolingEntry]
     datasets: Sequence[DatasetEntry]
+    recipes: Sequence[RecipeEntry]
     metrics: Sequence[MetricEntry]
     spec_schema: dict[str, Any]
     demo: ExperimentRequest
@@ -81,7 +90,7 @@ class Catalog(BaseModel):
     version: str
 
 
-@router.get("/catalog", summary="List models, poolings, datasets and metrics")
+@router.get("/catalog", summary="List models, poolings, datasets, recipes and metrics")
 def read_catalog(request: Request) -> Catalog:
     return _catalog(request.app.version)
 
@@ -97,6 +106,7 @@ def _catalog(version: str) -> Catalog:
             DatasetEntry(name=name, has_texts=info.has_texts, **_pick(DatasetEntry, asdict(info)))
             for name, info in DATASETS.items()
         ],
+        recipes=[RecipeEntry(name=name, **_pick(RecipeEntry, asdict(recipe))) for name, recipe in RECIPES.items()],
         metrics=[MetricEntry(name=metric.name, label=metric.label) for metric in METRICS.values()],
         spec_schema=SpecRequest.model_json_schema(),
         demo=ExperimentRequest.model_validate(DEMO),

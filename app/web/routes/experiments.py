@@ -21,6 +21,7 @@ from app.web.routes.runs import IdempotencyKey
 from app.web.specs import Name, Note, Priority, Request, parse_spec
 from cct.cost import cost_of_run
 from cct.named_datasets import DATASETS
+from cct.recipes import RECIPE_FIELDS, filled
 from cct.run_warnings import foreseen
 from cct.spec import RunSpec
 
@@ -101,7 +102,7 @@ class MoreRuns(Request):
     def extend(self, experiment: Experiment, runs: Sequence[Run] = ()) -> ExperimentRequest:
         """The request that describes the grown experiment, which has `runs` by now."""
         spec, axes = dict(experiment.spec), {name: list(values) for name, values in experiment.axes.items()}
-        defaults = {field.name: field.default for field in fields(RunSpec)}
+        defaults = {field.name: field.default for field in fields(RunSpec)} | _of_recipe(spec)
         is_older = any(run.spec.augmentation == _BEFORE_AUTO != _auto(run.spec) for run in runs)
         if is_older and "augmentation" not in {**spec, **axes}:
             spec["augmentation"] = _BEFORE_AUTO
@@ -109,10 +110,16 @@ class MoreRuns(Request):
             seeds = axes.setdefault("seed", [spec.pop("seed", defaults["seed"])])
             seeds += range(max(seeds) + 1, max(seeds) + 1 + self.seeds)
         for name, values in self.axes.items():
+            if name in RECIPE_FIELDS and "recipe" in axes and name not in {**spec, **axes}:
+                raise Invalid(f"axes.{name}", "differs between the recipes so far; make another experiment")
             # An axis that is new had one value so far.
             known = axes.setdefault(name, [spec.pop(name, defaults[name])] if name in defaults else [])
             known += [value for value in values if value not in known]
         return ExperimentRequest(name=experiment.name, spec=spec, axes=axes)
+
+
+def _of_recipe(spec: dict[str, Any]) -> dict[str, Any]:
+    return filled({name: spec[name] for name in ("recipe", "dataset") if name in spec})
 
 
 _BEFORE_AUTO = "autoaugment"

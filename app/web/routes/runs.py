@@ -110,7 +110,7 @@ def create_run(
     idempotency_key: IdempotencyKey = None,
 ) -> Run:
     """Every field has a default that reproduces the reference recipe, so `{}` is a valid run."""
-    spec = parse_spec(request.model_dump(exclude={"priority"}))
+    spec = parse_spec(request.model_dump(exclude={"priority"}, exclude_unset=True))
     [run] = store.create_runs([spec], request.priority, idempotency_key)
     response.headers["Location"] = f"runs/{run.id}"  # relative: a proxy may have put the board below a path
     return run

@@ -775,7 +775,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List models, poolings, datasets and metrics */
+        /** List models, poolings, datasets, recipes and metrics */
         get: operations["read_catalog_catalog_get"];
         put?: never;
         post?: never;
@@ -859,6 +859,8 @@ export interface components {
             poolings: components["schemas"]["PoolingEntry"][];
             /** Datasets */
             datasets: components["schemas"]["DatasetEntry"][];
+            /** Recipes */
+            recipes: components["schemas"]["RecipeEntry"][];
             /** Metrics */
             metrics: components["schemas"]["MetricEntry"][];
             /** Spec Schema */
@@ -1903,6 +1905,29 @@ export interface components {
             /** Entries */
             entries: components["schemas"]["QueueEntry"][];
         };
+        /** RecipeEntry */
+        RecipeEntry: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /**
+             * Values
+             * @description What it sets of a spec
+             */
+            values: {
+                [key: string]: unknown;
+            };
+            /**
+             * On
+             * @description Values that are others on some datasets
+             */
+            on: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+        };
         /**
          * ReferenceResult
          * @description A result somebody published or reported for one model, pooling, dataset and number of epochs.
@@ -2238,6 +2263,13 @@ export interface components {
              */
             seed: number;
             /**
+             * Recipe
+             * @description The reference's values of all other fields but model, pooling, dataset and seed, where none are given; own if they are not exactly a recipe's
+             * @default bare-200
+             * @enum {string}
+             */
+            recipe: "bare-200" | "paper-cifar-300" | "paper-cifar-1500" | "paper-cifar-5000" | "paper-flowers-300" | "paper-imagenet-300" | "paper-finetune-flowers" | "paper-finetune-imagenet" | "own";
+            /**
              * Batch Size
              * @description Images or texts per step
              * @default 128
@@ -2461,6 +2493,12 @@ export interface components {
              * @default 0
              */
             seed: number;
+            /**
+             * Recipe
+             * @description The reference's values of all other fields but model, pooling, dataset and seed, where none are given; own if they are not exactly a recipe's
+             * @default bare-200
+             */
+            recipe: string;
             /**
              * Batch Size
              * @description Images or texts per step

@@ -29,6 +29,14 @@ export function specFields(catalog: Catalog): SpecField[] {
   return Object.entries(properties).map(([name, field]) => ({ name, ...field }));
 }
 
+/** The fields with the defaults that the draft's recipe gives them on its dataset. */
+export function fieldsOfRecipe(fields: SpecField[], catalog: Catalog, values: Draft["values"]): SpecField[] {
+  const recipe = catalog.recipes.find(({ name }) => name === values.recipe);
+  const dataset = values.dataset ?? fields.find(({ name }) => name === "dataset")?.default;
+  const given = { ...recipe?.values, ...recipe?.on[String(dataset)] } as Record<string, Value>;
+  return fields.map((field) => ({ ...field, default: given[field.name] ?? field.default }));
+}
+
 /** What a field means when it is left out; the pooling is then the model's own, the augmentation the dataset's. */
 export function defaultOf(field: SpecField, catalog: Catalog, spec: Run["spec"]): Value {
   if (field.name === "augmentation") {

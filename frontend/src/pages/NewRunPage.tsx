@@ -19,7 +19,15 @@ import { useNavigate, useSearchParams } from "react-router";
 import { api, ApiError, body, type Catalog } from "../api/client";
 import { LIMITS } from "../api/limits";
 import { catalogQuery, previewQuery } from "../api/queries";
-import { draftFromParams, paramsFromDraft, requestOf, specFields, type Draft, type Value } from "../api/spec";
+import {
+  draftFromParams,
+  fieldsOfRecipe,
+  paramsFromDraft,
+  requestOf,
+  specFields,
+  type Draft,
+  type Value,
+} from "../api/spec";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
 import { PreviewOfRuns } from "../components/new-run/PreviewOfRuns";
 import { ShellCommands } from "../components/new-run/ShellCommands";
@@ -46,9 +54,10 @@ export function NewRunPage() {
 }
 
 function SpecForm({ catalog }: { catalog: Catalog }) {
-  const fields = specFields(catalog);
+  const declared = specFields(catalog);
   const [params, setParams] = useSearchParams();
-  const [draft, setDraft] = useState(() => draftFromParams(params, fields));
+  const [draft, setDraft] = useState(() => draftFromParams(params, declared));
+  const fields = fieldsOfRecipe(declared, catalog, draft.values);
   const [axisNames, setAxisNames] = useState(() => [
     ...new Set([...Object.keys(catalog.demo.axes), ...Object.keys(draft.axes)]),
   ]);
@@ -95,7 +104,9 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                   key={field.name}
                   field={field}
                   value={draft.values[field.name]}
-                  onChange={(value) => change({ ...draft, values: { ...draft.values, [field.name]: value } })}
+                  onChange={(value) =>
+                    change({ ...draft, values: withValue(draft.values, field.name, value, catalog) })
+                  }
                   varies={field.name in draft.axes}
                   error={field.name in draft.axes ? undefined : errors[field.name]}
                 />
@@ -172,6 +183,13 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
       </Grid>
     </form>
   );
+}
+
+/** Another recipe fills all of its fields anew. */
+function withValue(values: Draft["values"], name: string, value: Value, catalog: Catalog): Draft["values"] {
+  const filled = name === "recipe" ? Object.keys(catalog.recipes[0]?.values ?? {}) : [];
+  const kept = Object.entries(values).filter(([other]) => !filled.includes(other));
+  return { ...Object.fromEntries(kept), [name]: value };
 }
 
 /** Queues what the form asks for and returns the address of its page. */

@@ -124,7 +124,7 @@ def test_runs_of_one_seed_count_once() -> None:
     assert (difference.mean, difference.n) == (-9.0, 1)
 
 
-NOT_ALONE = ("seed", "pooling", "word_vectors", "image_folder")
+NOT_ALONE = ("seed", "pooling", "word_vectors", "image_folder", "recipe")
 OTHERS = [field.name for field in fields(RunSpec) if field.name not in NOT_ALONE]
 """Fields that may differ between two runs on images, without seed and variant."""
 
