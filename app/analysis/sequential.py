@@ -67,15 +67,9 @@ def judge(
                 if seed not in by_seed or seed not in base:
                     break
                 differences.append(by_seed[seed] - base[seed])
-    looks = {
-        name: [_Look(differences[:n], smallest_spread) for n in range(plan.first_look, len(differences) + 1)]
-        for name, differences in found.items()
-    }
-    bounds = _holm(
-        {name: min((look.n * look.p for look in seen), default=math.inf) for name, seen in looks.items()}, plan
-    )
+    settled = _gone_through(plan, found, smallest_spread)
     variants = {
-        name: _judged(plan, looks[name], bounds[name], len(found), len(found[name]), max_seeds) for name in found
+        name: _judged(plan, found[name], settled.get(name), len(found), max_seeds, smallest_spread) for name in found
     }
     needed = {
         (member, seed)
@@ -104,35 +98,57 @@ class _Look:
         return float(stdtr(self.n - 1, -distance / self.error))
 
 
-def _holm(smallest: Mapping[str, float], plan: Plan) -> dict[str, float]:
-    """For each variant the bound that its n·p_n is held against, given the smallest of each so far."""
-    bounds, rest, is_claimed = {}, len(smallest), True
-    for name in sorted(smallest, key=smallest.__getitem__):
-        bound = claim_bound(plan.alpha / rest)
-        bounds[name] = bound
-        is_claimed = is_claimed and smallest[name] <= bound
-        rest -= is_claimed
-    return bounds
+def _gone_through(
+    plan: Plan, found: Mapping[str, Sequence[float]], smallest_spread: float
+) -> dict[str, tuple[Outcome, _Look]]:
+    """What is settled and the look at which it was, going through the looks in their order: what is settled by then
+    stands, and takes no part in later looks, though it may have more seeds and others' claims ease what is left.
+    """
+    share = plan.alpha / max(1, len(found))
+    settled: dict[str, tuple[Outcome, _Look]] = {}
+    strongest: dict[str, _Look] = {}
+    rest = len(found)
+    for n in range(plan.first_look, max(map(len, found.values()), default=0) + 1):
+        newest = {
+            name: _Look(differences[:n], smallest_spread)
+            for name, differences in found.items()
+            if name not in settled and len(differences) >= n
+        }
+        for name, look in newest.items():
+            strongest[name] = min(strongest.get(name, look), look, key=_evidence)
+        for name in sorted(newest, key=lambda name: _evidence(strongest[name])):
+            if _evidence(strongest[name]) > claim_bound(plan.alpha / rest):
+                break
+            settled[name] = ("better" if strongest[name].mean > 0 else "worse"), newest[name]
+            rest -= 1
+        for name, look in newest.items():
+            far = look.tail(plan.smallest_difference - abs(look.mean))
+            bound = min(share, alike_bound(share, plan.max_seeds) * _weight(n, plan.max_seeds))
+            if name not in settled and far <= bound:
+                settled[name] = "alike", look
+    return settled
 
 
-def _judged(plan: Plan, looks: Sequence[_Look], bound: float, variants: int, seeds: int, max_seeds: int) -> Judged:
-    share = plan.alpha / variants
+def _evidence(look: _Look) -> float:
+    return look.n * look.p
 
-    def judged(outcome: Outcome, look: _Look) -> Judged:
-        from scipy.special import stdtrit
 
-        half = float(stdtrit(look.n - 1, 1 - claim_bound(share) / (2 * look.n))) * look.error
-        return Judged(outcome, look.n, look.mean, look.mean - half, look.mean + half)
+def _judged(
+    plan: Plan,
+    differences: Sequence[float],
+    settled: tuple[Outcome, _Look] | None,
+    variants: int,
+    max_seeds: int,
+    smallest_spread: float,
+) -> Judged:
+    from scipy.special import stdtrit
 
-    for look in looks:
-        if look.n * look.p <= bound:
-            return judged("better" if look.mean > 0 else "worse", look)
-        far = look.tail(plan.smallest_difference - abs(look.mean))
-        if far <= share and far <= alike_bound(share, plan.max_seeds) * _weight(look.n, plan.max_seeds):
-            return judged("alike", look)
-    if not looks:
-        return Judged("open", seeds)
-    return judged("undecided" if seeds >= max_seeds else "open", looks[-1])
+    if len(differences) < plan.first_look:
+        return Judged("open", len(differences))
+    still: Outcome = "undecided" if len(differences) >= max_seeds else "open"
+    outcome, look = settled or (still, _Look(differences, smallest_spread))
+    half = float(stdtrit(look.n - 1, 1 - claim_bound(plan.alpha / variants) / (2 * look.n))) * look.error
+    return Judged(outcome, look.n, look.mean, look.mean - half, look.mean + half)
 
 
 def _weight(n: int, planned: int) -> float:

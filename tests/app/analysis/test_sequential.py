@@ -34,3 +34,18 @@ def test_few_claims_are_false_however_often_one_looks() -> None:
         settled += outcomes.count("alike")
     assert false / 300 < 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
     assert settled / 600 > 0.9
+
+
+def test_what_is_settled_stands_whatever_others_claim_later() -> None:
+    """At three seeds *a* is within reach of a claim only if *b* is claimed; *a* is alike before *b* is."""
+    a = [0.20, 0.17, 0.24, *[0.0, 0.1, -0.1] * 6]
+    b = [0.0, 3.0, -3.0, *[40.0 + (i % 3) * 0.01 for i in range(17)]]
+    base = dict.fromkeys(range(20), 50.0)
+
+    def outcome(seeds: int) -> tuple[str, int]:
+        results = {name: dict(enumerate(50 + x for x in values[:seeds])) for name, values in {"a": a, "b": b}.items()}
+        found = judge(Plan(smallest_difference=0.5), {"seqpool": base} | results, 0, 20, 10_000).variants["a"]
+        return found.outcome, found.seeds
+
+    first = next(seeds for seeds in range(3, 21) if outcome(seeds)[0] != "open")
+    assert {outcome(seeds) for seeds in range(first, 21)} == {outcome(first)}
