@@ -5,6 +5,7 @@ import pytest
 
 from app.analysis.sequential import FIRST, alike_bound, chance_to_cross, claim_bound, judge
 from app.store.plan import MOST_SEEDS, Plan
+from benchmarks.plan_errors import World, simulate
 
 
 @pytest.mark.parametrize("level", [0.05, 0.0125, 0.02])
@@ -49,3 +50,18 @@ def test_what_is_settled_stands_whatever_others_claim_later() -> None:
 
     first = next(seeds for seeds in range(3, 21) if outcome(seeds)[0] != "open")
     assert {outcome(seeds) for seeds in range(first, 21)} == {outcome(first)}
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        World("five alike", (0.0,) * 4),
+        World("some alike", (0.5, 0.0)),
+        World("rounded", (0.0, 0.0), images=360),
+        World("failing", (0.0, 0.0), failing=0.05),
+    ],
+    ids=lambda world: world.name,
+)
+def test_few_claims_are_false_in_other_worlds(world: World) -> None:
+    """Alike that is wrong included; it fails beyond three standard errors."""
+    assert simulate(world, 200, seed=1).false < 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
