@@ -72,8 +72,8 @@ def submit(
             message = f"experiment {created['id']}: {created['runs']} runs queued"
             if created["plan"]:
                 message += f"; more follow until each variant is settled, at most {created['max_seeds']} seeds each"
-            told = ask(client, "POST", "/experiments/preview", request, has="warnings")["warnings"]
-            warnings = [f"{warning['text']} ({warning['runs']} of {created['runs']} runs)" for warning in told]
+            preview = ask(client, "POST", "/experiments/preview", request, has="warnings")
+            warnings = [f"{one['text']} ({one['runs']} of {preview['runs']} runs)" for one in preview["warnings"]]
         else:
             created = ask(client, "POST", "/runs", spec | {"priority": priority}, has="id")
             message = f"run {created['id']} queued"

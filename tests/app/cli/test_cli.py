@@ -35,9 +35,30 @@ def test_one_value_per_field_is_a_run_and_several_are_an_experiment(board: Comma
     assert "(seqpool: 1 run)" in compared
 
 
+def test_a_plan_is_submitted_and_told(board: Command, store: RunStore) -> None:
+    fields = ["dataset=digits", "augmentation=crop_flip", "pooling=seqpool,mean"]
+    for plan in ("max_seeds=10,smallest_difference=1", '{"max_seeds": 10, "smallest_difference": 1}'):
+        done = board("submit", *fields, "--plan", plan)
+        assert "6 runs queued; more follow until each variant is settled, at most 10 seeds each" in done.stdout
+        assert "(20 of 20 runs)" in done.stderr, "warnings are of all runs that may come"
+    experiment = store.experiments()[0]
+    assert experiment.plan
+    assert (experiment.plan.max_seeds, experiment.plan.smallest_difference) == (10, 1)
+    told = board("compare", experiment.id).stdout
+    assert "final val_top1 against seqpool, alike within ±1, error rate 5 %, at most 10 seeds; it is open" in told
+    assert "- mean: open: 0 of 10 seeds" in told
+    store.cancel_experiment(experiment.id)
+    assert "it was cancelled" in board("watch", experiment.id).stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (["submit", "pooling=seqpool,mean", "--plan", "x"], "--plan 'x' is not FIELD=VALUE"),
+        (["submit", "pooling=seqpool,mean", "--plan", "{"], "is no JSON object"),
+        (["submit", "pooling=seqpool,mean", "--plan", "alpha=9"], "plan.alpha"),
+        (["submit", "epochs=3", "--plan", ""], "two or more values of one field"),
+        (["watch", "nope"], "there is no experiment 'nope'"),
         (["submit", "epochs"], "'epochs' is not FIELD=VALUE"),
         (["submit", "model=cct_99"], "model"),
         (["submit", "epochs=0"], "epochs"),
