@@ -94,7 +94,6 @@ def _answer(plan: Plan, planning: Planning) -> str:
         "worse": f"Worse than {plan.baseline}",
         "alike": f"Like {plan.baseline}",
         "undecided": "Undecided, the budget is spent",
-        "given up": "Given up",
         "open": "Still open",
         "void": "Guarantee void",
     }

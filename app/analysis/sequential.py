@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from app.store.plan import MOST_SEEDS, Plan
 
@@ -39,7 +39,10 @@ class Judged:
     """Differences that counted: for a claim those at which it was made, else all without a gap before them."""
     mean: float | None = None
     low: float | None = None
-    """Lower end of the interval that holds however often anyone looks; None before the first look."""
+    """Lower end of the interval that holds however often anyone looks; None before the first look.
+
+    For all open variants together; of one that is settled at the level of its claim, which it so never contradicts.
+    """
     high: float | None = None
 
 
@@ -98,14 +101,12 @@ class _Look:
         return float(stdtr(self.n - 1, -distance / self.error))
 
 
-def _gone_through(
-    plan: Plan, found: Mapping[str, Sequence[float]], smallest_spread: float
-) -> dict[str, tuple[Outcome, _Look]]:
-    """What is settled and the look at which it was, going through the looks in their order: what is settled by then
-    stands, and takes no part in later looks, though it may have more seeds and others' claims ease what is left.
+def _gone_through(plan: Plan, found: Mapping[str, Sequence[float]], smallest_spread: float) -> dict[str, "_Settled"]:
+    """What is settled, going through the looks in their order: what is settled by then stands, and takes no part in
+    later looks, though it may have more seeds and others' claims ease what is left.
     """
     share = plan.alpha / max(1, len(found))
-    settled: dict[str, tuple[Outcome, _Look]] = {}
+    settled: dict[str, _Settled] = {}
     strongest: dict[str, _Look] = {}
     rest = len(found)
     for n in range(plan.first_look, max(map(len, found.values()), default=0) + 1):
@@ -117,16 +118,25 @@ def _gone_through(
         for name, look in newest.items():
             strongest[name] = min(strongest.get(name, look), look, key=_evidence)
         for name in sorted(newest, key=lambda name: _evidence(strongest[name])):
-            if _evidence(strongest[name]) > claim_bound(plan.alpha / rest):
+            bound = claim_bound(plan.alpha / rest)
+            if _evidence(strongest[name]) > bound:
                 break
-            settled[name] = ("better" if strongest[name].mean > 0 else "worse"), newest[name]
+            settled[name] = _Settled("better" if strongest[name].mean > 0 else "worse", strongest[name], bound)
             rest -= 1
         for name, look in newest.items():
             far = look.tail(plan.smallest_difference - abs(look.mean))
             bound = min(share, alike_bound(share, plan.max_seeds) * _weight(n, plan.max_seeds))
             if name not in settled and far <= bound:
-                settled[name] = "alike", look
+                settled[name] = _Settled("alike", look, claim_bound(share))
     return settled
+
+
+class _Settled(NamedTuple):
+    outcome: Outcome
+    look: _Look
+    """That the claim rests on."""
+    bound: float
+    """c at the level of the claim."""
 
 
 def _evidence(look: _Look) -> float:
@@ -136,7 +146,7 @@ def _evidence(look: _Look) -> float:
 def _judged(
     plan: Plan,
     differences: Sequence[float],
-    settled: tuple[Outcome, _Look] | None,
+    settled: _Settled | None,
     variants: int,
     max_seeds: int,
     smallest_spread: float,
@@ -146,8 +156,9 @@ def _judged(
     if len(differences) < plan.first_look:
         return Judged("open", len(differences))
     still: Outcome = "undecided" if len(differences) >= max_seeds else "open"
-    outcome, look = settled or (still, _Look(differences, smallest_spread))
-    half = float(stdtrit(look.n - 1, 1 - claim_bound(plan.alpha / variants) / (2 * look.n))) * look.error
+    newest = _Look(differences, smallest_spread)
+    outcome, look, bound = settled or _Settled(still, newest, claim_bound(plan.alpha / variants))
+    half = float(stdtrit(look.n - 1, 1 - bound / (2 * look.n))) * look.error
     return Judged(outcome, look.n, look.mean, look.mean - half, look.mean + half)
 
 

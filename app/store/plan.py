@@ -37,13 +37,11 @@ class Plan(BaseModel):
     """Seeds that every variant is trained with before the first decision."""
     max_seeds: Annotated[int, Field(ge=3, le=MOST_SEEDS, strict=True)] = 20
     """Seeds after which a variant that is still open stays undecided."""
-    futility: bool = False
-    """Whether a variant is given up once a claim by `max_seeds` has become unlikely (below 10 %)."""
 
 
 PlanState = Literal["open", "ended", "cancelled", "arriving"]
 """Seeds are queued; all is settled or the seeds are spent; a user has cancelled; an archive is still being read."""
-Outcome = Literal["baseline", "open", "better", "worse", "alike", "undecided", "given up", "void"]
+Outcome = Literal["baseline", "open", "better", "worse", "alike", "undecided", "void"]
 
 
 class PlannedVariant(BaseModel):

@@ -90,6 +90,10 @@ class Planner:
             pass  # deleted meanwhile
         except Unreadable as error:
             logger.error("a plan cannot go on: %s", error)
+        except RedisError:
+            raise
+        except Exception:  # here, as it must end neither the other plans nor, without a word, this thread
+            logger.exception("the plan of experiment %s cannot go on", experiment_id)
 
 
 def advance(store: RunStore, experiment_id: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from app.analysis.comparison import Comparison
+from app.analysis.comparison import Comparison, compare, group_runs
 from app.analysis.plans import exploratory, with_plan
 from app.analysis.sequential import judge
 from app.errors import Invalid
@@ -35,8 +35,6 @@ def planned(spec: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], plan: Pl
     if plan.baseline not in specs:
         choices = f"{plan.baseline!r} is not among the values of {factor}; choose one of {', '.join(specs)}"
         raise Invalid("plan.baseline", choices)
-    if plan.futility:
-        raise Invalid("plan.futility", "is not offered yet; leave it out")
     if plan.first_look > plan.max_seeds:
         raise Invalid("plan.first_look", f"is more than max_seeds; use at most {plan.max_seeds}")
     few_epochs = [made for made in specs.values() if made.epochs < 3]
@@ -131,10 +129,17 @@ def result(run: Run, plan: Plan) -> float | None:
             return run.last3_top1
 
 
-def compared(store: RunStore, experiment_id: str, runs: Sequence[Run], found: Comparison) -> Comparison:
-    """The comparison of an experiment's runs, with what its plan says if it is about the same variants."""
-    experiment = store.experiment(experiment_id)
+def compared(
+    store: RunStore, experiment: Experiment, runs: Sequence[Run], group: str, baseline: str | None
+) -> Comparison:
+    """The comparison of an experiment's runs, with what its plan says if it is about the same variants.
+
+    Without a `baseline` it is the plan's, if that is among them. Raises `Invalid`.
+    """
     plan, planning = experiment.plan, experiment.planning
+    if plan and baseline is None and plan.baseline in group_runs(runs, group):
+        baseline = plan.baseline
+    found = compare(runs, group, baseline)
     if experiment.exploratory:
         return exploratory(found)
     if plan is None or planning is None or (found.group, found.baseline) != (planning.factor, plan.baseline):

@@ -19,7 +19,6 @@ import httpx2 as httpx
 from pydantic import HttpUrl
 from redis.exceptions import LockError, RedisError
 
-from app.analysis.comparison import compare
 from app.errors import NotFound, Unreadable
 from app.proxies import DIRECT
 from app.settings import Settings
@@ -145,8 +144,10 @@ class Webhook:
     def _experiment(self, experiment_id: str) -> tuple[str, dict[str, Any]]:
         experiment, runs = self._store.experiment(experiment_id), self._store.experiment_runs(experiment_id)
         axes = [name for name in experiment.axes if name != "seed"]
-        found = compare(runs, "pooling" if "pooling" in axes or not axes else axes[0])
-        found = compared(self._store, experiment_id, runs, found)
+        group = "pooling" if "pooling" in axes or not axes else axes[0]
+        if experiment.planning:
+            group = experiment.planning.factor
+        found = compared(self._store, experiment, runs, group, None)
         page = f"{self._board}/board/experiments/{experiment_id}"
         states = {state: getattr(experiment, state) for state in ("completed", "failed", "cancelled")}
         ended = ", ".join(f"{count} {state}" for state, count in states.items() if count)

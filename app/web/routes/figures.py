@@ -35,12 +35,9 @@ def compare(
 
     An experiment with a plan is compared as its plan says, if group and baseline are the plan's.
     """
-    plan = store.experiment(experiment).plan if experiment else None
-    variants = comparison.group_runs(runs, group)
-    if plan and baseline is None and plan.baseline in variants:
-        baseline = plan.baseline
-    found = comparison.compare(runs, group, baseline)
-    return compared(store, experiment, runs, found) if experiment else found
+    if experiment:
+        return compared(store, store.experiment(experiment), runs, group, baseline)
+    return comparison.compare(runs, group, baseline)
 
 
 @router.get("/figures/curves", summary="Draw a metric in the course of training", **Figure)

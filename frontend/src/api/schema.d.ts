@@ -1721,12 +1721,6 @@ export interface components {
              * @default 20
              */
             max_seeds: number;
-            /**
-             * Futility
-             * @description Whether a variant is given up once a claim by `max_seeds` has become unlikely (below 10 %).
-             * @default false
-             */
-            futility: boolean;
         };
         /**
          * PlanEdit
@@ -1760,7 +1754,7 @@ export interface components {
              * @default open
              * @enum {string}
              */
-            outcome: "baseline" | "open" | "better" | "worse" | "alike" | "undecided" | "given up" | "void";
+            outcome: "baseline" | "open" | "better" | "worse" | "alike" | "undecided" | "void";
             /**
              * Seeds
              * @description Seeds that counted in its newest look.

@@ -37,6 +37,21 @@ def test_few_claims_are_false_however_often_one_looks() -> None:
     assert settled / 600 > 0.9
 
 
+def test_the_interval_of_a_claim_never_contradicts_it() -> None:
+    """Also where Holm's procedure eased the claim, as another variant had been settled before."""
+    random, claims = np.random.default_rng(1), 0
+    for _ in range(300):
+        distances = {"seqpool": 0.0, "mean": 30.0, "max": random.normal(0, 3)}
+        results = {name: dict(enumerate(random.normal(50 + by, 1, 6))) for name, by in distances.items()}
+        for one in judge(Plan(), results, 0, 20, 10_000).variants.values():
+            assert one.low is not None
+            assert one.high is not None
+            if one.outcome in ("better", "worse"):
+                claims += 1
+                assert one.low > 0 if one.outcome == "better" else one.high < 0
+    assert claims > 300
+
+
 def test_what_is_settled_stands_whatever_others_claim_later() -> None:
     """At three seeds *a* is within reach of a claim only if *b* is claimed; *a* is alike before *b* is."""
     a = [0.20, 0.17, 0.24, *[0.0, 0.1, -0.1] * 6]

@@ -1,6 +1,7 @@
 """Plans go on by themselves: which runs are queued, tried again, waited for, dropped, and when it ends."""
 
 import io
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -113,6 +114,20 @@ def test_seeds_are_queued_until_all_is_settled(store: RunStore) -> None:
     assert store.open_plans() == []
     news = [entry for _, entry in stored_events(store) if entry["kind"] == "news"]
     assert len(news) == 1, "the end is told once, not after each seed"
+
+
+def test_a_plan_that_cannot_be_read_holds_up_no_other(
+    store: RunStore, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, other = Study(store), Study(store)
+    for run in broken.runs():  # as if they were of no variant of the plan
+        store.redis.hset(store.key("run", run.id), "spec", json.dumps(DIGITS | {"epochs": 3, "pooling": "gem"}))
+    with TestClient(create_app(settings, store, dashboard=None)):
+        while lease := store.claim("w"):
+            lease.record_epoch(replace(RECORD, epoch=1, val_top1=50 + 10 * JITTER[int(lease.run_id, 16) % len(JITTER)]))
+            lease.release(State.completed)
+        wait_for(lambda: len(other.runs()) > 9, 20)
+    assert f"the plan of experiment {broken.id} cannot go on" in caplog.text
 
 
 def test_the_budget_ends_a_plan_and_goes_on_when_it_is_raised(store: RunStore) -> None:

@@ -42,7 +42,6 @@ def test_a_plan_queues_its_first_seeds_and_is_stored_with_its_time(client: TestC
         ({"plan": {"baseline": "median"}}, "plan.baseline", "choose one of seqpool, mean, max"),
         ({"plan": {"first_look": 5, "max_seeds": 4}}, "plan.first_look", "more than max_seeds"),
         ({"plan": []}, "plan", "dictionary"),
-        ({"plan": {"futility": True}}, "plan.futility", "not offered yet"),
         ({"axes": {"pooling": POOLINGS, "seed": [0, 1]}}, "axes.seed", "leave the axis out"),
         ({"axes": {"pooling": POOLINGS, "lr": [0.1, 0.2]}}, "axes", "a plan compares the values of one field"),
         ({"axes": {}}, "axes", "two or more values of one field"),
