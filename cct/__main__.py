@@ -87,6 +87,7 @@ def _extend(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
 def _train(spec: RunSpec, data: Path, out: Path | None, extends: int = 0) -> int:
     # Imported only now: torch takes seconds, which a mistyped option or --list should not cost.
     from cct.checkpoint import CheckpointMismatch, CheckpointNotWritten
+    from cct.compiler import CannotCompile
     from cct.cpu import keep_large_blocks
     from cct.download import DatasetUnavailable
     from cct.recording import RecordingFailed
@@ -113,6 +114,7 @@ def _train(spec: RunSpec, data: Path, out: Path | None, extends: int = 0) -> int
         kept = f"; the same command continues after epoch {len(records)}" if out and records else ""
         return _fail(f"interrupted{kept}", 130)
     except (
+        CannotCompile,
         CheckpointMismatch,
         CheckpointNotWritten,
         DatasetUnavailable,

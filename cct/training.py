@@ -72,8 +72,8 @@ def train(
     The caller's random numbers and number of threads are left as they are (`isolated`).
 
     Raises `Stopped` within one step of `should_stop`, `NonFiniteLoss`, `DatasetUnavailable`, `UnusableWeights`,
-    `CheckpointMismatch`, `CheckpointNotWritten`, and `RecordingFailed`, after which another process can train with
-    `may_record` false.
+    `CheckpointMismatch`, `CheckpointNotWritten`, `CannotCompile`, and `RecordingFailed`, after which another process
+    can train with `may_record` false.
     """
     device = device or default_device()
     saved = Checkpoint.load(checkpoint_dir, spec, recorded, extends) if checkpoint_dir else None

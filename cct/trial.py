@@ -11,6 +11,7 @@ from itertools import cycle, islice
 import torch
 from torch import Tensor
 
+from cct.compiler import check_compiler
 from cct.data import Split
 from cct.models import Model
 from cct.named_models import TEXT_MODELS
@@ -41,9 +42,11 @@ def training_step(
 ) -> TrainingStep:
     """The step of a run on a device, with a settled spec: `compile: fastest` is measured, on copies of the model.
 
-    Raises `Stopped`, `RecordingFailed`.
+    Raises `Stopped`, `RecordingFailed`, `CannotCompile`.
     """
     spec = settle(spec, device, may_record)
+    if spec.compile == "on":
+        check_compiler(device)
     weights = None if spec.class_weights == "none" else balanced_weights(split.labels, model.config.num_classes)
     if spec.compile != "fastest":
         return _step(model, spec, device, weights)

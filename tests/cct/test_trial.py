@@ -1,5 +1,8 @@
 """Which way to execute a run's steps is taken."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +19,7 @@ from cct.step import Stopped, TrainingStep
 from cct.trial import TRIAL_SHARE, WARM_UP_SECONDS, Batch, quickest, settle, trial_batches
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
 SPEC = RunSpec(model="vit_2_4_32", dataset="digits", batch_size=16, precision="fp32", compile="off")
 
 
@@ -145,3 +149,29 @@ def test_a_way_that_fails_is_not_taken_and_says_why(batches: list[Batch], capsys
     assert "compile: graph is not used, as it failed: Failed to find C compiler.\n" in capsys.readouterr().err
     with pytest.raises(RuntimeError, match="C compiler"):
         quickest({"off": arm(Broken)}, batches, MANY_STEPS)
+
+
+NO_HEADERS = """#!/bin/sh
+[ "$1" = --version ] && echo "g++ 12.2.0" && exit 0
+echo "/tmp/header.hpp:1:10: fatal error: Python.h: No such file or directory" >&2
+exit 1
+"""
+
+
+@pytest.mark.parametrize("compiler", ["there is none", NO_HEADERS])
+def test_what_a_compiler_lacks_is_told_in_one_line_before_training_starts(compiler: str, tmp_path: Path) -> None:
+    """By `python -m cct`; a worker tells the same as the run's error. What was compiled before must not hide it."""
+    path = tmp_path / "g++"
+    if compiler == NO_HEADERS:
+        path.write_text(compiler)
+        path.chmod(0o755)
+    command = [sys.executable, "-m", "cct", "--dataset", "digits", "--model", "vit_2_4_32", "--compile", "on"]
+    process = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"CXX": str(path), "CC": str(path)}, cwd=ROOT
+    )
+    assert (process.returncode, process.stdout) == (1, "")
+    assert "Traceback" not in process.stderr
+    said = process.stderr.splitlines()[-1]
+    assert said.startswith("python -m cct: compile: on needs a C++ compiler and the headers of Python, which do not")
+    assert said.endswith("(on Debian and Ubuntu: apt install gcc g++ python3-dev), or use compile: off")
+    assert ("Python.h: No such file" if compiler == NO_HEADERS else str(path)) in said
