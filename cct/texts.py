@@ -110,14 +110,15 @@ def read_vectors(path: Path, vocabulary: Sequence[str], channels: int) -> tuple[
     have if its own were written in small letters.
 
     A line is a word and `channels` numbers, as GloVe is published; the first may be the two counts that word2vec writes
-    there. Raises `ValueError` with the number of the line that is not one.
+    there. Empty lines, and the mark that some editors put first, are left out. Raises `ValueError` with the number of
+    the line that is not one.
     """
     numbers = {word: number for number, word in enumerate(vocabulary)}
     found: dict[int, Tensor] = {}
     in_small_letters: set[int] = set()
-    with path.open(encoding="utf-8", newline="\n") as file:
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
         for line_number, line in enumerate(file, start=1):
-            if line_number == 1 and re.fullmatch(r"\d+ \d+\s*", line):
+            if not line.strip() or (line_number == 1 and re.fullmatch(r"\d+ \d+\s*", line)):
                 continue
             word, *vector = line.rstrip(" \r\n").rsplit(" ", channels)
             if len(vector) != channels:

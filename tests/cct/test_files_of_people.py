@@ -17,7 +17,7 @@ from cct.data import CIFAR, MNIST, load
 from cct.download import DatasetUnavailable
 from cct.image_files import CACHE, _square
 from cct.pixels import in_colour
-from cct.texts import read_ag_news, read_trec
+from cct.texts import read_ag_news, read_trec, read_vectors
 from tests.cct.test_data import NOWHERE, write_idx, write_published_cifar, write_published_idx
 from tests.cct.test_image_files import noise, write_folder
 
@@ -178,6 +178,10 @@ def test_what_editors_and_publishers_add_to_texts_is_left_out(mark: bytes, end: 
     assert read_ag_news(tmp_path / "ag.csv") == [(0, "A b"), (3, "C d, e")]
     (tmp_path / "trec.label").write_bytes(mark + end.join([b"DESC:manner How", b"", b"HUM:ind Who is it ?", b""]))
     assert [text for _, text in read_trec(tmp_path / "trec.label")] == ["How", "Who is it ?"]
+    for first in ([], [b"2 2"]):
+        (tmp_path / "vectors.txt").write_bytes(mark + end.join([*first, b"one 1 2", b"", b"two 3 4", b""]))
+        found, _ = read_vectors(tmp_path / "vectors.txt", ("<pad>", "<unk>", "one", "two"), 2)
+        assert {number: vector.tolist() for number, vector in found.items()} == {2: [1, 2], 3: [3, 4]}
 
 
 def test_a_byte_that_is_no_text_is_told_with_its_line(tmp_path: Path) -> None:
