@@ -10,6 +10,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from cct.augment import OPERATIONS, POLICIES, SIGNED, augment, autoaugment, draw_operations, magnitude, random_crop
 from cct.data import load
+from cct.spec import RunSpec
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +140,8 @@ def test_flips_are_left_to_recipes_that_want_them(tmp_path_factory: pytest.TempP
     flipped = augment(column, "crop_flip", torch.Generator().manual_seed(0))
     assert cropped.sum(dim=(1, 2)).argmax(dim=1).max() <= 14
     assert flipped.sum(dim=(1, 2)).argmax(dim=1).max() >= 17
+
+
+def test_texts_are_not_augmented() -> None:
+    assert RunSpec(model="text_cct_2", dataset="trec").augmentation == "none"
+    assert RunSpec(model="text_cct_2", dataset="trec", augmentation="crop").augmentation == "none"

@@ -384,11 +384,6 @@ def test_unusable_word_vectors_are_refused(content: str | None, said: str, trec:
         list(train(replace(SPEC, word_vectors="glove.txt"), data_dir=trec))
 
 
-def test_texts_are_not_augmented() -> None:
-    assert RunSpec(model="text_cct_2", dataset="trec").augmentation == "none"
-    assert RunSpec(model="text_cct_2", dataset="trec", augmentation="crop").augmentation == "none"
-
-
 @pytest.mark.parametrize(
     ("spec", "field", "choice"),
     [
