@@ -73,7 +73,7 @@ def _sentence(planned: PlannedVariant, one: Judged, plan: Plan, max_seeds: int) 
         return planned.why
     if one.mean is None or one.low is None or one.high is None:
         return f"open: {one.seeds} of {max_seeds} seeds, first look at seed {plan.first_look}"
-    holds = f"{one.low:.2f} to {one.high:.2f}"
+    holds = f"between {one.low:.2f} and {one.high:.2f}"
     match planned.outcome:
         case "better" | "worse" as direction:
             sign = 1 if direction == "better" else -1
@@ -83,9 +83,9 @@ def _sentence(planned: PlannedVariant, one: Judged, plan: Plan, max_seeds: int) 
         case "alike":
             return f"within ±{plan.smallest_difference:g}, settled after {planned.seeds} seeds"
         case "undecided":
-            return f"budget of {max_seeds} seeds spent: between {holds}"
+            return f"budget of {max_seeds} seeds spent: {holds}"
         case _:
-            return f"open: {one.seeds} of {max_seeds} seeds, next look at seed {one.seeds + 1}; between {holds}"
+            return f"open: {one.seeds} of {max_seeds} seeds, next look at seed {one.seeds + 1}; {holds}"
 
 
 def _answer(plan: Plan, planning: Planning) -> str:

@@ -35,7 +35,7 @@ export function RunMatrix({ experiment, runs, group, variants }: Props) {
           Runs
         </Title>
         <Group gap="xs">
-          {missing > 0 && (
+          {!experiment.plan && missing > 0 && (
             <Button size="xs" variant="default" loading={add.isPending} onClick={() => add.mutate(0)}>
               Fill missing seeds ({missing})
             </Button>
@@ -51,15 +51,17 @@ export function RunMatrix({ experiment, runs, group, variants }: Props) {
               Retry failed ({failed})
             </Button>
           )}
-          <Button
-            size="xs"
-            variant="default"
-            loading={add.isPending}
-            onClick={() => add.mutate(MORE_SEEDS)}
-            leftSection={<IconPlus size={14} aria-hidden />}
-          >
-            Add {MORE_SEEDS} seeds to all
-          </Button>
+          {!experiment.plan && (
+            <Button
+              size="xs"
+              variant="default"
+              loading={add.isPending}
+              onClick={() => add.mutate(MORE_SEEDS)}
+              leftSection={<IconPlus size={14} aria-hidden />}
+            >
+              Add {MORE_SEEDS} seeds to all
+            </Button>
+          )}
         </Group>
       </Group>
       <Paper>
