@@ -17,7 +17,7 @@ run: .venv/installed frontend/dist/index.html ## start everything
 dashboard: frontend/dist/index.html ## build the pages
 
 test: check browser proxy frontend/dist/index.html ## all checks and tests
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: .venv/installed frontend/node_modules ## linters, type checkers, the dashboard's unit tests, generated files are current
 	$(BIN)/ruff check

@@ -1,6 +1,8 @@
 """A run goes on from its own newest checkpoint or says why not, and no earlier attempt can touch that."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +12,7 @@ import pytest
 from app.cli.services import Services
 from app.settings import Settings
 from app.store.board import check_folder
-from app.store.rows import State
+from app.store.rows import Run, State
 from app.store.run_store import RunStore
 from cct.checkpoint import BEST, LAST
 from cct.events import EpochRecord
@@ -27,43 +29,51 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("deleted", [False, True])
 def test_a_frozen_trainer_that_goes_on_writes_nothing(
-    database: tuple[Services, Settings], deleted: bool, monkeypatch: pytest.MonkeyPatch
+    database: tuple[Services, Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the database is away, so that it cannot know that the run belongs to another one or is gone."""
+    """While the database is away, so that it cannot know that its run belongs to another one or is gone."""
     services, settings = database
     monkeypatch.setenv("CCTBOARD_LEASE_SECONDS", "3")
     store, valkey = (
         RunStore(settings.model_copy(update={"lease_seconds": 3.0})),
         psutil.Process(services.process_id("valkey")),
     )
-    [run] = store.create_runs([LONG])
-    first = claimed(store)
-    with trainer(settings, first) as frozen:
-        wait_for(lambda: store.run(run.id).epoch >= 2, 60)
-        frozen.suspend()
-        wait_for(lambda: store.expire_leases() == 1, 20)
-        reached = store.run(run.id).epoch
-        second = claimed(store)
-        with trainer(settings, second) as another:
-            wait_for(lambda: store.run(run.id).epoch >= reached + 3, 60)
-            another.terminate()
-            assert another.wait(20) == Exit.STOPPED
-        second.release(State.cancelled)
-        kept = files(settings.run_folder(run.id))
-        assert {Path(name).name for name in kept} == {LAST, BEST}
-        if deleted:
-            store.delete(run.id)
-            attempt.abandon(settings.checkpoints(run.id))
-            kept = {}
+    runs = store.create_runs([LONG, replace(LONG, seed=1)])
+    first = [claimed(store) for _ in runs]
+    with trainer(settings, first[0]) as one, trainer(settings, first[1]) as other:
+        wait_for(lambda: all(store.run(run.id).epoch >= 2 for run in runs), 60)
+        for frozen in (one, other):
+            frozen.suspend()
+        wait_for(lambda: all(run.state is State.queued for run in expired(store, runs)), 20)
+        reached = {run.id: store.run(run.id).epoch for run in runs}
+        second = [claimed(store) for _ in runs]
+        with trainer(settings, second[0]) as another, trainer(settings, second[1]) as yet_another:
+            wait_for(lambda: all(store.run(run.id).epoch >= reached[run.id] + 3 for run in runs), 60)
+            for process in (another, yet_another):
+                process.terminate()
+                assert process.wait(20) == Exit.STOPPED
+        for lease in second:
+            lease.release(State.cancelled)
+        kept, deleted = runs
+        store.delete(deleted.id)
+        attempt.abandon(settings.checkpoints(deleted.id))
+        before = files(settings.run_folder(kept.id))
+        assert {Path(name).name for name in before} == {LAST, BEST}
         valkey.suspend()
-        frozen.resume()
+        for frozen in (one, other):
+            frozen.resume()
         time.sleep(3)
         valkey.resume()
-        frozen.wait(60)
-        assert files(settings.data / "checkpoints" / run.id) == kept
-        assert settings.run_folder(run.id).exists() is not deleted
+        for frozen in (one, other):
+            frozen.wait(60)
+        assert files(settings.run_folder(kept.id)) == before
+        assert not settings.run_folder(deleted.id).exists()
+
+
+def expired(store: RunStore, runs: Sequence[Run]) -> list[Run]:
+    store.expire_leases()
+    return store.runs_by_id(run.id for run in runs)
 
 
 def test_an_attempt_begins_with_the_files_of_the_one_before(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from cct.training import train
 from tests.cct.told import only
 from tests.conftest import wait_for
 
-FAULTS = int(os.environ.get("CHAOS_FAULTS", "4"))
+FAULTS = int(os.environ.get("CHAOS_FAULTS", "2"))
 SEED = int(os.environ.get("CHAOS_SEED", "110"))
 """The short form's faults are the ones that have no shorter test of their own."""
 LEASE_SECONDS = 3.0

@@ -27,7 +27,7 @@ from cct.spec import RunSpec
 from tests.conftest import wait_for
 
 LEASE_SECONDS = 3
-OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "12"))
+OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "7"))
 
 
 @contextmanager
