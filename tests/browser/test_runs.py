@@ -243,6 +243,13 @@ def test_a_run_is_deleted_here_and_elsewhere(
     expect(page.get_by_role("heading", name="seqpool")).to_be_visible()
     store.delete(completed.id)
     expect(page.get_by_text("No such run here")).to_be_visible()
+    # The page was not connected at that moment, and reads everything again.
+    for kind, gone in (("run", running.id), ("experiment", str(running.experiment_id))):
+        page.goto(f"{site}/board/{kind}s/{gone}")
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        store.redis.delete(store.key(kind, gone))
+        store.tell("reset", {})
+        expect(page.get_by_text(f"No such {kind} here")).to_be_visible()
 
 
 def test_a_run_is_cloned_with_changes(

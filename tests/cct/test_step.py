@@ -24,8 +24,10 @@ def test_a_compiled_step_computes_the_same(tmp_path: Path) -> None:
     # Without random numbers, which compiled code draws otherwise.
     spec = RunSpec(model="vit_2_4_32", dataset="digits", epochs=2, batch_size=400, warmup_epochs=0)
     spec = replace(spec, attention_dropout=0.0, stochastic_depth=0.0, augmentation="none", precision="fp32")
+    torch._dynamo.utils.counters.clear()
     (*_, plain), (*_, compiled) = (
         only(EpochRecord, train(replace(spec, compile=c), data_dir=tmp_path)) for c in ("off", "on")
     )
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, "not for the smaller batch, too"
+    # The compiler's test and one step, not another for the smaller batch.
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
     assert compiled.val_loss == pytest.approx(plain.val_loss, rel=1e-3)

@@ -40,6 +40,9 @@ export class ApiError extends Error {
   }
 }
 
+/** Whether there is no such thing, or no longer: what was read of it before must not be shown then. */
+export const isGone = (error: Error | null) => error instanceof ApiError && error.problem.status === 404;
+
 export const api = createClient<paths>({ baseUrl: ADDRESS });
 
 /** The answer's body; throws `ApiError` for a problem and passes on what `fetch` throws when nobody answers. */

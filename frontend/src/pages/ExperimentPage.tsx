@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "react-router";
 
 import { onExperiment } from "../api/actions";
-import type { Experiment } from "../api/client";
+import { type Experiment, isGone } from "../api/client";
 import { LIMITS } from "../api/limits";
 import { allRunsQuery, experimentQuery } from "../api/queries";
 import { formPath } from "../api/spec";
@@ -21,7 +21,7 @@ import { moment, plural } from "../format";
 export function ExperimentPage() {
   const { id } = useParams() as { id: string };
   const { data: experiment, error } = useQuery(experimentQuery(id));
-  if (experiment) return <ExperimentView key={id} experiment={experiment} />;
+  if (experiment && !isGone(error)) return <ExperimentView key={id} experiment={experiment} />;
   if (error) return <ErrorAlert title="No such experiment here" message={error.message} />;
   return <Skeleton h={320} />;
 }

@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "react-router";
 
 import { onRun, useAction } from "../api/actions";
-import type { Run } from "../api/client";
+import { isGone, type Run } from "../api/client";
 import { catalogQuery, runQuery } from "../api/queries";
 import { formPath } from "../api/spec";
 import { DeleteButton } from "../components/shared/DeleteButton";
@@ -30,7 +30,7 @@ const METRICS = ["val_top1", "val_loss", "train_top1", "train_loss"];
 export function RunPage() {
   const { id } = useParams() as { id: string };
   const { data: run, error } = useQuery(runQuery(id));
-  if (run) return <RunView key={id} run={run} />;
+  if (run && !isGone(error)) return <RunView key={id} run={run} />;
   if (error) return <ErrorAlert title="No such run here" message={error.message} />;
   return <Skeleton h={320} />;
 }
