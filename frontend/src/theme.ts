@@ -17,7 +17,8 @@ export const theme = createTheme({
     Notification: Notification.extend({ defaultProps: { closeButtonProps: { "aria-label": "Dismiss" } } }),
     Paper: Paper.extend({ defaultProps: { withBorder: true } }),
     Popover: Popover.extend({
-      defaultProps: { position: "bottom-end", shadow: "md", withArrow: true, returnFocus: true },
+      // What is typed into one stays in sight, though the page below it moves away, as when data arrive.
+      defaultProps: { position: "bottom-end", shadow: "md", withArrow: true, returnFocus: true, hideDetached: false },
     }),
     Select: Select.extend({ defaultProps: { checkIconPosition: "right" } }),
     Table: Table.extend({ defaultProps: { tabularNums: true, verticalSpacing: 6 } }),
