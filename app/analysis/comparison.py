@@ -1,15 +1,12 @@
 """Groups runs into variants and compares them with a baseline and with published results. Pure functions."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache
-from importlib.resources import files
-from operator import eq
 from statistics import fmean
 from typing import Any
 
 from app.analysis.doubts import Doubt, doubts
+from app.analysis.references import OtherReference, ReferenceResult, matching_references, other_references
 from app.analysis.statistics import METHOD, Difference, Outcome, Stat, differences, stat
 from app.analysis.verdicts import answer, verdict
 from app.errors import Invalid
@@ -30,30 +27,6 @@ GROUPS = tuple(field.name for field in fields(RunSpec) if field.name != "seed")
 
 
 UNFINISHED = (State.queued, State.running)
-
-CONDITIONS = ("model", "dataset", "epochs")
-"""What must agree for a result of others to be comparable."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceResult:
-    """A result somebody published or reported for one model, pooling, dataset and number of epochs."""
-
-    model: str
-    pooling: str
-    dataset: str
-    epochs: int
-    top1: float
-    label: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class OtherReference(ReferenceResult):
-    """A result that the compared runs cannot be held against."""
-
-    why_not: str
-    """What differs, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +80,8 @@ class Inequality:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Variants side by side; results are comparable with `references` where model, dataset and epochs agree."""
+    """Variants side by side; results are comparable with `references` where model, dataset, epochs and recipe
+    agree."""
 
     group: str
     baseline: str | None
@@ -123,41 +97,6 @@ class Comparison:
     """Warnings that some of the runs have."""
     method: str
     """How verdicts are reached and what they assume."""
-
-
-@cache
-def reference_results() -> tuple[ReferenceResult, ...]:
-    """All known results of others, from `reference_results.json`."""
-    rows = json.loads(files("app.analysis").joinpath("reference_results.json").read_text(encoding="utf-8"))
-    return tuple(ReferenceResult(**row) for row in rows)
-
-
-def matching_references(runs: Sequence[Run]) -> list[ReferenceResult]:
-    """The reference results whose model, dataset and epochs are those of some run."""
-    trained = {_conditions(run.spec) for run in runs}
-    return [result for result in reference_results() if _conditions(result) in trained]
-
-
-def other_references(runs: Sequence[Run]) -> list[OtherReference]:
-    """The reference results for the model or the dataset of some run that match none of the runs."""
-    trained = sorted({_conditions(run.spec) for run in runs})
-    found = []
-    for result in reference_results():
-        theirs = _conditions(result)
-        if theirs in trained or not any(theirs[:1] == ours[:1] or theirs[1:2] == ours[1:2] for ours in trained):
-            continue
-        nearest = max(trained, key=lambda ours: sum(map(eq, theirs, ours)))
-        differs = [
-            f"{name} is {their}, here {our}"
-            for name, their, our in zip(CONDITIONS, theirs, nearest, strict=True)
-            if their != our
-        ]
-        found.append(OtherReference(**asdict(result), why_not=f"Not comparable: {'; '.join(differs)}."))
-    return found
-
-
-def _conditions(of: RunSpec | ReferenceResult) -> tuple[str, str, int]:
-    return of.model, of.dataset, of.epochs
 
 
 def group_runs(runs: Sequence[Run], group: str) -> dict[str, list[Run]]:

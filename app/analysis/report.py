@@ -142,7 +142,10 @@ def _variants(found: Comparison) -> str:
         ]
         for row in found.variants
     ]
-    rows += [[f"{r.label}: {r.pooling}", "", f"{r.top1:g} %", "", "", r.source] for r in found.references]
+    rows += [
+        [f"{r.label}: {r.pooling}", "", _percent(r.final), _percent(r.best), "", f"{r.said}. {r.source}"]
+        for r in found.references
+    ]
     return _table(
         [found.group, "seeds", "final top-1", "best top-1", f"difference to {found.baseline}", "verdict"], rows
     )
@@ -158,6 +161,10 @@ def _runs(runs: Sequence[Run]) -> str:
     ]
     head = ["run", "pooling", "seed", "state", "epoch", "best top-1", "final top-1"]
     return _table([*head, "final balanced", "most frequent class", "device"], rows)
+
+
+def _percent(top1: float | None) -> str:
+    return "-" if top1 is None else f"{top1:.2f} %"
 
 
 def _rounded(percent: float | None) -> str:

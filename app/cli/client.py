@@ -328,7 +328,7 @@ def comparison_table(comparison: dict[str, Any]) -> FittingTable:
     notes += [MIXES] if any(row["mixes_batch"] for row in rows) else []
     for reference in comparison["references"]:
         what = f"{reference['label']}: {reference['model']}, {reference['pooling']}"
-        notes.append(f"{what}: {_percent(reference['top1'])}")
+        notes.append(f"{what}: {reference['said']}")
     return FittingTable(columns, notes)
 
 

@@ -8,7 +8,7 @@ from itertools import accumulate, compress
 from math import ceil, inf, log10
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from app.analysis.comparison import colors, group_runs, matching_references
+from app.analysis.comparison import colors, group_runs
 from app.analysis.figures.style import (
     Theme,
     faint_ink,
@@ -18,8 +18,10 @@ from app.analysis.figures.style import (
     plain,
     transparent,
     uid,
+    uid_of_reference,
     whole,
 )
+from app.analysis.references import matching_references
 from app.analysis.statistics import ALPHA
 from app.errors import Invalid
 from app.store.rows import Run
@@ -90,9 +92,10 @@ def curves(
 
     Mean and band are taken at exact epochs over the seeds that have reached them; n is shown on hover. Over seconds or
     images a mean stands at the mean x of its epoch. `smoothing` (0 to below 1) is the weight of the past in an
-    exponential mean; what was measured stays visible. Top-1 results of others are dashed lines where model, dataset and
-    epochs match. Returns a figure's `data` and `layout` as plain lists, for `go.Figure` takes long to check thousands
-    of points. Raises `Invalid` for an unknown metric or group.
+    exponential mean; what was measured stays visible. Top-1 results of others are dashed lines where model, dataset,
+    epochs and recipe match: final ones, else those of the best epoch, as their names tell. Returns a figure's `data`
+    and `layout` as plain lists, for `go.Figure` takes long to check thousands of points. Raises `Invalid` for an
+    unknown metric or group.
     """
     if metric not in METRICS:
         raise Invalid("metric", f"{metric!r} is not measured; choose one of {', '.join(METRICS)}")
@@ -348,20 +351,23 @@ def _add_references(
     origins: set[str] = set()
     for position, result in enumerate(found):
         line_color = color.get(result.pooling, ink) if group == "pooling" else ink
+        top1, origin = result.final, result.label
+        if top1 is None:
+            top1, origin = result.best, f"{result.label}, best epoch"
         _add(
             traces,
-            uid=uid("reference", result.label, result.model, result.dataset, str(result.epochs), result.pooling),
-            name=plain(result.label),
-            legendgroup=f"reference/{result.label}",
-            showlegend=result.label not in origins,
+            uid=uid_of_reference(result),
+            name=plain(origin),
+            legendgroup=f"reference/{origin}",
+            showlegend=origin not in origins,
             x=[first, first + (last - first) * (position + 0.5) / len(found) * 0.6, last],
-            y=[result.top1] * 3,
+            y=[top1] * 3,
             mode="lines+text",
-            text=["", f"{result.top1:g}", ""],
+            text=["", f"{top1:g}", ""],
             textposition="top center",
             textfont={"size": 11, "color": line_color},
             line={"dash": "dash", "width": 1.5, "color": line_color},
             hovertemplate=hover_of_reference(result),
         )
-        origins.add(result.label)
+        origins.add(origin)
     return bool(found)

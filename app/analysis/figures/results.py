@@ -6,7 +6,18 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from app.analysis.comparison import Comparison, colors, compare, final_by_seed, group_runs
-from app.analysis.figures.style import Theme, faint_ink, hover_of_reference, ink, labels, layout, plain, uid, whole
+from app.analysis.figures.style import (
+    Theme,
+    faint_ink,
+    hover_of_reference,
+    ink,
+    labels,
+    layout,
+    plain,
+    uid,
+    uid_of_reference,
+    whole,
+)
 from app.analysis.statistics import Stat
 from app.store.rows import Run, State
 
@@ -26,7 +37,8 @@ _MEAN = 0.3
 def final_results(
     runs: Sequence[Run], group: str = "pooling", baseline: str | None = None, theme: Theme = "light"
 ) -> go.Figure:
-    """Final top-1 of completed runs: a point per seed, mean and 95 % interval per variant, results of others as lines.
+    """Final top-1 of completed runs: a point per seed, mean and 95 % interval per variant, final results of others as
+    lines.
 
     A seed stands at the same height in each variant's row. Raises `Invalid` for an unknown group or baseline.
     """
@@ -164,17 +176,20 @@ def _add_mean(
 
 
 def _add_references(figure: go.Figure, comparison: Comparison, theme: Theme) -> None:
+    """Of the final results alone: one that is the best of its epochs cannot be held against those of the last epoch."""
     rows = len(comparison.variants)
     color = {row.variant: row.color for row in comparison.variants} if comparison.group == "pooling" else {}
     origins: set[str] = set()
     for result in comparison.references:
+        if result.final is None:
+            continue
         line_color = color.get(result.pooling, faint_ink(theme))
         figure.add_scatter(
-            uid=uid("reference", result.label, result.model, result.dataset, str(result.epochs), result.pooling),
+            uid=uid_of_reference(result),
             name=plain(result.label),
             legendgroup=f"reference/{result.label}",
             showlegend=result.label not in origins,
-            x=[result.top1] * 2,
+            x=[result.final] * 2,
             y=[rows - 0.5, -0.5],
             mode="lines",
             line={"dash": "dash", "width": 1.5, "color": line_color},

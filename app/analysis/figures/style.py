@@ -11,7 +11,7 @@ from zlib import crc32
 
 import plotly.graph_objects as go
 
-from app.analysis.comparison import ReferenceResult
+from app.analysis.references import ReferenceResult
 
 Theme = Literal["light", "dark"]
 
@@ -35,8 +35,15 @@ def faint_ink(theme: Theme) -> str:
 
 
 def hover_of_reference(result: ReferenceResult) -> str:
-    """A hover text for a published result: its number and where it is from."""
-    return f"{plain(result.label)}: {plain(result.pooling)} {result.top1:g} %<extra>{whole(result.source)}</extra>"
+    """A hover text for a published result: its numbers and where it is from."""
+    said = f"{result.label}: {result.pooling}, {result.said}"
+    return f"{whole(said)}<extra>{whole(result.source)}</extra>"
+
+
+def uid_of_reference(result: ReferenceResult) -> str:
+    return uid(
+        "reference", result.label, result.model, result.dataset, str(result.epochs), result.recipe, result.pooling
+    )
 
 
 def layout(theme: Theme, x: str, y: str, revision: str) -> go.Layout:

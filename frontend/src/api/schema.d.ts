@@ -874,7 +874,8 @@ export interface components {
         };
         /**
          * Comparison
-         * @description Variants side by side; results are comparable with `references` where model, dataset and epochs agree.
+         * @description Variants side by side; results are comparable with `references` where model, dataset, epochs and recipe
+         *     agree.
          */
         Comparison: {
             /** Group */
@@ -1616,13 +1617,33 @@ export interface components {
             /** Dataset */
             dataset: string;
             /** Epochs */
-            epochs: number;
-            /** Top1 */
-            top1: number;
+            epochs?: number | null;
+            /**
+             * Recipe
+             * @default
+             */
+            recipe: string;
+            /** Changed */
+            changed?: {
+                [key: string]: unknown;
+            };
+            /** Final */
+            final?: number | null;
+            /** Best */
+            best?: number | null;
+            /** Runs */
+            runs?: number | null;
+            /**
+             * Not Told
+             * @default
+             */
+            not_told: string;
             /** Label */
             label: string;
             /** Source */
             source: string;
+            /** Said */
+            said: string;
             /** Why Not */
             why_not: string;
         };
@@ -1924,7 +1945,7 @@ export interface components {
         };
         /**
          * ReferenceResult
-         * @description A result somebody published or reported for one model, pooling, dataset and number of epochs.
+         * @description A result somebody published or reported for one model, pooling, dataset and recipe. Top-1 in percent.
          */
         ReferenceResult: {
             /** Model */
@@ -1934,13 +1955,33 @@ export interface components {
             /** Dataset */
             dataset: string;
             /** Epochs */
-            epochs: number;
-            /** Top1 */
-            top1: number;
+            epochs?: number | null;
+            /**
+             * Recipe
+             * @default
+             */
+            recipe: string;
+            /** Changed */
+            changed?: {
+                [key: string]: unknown;
+            };
+            /** Final */
+            final?: number | null;
+            /** Best */
+            best?: number | null;
+            /** Runs */
+            runs?: number | null;
+            /**
+             * Not Told
+             * @default
+             */
+            not_told: string;
             /** Label */
             label: string;
             /** Source */
             source: string;
+            /** Said */
+            said: string;
         };
         /**
          * Run

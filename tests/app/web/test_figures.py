@@ -96,7 +96,8 @@ def test_final_results_with_references() -> None:
     assert drawn["mean_mean"].error_x.array == (0.0,)
     first_seed = [drawn[f"seeds_{variant}"].y[0] - position for position, variant in enumerate(("seqpool", "mean"))]
     assert first_seed[0] == pytest.approx(first_seed[1]), "a seed stands at the same height in each row"
-    assert {trace.x[0] for uid, trace in drawn.items() if uid.startswith("reference")} == {84.56, 86.99, 88.34, 89.17}
+    lines = {trace.x[0] for uid, trace in drawn.items() if uid.startswith("reference")}
+    assert lines == {84.56, 86.99, 88.34}, "89.17 was published as the best, not as the last epoch's"
 
 
 def test_differences_are_filled_where_they_are_claimed() -> None:

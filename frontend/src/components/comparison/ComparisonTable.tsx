@@ -96,15 +96,16 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
                 </Table.Tr>
               ))}
               {references.map((result) => (
-                <Table.Tr key={`${result.label} ${result.model} ${result.dataset} ${result.epochs} ${result.pooling}`}>
+                <Table.Tr key={identity(result)}>
                   <Table.Th scope="row" fw={400} colSpan={2}>
                     {result.label}: {result.pooling}
                     <Text size="xs" c="dimmed" className="not-on-phones">
-                      {result.model} on {result.dataset}, {result.epochs} epochs. {result.source}
+                      {result.model} on {result.dataset}, {result.epochs} epochs, {result.said}. {result.source}
                     </Text>
                   </Table.Th>
-                  <Table.Td className="right">{result.top1.toFixed(2)}</Table.Td>
-                  <Table.Td colSpan={5} />
+                  <Table.Td className="right">{result.final?.toFixed(2) ?? "–"}</Table.Td>
+                  <Table.Td className="right">{result.best?.toFixed(2) ?? "–"}</Table.Td>
+                  <Table.Td colSpan={4} />
                 </Table.Tr>
               ))}
             </Table.Tbody>
@@ -116,8 +117,8 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
           <summary>Published results that are not comparable ({others.length})</summary>
           <ul className="others">
             {others.map((result) => (
-              <li key={`${result.label} ${result.model} ${result.dataset} ${result.epochs} ${result.pooling}`}>
-                {result.label}, {result.model} with {result.pooling} on {result.dataset}: {result.top1.toFixed(2)} %.{" "}
+              <li key={identity(result)}>
+                {result.label}, {result.model} with {result.pooling} on {result.dataset}: {result.said}.{" "}
                 {result.why_not}{" "}
                 <Text span inherit c="dimmed">
                   {result.source}
@@ -130,6 +131,9 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
     </>
   );
 }
+
+const identity = (of: Comparison["references"][number]) =>
+  [of.label, of.model, of.dataset, of.epochs, of.recipe, of.pooling].join(" ");
 
 /** The order of the catalog, unless the address names another: `final`, or `-final` for the highest first. */
 function sorted(rows: Row[], order: string | null): Row[] {
