@@ -10,6 +10,7 @@ from app.analysis.references import OtherReference, ReferenceResult, matching_re
 from app.analysis.statistics import METHOD, Difference, Outcome, Stat, differences, stat
 from app.analysis.verdicts import answer, verdict
 from app.errors import Invalid
+from app.store.plan import FINAL, Measure
 from app.store.rows import Run, State
 from cct.catalog import poolings
 from cct.events import CODE_OF, EXTENDED
@@ -97,6 +98,10 @@ class Comparison:
     """Warnings that some of the runs have."""
     method: str
     """How verdicts are reached and what they assume."""
+    measure: Measure
+    """The result whose differences are compared."""
+    interval: str
+    """What the interval of a difference is."""
 
 
 def group_runs(runs: Sequence[Run], group: str) -> dict[str, list[Run]]:
@@ -127,7 +132,7 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
     """
     grouped = group_runs(runs, group)
     baseline = baseline_of(grouped, baseline)
-    finals = final_by_seed(grouped)
+    finals = results_by_seed(grouped)
     found = differences(finals, baseline) if baseline is not None else {}
     color = colors(group, list(grouped))
     fairness = inequalities(grouped, group)
@@ -175,6 +180,8 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
         fairness=fairness,
         doubts=doubts(grouped),
         method=METHOD,
+        measure=FINAL,
+        interval="95 % CI",
     )
 
 
@@ -188,10 +195,10 @@ def baseline_of(variants: Iterable[str], named: str | None) -> str | None:
     return named
 
 
-def final_by_seed(grouped: Mapping[str, Sequence[Run]]) -> dict[str, dict[int, float]]:
-    """Final top-1 of completed runs by variant and seed, the mean where several have the same seed."""
+def results_by_seed(grouped: Mapping[str, Sequence[Run]], measure: Measure = FINAL) -> dict[str, dict[int, float]]:
+    """Top-1 of completed runs in percent by variant and seed, the mean where several have the same seed."""
     return {
-        variant: _by_seed((run, run.final_top1) for run in members if run.state is State.completed)
+        variant: _by_seed((run, run.measured(measure)) for run in members if run.state is State.completed)
         for variant, members in grouped.items()
     }
 

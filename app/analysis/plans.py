@@ -10,6 +10,7 @@ from app.store.plan import Plan, PlannedVariant, Planning
 
 OUTCOMES: dict[str, Outcome] = {"better": "better", "worse": "worse", "alike": "alike"}
 """What else a plan says is no claim."""
+INTERVAL = "interval that holds at every look"
 EXPLORATORY = (
     "Exploratory: seeds were added after results were seen, so these p values do not hold. Ask again on new seeds, "
     "with a plan."
@@ -43,7 +44,8 @@ def with_plan(
         else row
         for row in found.variants
     ]
-    return replace(found, variants=rows, answer=_answer(plan, planning), method=method)
+    answer = _answer(plan, planning)
+    return replace(found, variants=rows, answer=answer, method=method, measure=plan.measure, interval=INTERVAL)
 
 
 def exploratory(found: Comparison) -> Comparison:
@@ -57,6 +59,8 @@ def _row(row: VariantComparison, planned: PlannedVariant, one: Judged, plan: Pla
         low=one.low,
         high=one.high,
         mean=row.difference.mean if one.mean is None else one.mean,
+        sd=one.sd,
+        effect_size=one.mean / one.sd if one.mean is not None and one.sd else None,
         n=one.seeds,
         p=None,
         p_corrected=None,

@@ -49,8 +49,8 @@ def html(
     charts = [
         go.Figure(figures.curves(runs, records, "val_top1", group)),
         go.Figure(figures.curves(runs, records, "val_loss", group)),
-        figures.final_results(runs, group, found.baseline),
-        figures.differences(runs, group, found.baseline),
+        figures.final_results(runs, found),
+        figures.differences(runs, found),
         *_by_class(runs, confusions, found),
     ]
     drawn = "".join(chart.to_html(full_html=False, include_plotlyjs=False) for chart in charts)
@@ -137,7 +137,7 @@ def _variants(found: Comparison) -> str:
             str(row.seeds),
             _stat(row.final, " %"),
             _stat(row.best, " %"),
-            _stat(row.difference, " points") if row.variant != found.baseline else "baseline",
+            _stat(row.difference, " points", found.interval) if row.variant != found.baseline else "baseline",
             row.verdict,
         ]
         for row in found.variants
@@ -180,9 +180,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return f'<div class="scrolls" tabindex="0">{table}</div>'
 
 
-def _stat(stat: Stat | None, unit: str) -> str:
+def _stat(stat: Stat | None, unit: str, interval: str = "95 % CI") -> str:
     if stat is None:
         return "-"
     spread = f" ± {stat.sd:.2f}" if stat.sd is not None else ""
-    interval = f" (95 % CI {stat.low:.2f} to {stat.high:.2f})" if stat.low is not None else ""
-    return f"{stat.mean:.2f}{spread}{unit}{interval}"
+    ends = f" ({interval} {stat.low:.2f} to {stat.high:.2f})" if stat.low is not None else ""
+    return f"{stat.mean:.2f}{spread}{unit}{ends}"

@@ -44,6 +44,22 @@ class Judged:
     For all open variants together; of one that is settled at the level of its claim, which it so never contradicts.
     """
     high: float | None = None
+    sd: float | None = None
+    """Sample standard deviation of the differences."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One look at a variant: its mean difference, and where it would have been settled, in percentage points."""
+
+    seeds: int
+    mean: float
+    claim_at: float
+    """So far from zero it is better or worse."""
+    alike_within: float | None
+    """So near to zero it is alike; None where the spread is still too large for that at any mean."""
+    is_foreseen: bool = False
+    """A look that is yet to come, if the spread stays as it is; it has the newest mean."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +76,9 @@ def judge(
     """What can be claimed by now. `results` are percent by variant (baseline included) and seed, of seeds from
     `first_seed` on, of which at most `max_seeds` may be used; `images` is how many a result was measured on.
     """
-    smallest_spread = (100 / images if images else 1e-6) / math.sqrt(6)  # that of rounding to whole images
-    base = results[plan.baseline]
-    found: dict[str, list[float]] = {}
-    for name, by_seed in results.items():
-        if name != plan.baseline:
-            differences = found[name] = []
-            for seed in range(first_seed, first_seed + max_seeds):
-                if seed not in by_seed or seed not in base:
-                    break
-                differences.append(by_seed[seed] - base[seed])
-    settled = _gone_through(plan, found, smallest_spread)
+    smallest_spread = _spread_of_rounding(images)
+    found = _differences(plan, results, first_seed, max_seeds)
+    settled, _ = _gone_through(plan, found, smallest_spread)
     variants = {
         name: _judged(plan, found[name], settled.get(name), len(found), max_seeds, smallest_spread) for name in found
     }
@@ -85,13 +93,67 @@ def judge(
     return Judgement(variants, sorted(needed, key=lambda key: key[1]))
 
 
+def course(
+    plan: Plan, results: Mapping[str, Mapping[int, float]], first_seed: int, max_seeds: int, images: int | None
+) -> dict[str, list[Step]]:
+    """The way of each variant to its boundaries, look by look until it was settled, and then as it would go on, to
+    about twice as many seeds. Arguments as those of `judge`; a variant without a look has no steps.
+    """
+    found = _differences(plan, results, first_seed, max_seeds)
+    _, trails = _gone_through(plan, found, _spread_of_rounding(images))
+    share = plan.alpha / max(1, len(found))
+    steps: dict[str, list[Step]] = {}
+    for name, trail in trails.items():
+        steps[name] = [_step(plan, share, look.n, look.mean, look.spread, bound) for look, bound in trail]
+        if trail:
+            newest, bound = trail[-1]
+            steps[name] += [
+                _step(plan, share, n, newest.mean, newest.spread, bound, is_foreseen=True)
+                for n in range(newest.n + 1, min(max_seeds, 2 * newest.n + 10) + 1)
+            ]
+    return steps
+
+
+def _step(
+    plan: Plan, share: float, n: int, mean: float, spread: float, bound: float, is_foreseen: bool = False
+) -> Step:
+    from scipy.special import stdtrit
+
+    error = spread / math.sqrt(n)
+    near = plan.smallest_difference - float(stdtrit(n - 1, 1 - _alike_at(plan, share, n))) * error
+    far = float(stdtrit(n - 1, 1 - bound / (2 * n))) * error
+    return Step(n, mean, far, near if near > 0 else None, is_foreseen)
+
+
+def _spread_of_rounding(images: int | None) -> float:
+    return (100 / images if images else 1e-6) / math.sqrt(6)
+
+
+def _differences(
+    plan: Plan, results: Mapping[str, Mapping[int, float]], first_seed: int, max_seeds: int
+) -> dict[str, list[float]]:
+    """Of each variant to the baseline, in the order of seeds, up to the first that is missing."""
+    base = results[plan.baseline]
+    found: dict[str, list[float]] = {}
+    for name, by_seed in results.items():
+        if name != plan.baseline:
+            differences = found[name] = []
+            for seed in range(first_seed, first_seed + max_seeds):
+                if seed not in by_seed or seed not in base:
+                    break
+                differences.append(by_seed[seed] - base[seed])
+    return found
+
+
 class _Look:
     """The first n differences of a variant."""
 
     def __init__(self, differences: Sequence[float], smallest_spread: float) -> None:
         self.n = len(differences)
         self.mean = statistics.fmean(differences)
-        self.error = max(statistics.stdev(differences), smallest_spread) / math.sqrt(self.n)
+        self.sd = statistics.stdev(differences)
+        self.spread = max(self.sd, smallest_spread)
+        self.error = self.spread / math.sqrt(self.n)
         self.p = 2 * self.tail(abs(self.mean))
 
     def tail(self, distance: float) -> float:
@@ -101,12 +163,16 @@ class _Look:
         return float(stdtr(self.n - 1, -distance / self.error))
 
 
-def _gone_through(plan: Plan, found: Mapping[str, Sequence[float]], smallest_spread: float) -> dict[str, "_Settled"]:
+def _gone_through(
+    plan: Plan, found: Mapping[str, Sequence[float]], smallest_spread: float
+) -> tuple[dict[str, "_Settled"], dict[str, list[tuple[_Look, float]]]]:
     """What is settled, going through the looks in their order: what is settled by then stands, and takes no part in
-    later looks, though it may have more seeds and others' claims ease what is left.
+    later looks, though it may have more seeds and others' claims ease what is left. Beside it each variant's looks
+    until then, with the c that it needed.
     """
     share = plan.alpha / max(1, len(found))
     settled: dict[str, _Settled] = {}
+    trails: dict[str, list[tuple[_Look, float]]] = {name: [] for name in found}
     strongest: dict[str, _Look] = {}
     rest = len(found)
     for n in range(plan.first_look, max(map(len, found.values()), default=0) + 1):
@@ -124,11 +190,16 @@ def _gone_through(plan: Plan, found: Mapping[str, Sequence[float]], smallest_spr
             settled[name] = _Settled("better" if strongest[name].mean > 0 else "worse", strongest[name], bound)
             rest -= 1
         for name, look in newest.items():
+            trails[name].append((look, settled[name].bound if name in settled else claim_bound(plan.alpha / rest)))
             far = look.tail(plan.smallest_difference - abs(look.mean))
-            bound = min(share, alike_bound(share, plan.max_seeds) * _weight(n, plan.max_seeds))
-            if name not in settled and far <= bound:
+            if name not in settled and far <= _alike_at(plan, share, n):
                 settled[name] = _Settled("alike", look, claim_bound(share))
-    return settled
+    return settled, trails
+
+
+def _alike_at(plan: Plan, share: float, n: int) -> float:
+    """The one-sided p at which a variant counts as alike after n seeds."""
+    return min(share, alike_bound(share, plan.max_seeds) * _weight(n, plan.max_seeds))
 
 
 class _Settled(NamedTuple):
@@ -159,7 +230,7 @@ def _judged(
     newest = _Look(differences, smallest_spread)
     outcome, look, bound = settled or _Settled(still, newest, claim_bound(plan.alpha / variants))
     half = float(stdtrit(look.n - 1, 1 - bound / (2 * look.n))) * look.error
-    return Judged(outcome, look.n, look.mean, look.mean - half, look.mean + half)
+    return Judged(outcome, look.n, look.mean, look.mean - half, look.mean + half, look.sd)
 
 
 def _weight(n: int, planned: int) -> float:

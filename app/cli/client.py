@@ -29,6 +29,12 @@ LONGEST_FOLDER_NAME = 100
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
 Group = Annotated[str, typer.Option(help="Spec field whose values are the variants.")]
+OwnGroup = Annotated[
+    str | None,
+    typer.Option(
+        help="Spec field whose values are the variants; without it what the experiment varies.", show_default=False
+    ),
+]
 
 
 @commands.command()
@@ -99,12 +105,12 @@ def runs(
 @commands.command()
 def compare(
     experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
-    group: Group = "pooling",
+    group: OwnGroup = None,
     as_json: Json = False,
 ) -> None:
     """Show an experiment's comparison table."""
     with api_client() as client:
-        query = {"experiment": experiment, "group": group}
+        query = {"experiment": experiment} | ({"group": group} if group else {})
         comparison = ask(client, "GET", "/comparison", params=query, has="variants")
         if not as_json:
             print_comparison(comparison)
@@ -144,12 +150,12 @@ def follow(client: httpx.Client, experiment: dict[str, Any], stop_asked: threadi
 def report(
     experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
-    group: Group = "pooling",
+    group: OwnGroup = None,
 ) -> None:
     """Save an experiment's answer, table and figures as one HTML file."""
     with api_client() as client:
         name = ask(client, "GET", path_of("experiment", experiment), has="name")["name"]
-        query = {"experiment": experiment, "group": group, "title": name}
+        query = {"experiment": experiment, "title": name} | ({"group": group} if group else {})
         page = download(client, "/report", "text/html", query)
     with writing(out, "--out"), whole_file(out) as file:
         file.write(page)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Measure = Literal["final val_top1", "best val_top1", "mean val_top1 of the last 3 epochs"]
 
+FINAL: Measure = "final val_top1"
 MEAN: Measure = "mean val_top1 of the last 3 epochs"
 
 MOST_SEEDS = 200

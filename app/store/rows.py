@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, computed_field
 
 from app.errors import Unreadable
-from app.store.plan import Plan, Planning, PlanState
+from app.store.plan import Measure, Plan, Planning, PlanState
 from cct.events import BETWEEN_CLASSES, RunWarning
 from cct.named_datasets import DATASETS
 from cct.spec import RunSpec
@@ -130,6 +130,16 @@ class Run(Stored):
     tags: Annotated[list[str], BeforeValidator(_from_json)] = []
     archived: bool = False
     """Left out of lists unless asked for; all of it is kept."""
+
+    def measured(self, measure: Measure) -> float | None:
+        """Its result in percent, once it is completed."""
+        match measure:
+            case "final val_top1":
+                return self.final_top1
+            case "best val_top1":
+                return self.best_top1
+            case _:
+                return self.last3_top1
 
     @property
     def class_names(self) -> list[str]:

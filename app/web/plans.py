@@ -7,8 +7,8 @@ from typing import Any
 
 from app.analysis.comparison import Comparison, compare, group_runs
 from app.analysis.plans import exploratory, with_plan
-from app.analysis.sequential import judge
-from app.errors import Invalid
+from app.analysis.sequential import Step, course, judge
+from app.errors import Conflict, Invalid
 from app.limits import RUNS_PER_REQUEST
 from app.store.plan import MEAN, MOST_SEEDS, Plan, PlannedVariant, Planning
 from app.store.rows import Experiment, Run, State
@@ -120,22 +120,18 @@ def result(run: Run, plan: Plan) -> float | None:
         return 100 / classes if classes else None
     if run.state is not State.completed:
         return None
-    match plan.measure:
-        case "final val_top1":
-            return run.final_top1
-        case "best val_top1":
-            return run.best_top1
-        case _:
-            return run.last3_top1
+    return run.measured(plan.measure)
 
 
 def compared(
-    store: RunStore, experiment: Experiment, runs: Sequence[Run], group: str, baseline: str | None
+    store: RunStore, experiment: Experiment, runs: Sequence[Run], group: str | None = None, baseline: str | None = None
 ) -> Comparison:
     """The comparison of an experiment's runs, with what its plan says if it is about the same variants.
 
-    Without a `baseline` it is the plan's, if that is among them. Raises `Invalid`.
+    Without a `group` it is by what the experiment varies; without a `baseline` it is with the plan's, if that is among
+    them. Raises `Invalid`.
     """
+    group = group or group_of(experiment)
     plan, planning = experiment.plan, experiment.planning
     if plan and baseline is None and plan.baseline in group_runs(runs, group):
         baseline = plan.baseline
@@ -149,6 +145,25 @@ def compared(
     results = results_of(counting, plan, planning)
     judgement = judge(plan, results, planning.first_seed, max_seeds, validation_images(store, runs))
     return with_plan(found, plan, planning, max_seeds, judgement.variants)
+
+
+def courses(store: RunStore, experiment: Experiment, runs: Sequence[Run]) -> dict[str, list[Step]]:
+    """How each variant of an experiment's plan has come near its boundaries. Raises `Conflict` without a plan."""
+    plan, planning = experiment.plan, experiment.planning
+    if plan is None or planning is None:
+        raise Conflict("this experiment has no plan; POST /experiments/{id}/plan starts one on new seeds")
+    counting = with_means(store, runs) if plan.measure == MEAN else runs
+    max_seeds = experiment.max_seeds or plan.max_seeds
+    results = results_of(counting, plan, planning)
+    return course(plan, results, planning.first_seed, max_seeds, validation_images(store, runs))
+
+
+def group_of(experiment: Experiment) -> str:
+    """The field of the spec by whose values an experiment is compared, unless somebody names another."""
+    if experiment.planning:
+        return experiment.planning.factor
+    varied = [name for name in experiment.axes if name != "seed"]
+    return "pooling" if "pooling" in varied or not varied else varied[0]
 
 
 def variant_of(run: Run, planning: Planning) -> str:

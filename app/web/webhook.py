@@ -143,11 +143,7 @@ class Webhook:
 
     def _experiment(self, experiment_id: str) -> tuple[str, dict[str, Any]]:
         experiment, runs = self._store.experiment(experiment_id), self._store.experiment_runs(experiment_id)
-        axes = [name for name in experiment.axes if name != "seed"]
-        group = "pooling" if "pooling" in axes or not axes else axes[0]
-        if experiment.planning:
-            group = experiment.planning.factor
-        found = compared(self._store, experiment, runs, group, None)
+        found = compared(self._store, experiment, runs)
         page = f"{self._board}/board/experiments/{experiment_id}"
         states = {state: getattr(experiment, state) for state in ("completed", "failed", "cancelled")}
         ended = ", ".join(f"{count} {state}" for state, count in states.items() if count)

@@ -2,6 +2,7 @@
 
 from app.analysis.figures.confusion import SHOWN, Epoch, class_differences, class_names, confusion
 from app.analysis.figures.curves import METRICS, Axis, Band, Metric, curves
+from app.analysis.figures.plan import course
 from app.analysis.figures.results import Cost, cost, differences, final_results
 from app.analysis.figures.style import Theme
 
@@ -18,6 +19,7 @@ __all__ = [
     "class_names",
     "confusion",
     "cost",
+    "course",
     "curves",
     "differences",
     "final_results",

@@ -5,7 +5,7 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
-from app.analysis.comparison import Comparison, colors, compare, final_by_seed, group_runs
+from app.analysis.comparison import Comparison, colors, group_runs, results_by_seed
 from app.analysis.figures.style import (
     Theme,
     faint_ink,
@@ -19,6 +19,7 @@ from app.analysis.figures.style import (
     whole,
 )
 from app.analysis.statistics import Stat
+from app.store.plan import FINAL, MEAN, Measure
 from app.store.rows import Run, State
 
 Cost = Literal["seconds", "parameters", "images_per_second"]
@@ -28,24 +29,26 @@ _COSTS: dict[Cost, str] = {
     "parameters": "Parameters",
     "images_per_second": "Training images per second",
 }
+_MEASURES: dict[Measure, str] = {
+    FINAL: "Final top-1",
+    "best val_top1": "Best top-1",
+    MEAN: "Mean top-1 of the last 3 epochs",
+}
 _ROW_PIXELS = 34
 _SEEDS = (-0.28, 0.12)
 """The band within a variant's row where points of seeds stand; their mean stands below it."""
 _MEAN = 0.3
 
 
-def final_results(
-    runs: Sequence[Run], group: str = "pooling", baseline: str | None = None, theme: Theme = "light"
-) -> go.Figure:
+def final_results(runs: Sequence[Run], comparison: Comparison, theme: Theme = "light") -> go.Figure:
     """Final top-1 of completed runs: a point per seed, mean and 95 % interval per variant, final results of others as
     lines.
 
-    A seed stands at the same height in each variant's row. Raises `Invalid` for an unknown group or baseline.
+    A seed stands at the same height in each variant's row.
     """
-    comparison = compare(runs, group, baseline)
-    finals = final_by_seed(group_runs(runs, group))
+    finals = results_by_seed(group_runs(runs, comparison.group))
     variants = [row.variant for row in comparison.variants]
-    figure = _rows(theme, "Final top-1 (%)", variants, f"finals/{group}")
+    figure = _rows(theme, "Final top-1 (%)", variants, f"finals/{comparison.group}")
     heights = _heights({seed for by_seed in finals.values() for seed in by_seed})
     for row, found in enumerate(comparison.variants):
         by_seed = finals[found.variant]
@@ -56,29 +59,33 @@ def final_results(
     return figure
 
 
-def differences(
-    runs: Sequence[Run], group: str = "pooling", baseline: str | None = None, theme: Theme = "light"
-) -> go.Figure:
-    """Estimation plot: final top-1 minus the baseline's, a point per shared seed, mean and 95 % interval per variant.
+def differences(runs: Sequence[Run], comparison: Comparison, theme: Theme = "light") -> go.Figure:
+    """Estimation plot: top-1 minus the baseline's, a point per shared seed, mean and interval per variant.
 
-    A mean is filled where the difference is claimed. Raises `Invalid` for an unknown group or baseline.
+    A mean is filled where the difference is claimed.
     """
-    comparison = compare(runs, group, baseline)
-    finals = final_by_seed(group_runs(runs, group))
+    finals = results_by_seed(group_runs(runs, comparison.group), comparison.measure)
     others = [row for row in comparison.variants if row.outcome]
-    label = labels(finals)
-    title = f"Final top-1 minus that of {label.get(comparison.baseline or '')}<br>(points; filled: better or worse)"
-    figure = _rows(theme, title, [row.variant for row in others], f"differences/{group}/{comparison.baseline}")
+    label, baseline = labels(finals), comparison.baseline or ""
+    title = f"{_MEASURES[comparison.measure]} minus that of {label.get(baseline)}<br>(points; filled: better or worse)"
+    figure = _rows(theme, title, [row.variant for row in others], f"differences/{comparison.group}/{baseline}")
     figure.update_xaxes(rangemode="tozero", zeroline=True, zerolinecolor=ink(theme), zerolinewidth=1.5)
-    zero = finals.get(comparison.baseline or "", {})
+    zero = finals.get(baseline, {})
     heights = _heights(set(zero))
     for row, found in enumerate(others):
         by_seed = {seed: top1 - zero[seed] for seed, top1 in finals[found.variant].items() if seed in zero}
         _add_seeds(figure, found.variant, found.color, row, by_seed, heights, "%{x:+.2f} points")
         if found.difference:
-            claimed = found.outcome in ("better", "worse")
             _add_mean(
-                figure, found.variant, found.color, row, found.difference, " points", found.verdict, filled=claimed
+                figure,
+                found.variant,
+                found.color,
+                row,
+                found.difference,
+                " points",
+                found.verdict,
+                filled=found.outcome in ("better", "worse"),
+                named=comparison.interval,
             )
     return figure
 
@@ -151,10 +158,18 @@ def _add_seeds(
 
 
 def _add_mean(
-    figure: go.Figure, variant: str, color: str, row: int, found: Stat, unit: str, verdict: str, filled: bool = True
+    figure: go.Figure,
+    variant: str,
+    color: str,
+    row: int,
+    found: Stat,
+    unit: str,
+    verdict: str,
+    filled: bool = True,
+    named: str = "95 % CI",
 ) -> None:
     reach = found.high - found.mean if found.high is not None else 0.0
-    interval = "" if found.low is None or found.high is None else f" (95 % CI {found.low:.2f} to {found.high:.2f})"
+    interval = "" if found.low is None or found.high is None else f" ({named} {found.low:.2f} to {found.high:.2f})"
     figure.add_scatter(
         uid=uid("mean", variant),
         name=plain(variant),

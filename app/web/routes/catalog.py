@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from app import limits
 from app.analysis.comparison import PALETTE
 from app.analysis.figures import METRICS
+from app.store.plan import Plan
 from app.web.demo import DEMO
 from app.web.routes.experiments import ExperimentRequest
 from app.web.specs import SpecRequest
@@ -77,7 +78,7 @@ class Limits(BaseModel):
 
 
 class Catalog(BaseModel):
-    """What can be chosen, the schema of a run's spec, the demo experiment (a body for `POST /experiments`), limits."""
+    """What can be chosen, the schemas of a run's spec and of a plan, a demo for `POST /experiments`, limits."""
 
     models: Sequence[ModelEntry]
     poolings: Sequence[PoolingEntry]
@@ -85,6 +86,7 @@ class Catalog(BaseModel):
     recipes: Sequence[RecipeEntry]
     metrics: Sequence[MetricEntry]
     spec_schema: dict[str, Any]
+    plan_schema: dict[str, Any]
     demo: ExperimentRequest
     limits: Limits
     version: str
@@ -109,6 +111,7 @@ def _catalog(version: str) -> Catalog:
         recipes=[RecipeEntry(name=name, **_pick(RecipeEntry, asdict(recipe))) for name, recipe in RECIPES.items()],
         metrics=[MetricEntry(name=metric.name, label=metric.label) for metric in METRICS.values()],
         spec_schema=SpecRequest.model_json_schema(),
+        plan_schema=Plan.model_json_schema(),
         demo=ExperimentRequest.model_validate(DEMO),
         limits=Limits(),
         version=version,

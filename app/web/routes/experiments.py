@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.analysis.forecast import forecast, spread_between_seeds, told
 from app.analysis.schedule import expected_seconds
 from app.errors import Conflict, Invalid
 from app.limits import RUNS_PER_REQUEST, SEEDS_PER_REQUEST
@@ -147,17 +148,25 @@ class PreviewWarning(BaseModel):
     runs: int = Field(description="How many runs it concerns")
 
 
-class PlanPreview(BaseModel):
-    """What a plan queues if all is settled at its first look."""
-
+class Cost(BaseModel):
     runs: int
-    seconds: float | None
+    seconds: float | None = Field(description="Expected training time on one worker; null if nothing was measured yet")
+
+
+class PlanPreview(BaseModel):
+    """What a plan would cost."""
+
+    at_least: Cost = Field(description="What it queues in any case, before its first look")
+    likely: Cost | None = Field(
+        description="What it queues on average if all variants are alike; null until similar runs have a spread"
+    )
+    told: str = Field(description="How likely it is to end with an answer, and what that is taken from")
 
 
 class Preview(BaseModel):
     """What an experiment would queue; with a plan at most."""
 
-    at_least: PlanPreview | None = Field(default=None, description="With a plan: what it queues in any case")
+    plan: PlanPreview | None = Field(default=None, description="Only with a plan")
     runs: int
     epochs: int = Field(description="The epochs of all runs together")
     costs: Sequence[ModelCost]
@@ -192,16 +201,29 @@ def preview_experiment(store: Store, request: ExperimentRequest) -> Preview:
         return _preview(specs, known)
     planning, first = planned(request.spec, request.axes, request.plan)
     most = with_seeds(first, range(planning.first_seed, planning.first_seed + request.plan.max_seeds))
-    at_least = PlanPreview(runs=len(specs), seconds=expected_seconds(specs, known))
-    return _preview(most, known).model_copy(update={"at_least": at_least})
+    preview = _preview(most, known)
+    return preview.model_copy(update={"plan": _preview_of_plan(request.plan, first, specs, known, preview)})
+
+
+def _preview_of_plan(
+    plan: Plan, variants: Sequence[RunSpec], specs: Sequence[RunSpec], known: Sequence[Run], most: Preview
+) -> PlanPreview:
+    spread = spread_between_seeds(variants[0], plan.measure, known)
+    images = DATASETS[variants[0].dataset].test_size
+    found = forecast(plan, len(variants), round(spread.points, 3), images) if spread else None
+    likely = None
+    if found:
+        likely = Cost(runs=round(found.runs), seconds=most.seconds and most.seconds * found.runs / most.runs)
+    at_least = Cost(runs=len(specs), seconds=expected_seconds(specs, known))
+    return PlanPreview(at_least=at_least, likely=likely, told=told(plan, spread, found))
 
 
 def _preview(specs: Sequence[RunSpec], known: Sequence[Run]) -> Preview:
     models = {(spec.model, spec.pooling, spec.source): spec for spec in specs}
     costs = [_cost(spec) for spec in models.values()]
     epochs = sum(spec.epochs for spec in specs)
-    told = Counter((warning.code, warning.text) for spec in specs for warning in foreseen(spec))
-    warnings = [PreviewWarning(code=code, text=text, runs=count) for (code, text), count in told.items()]
+    foretold = Counter((warning.code, warning.text) for spec in specs for warning in foreseen(spec))
+    warnings = [PreviewWarning(code=code, text=text, runs=count) for (code, text), count in foretold.items()]
     seconds = expected_seconds(specs, known)
     return Preview(runs=len(specs), epochs=epochs, costs=costs, seconds=seconds, warnings=warnings)
 

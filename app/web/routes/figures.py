@@ -6,16 +6,22 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from app.analysis import comparison, figures, report
+from app.errors import Invalid
 from app.limits import NAME_LENGTH
 from app.store.rows import Confusion, Run
 from app.store.run_store import RunStore
 from app.web.dependencies import SelectedRuns, Store
-from app.web.plans import compared
+from app.web.plans import compared, courses
 from cct.events import EpochRecord
 
 router = APIRouter(tags=["figures"])
 
 Group = Annotated[str, Query(description="The spec field whose values are the variants", examples=["pooling"])]
+OwnGroup = Annotated[
+    str | None,
+    Query(description="The spec field whose values are the variants; without it what the experiment varies"),
+]
+OfExperiment = Annotated[str | None, Query(description="All runs of this experiment")]
 Baseline = Annotated[str | None, Query(description="The variant that others are compared with")]
 Figure: dict[str, Any] = {
     "response_class": Response,
@@ -27,9 +33,9 @@ Figure: dict[str, Any] = {
 def compare(
     store: Store,
     runs: SelectedRuns,
-    group: Group = "pooling",
+    group: OwnGroup = None,
     baseline: Baseline = None,
-    experiment: Annotated[str | None, Query(description="All runs of this experiment")] = None,
+    experiment: OfExperiment = None,
 ) -> comparison.Comparison:
     """Which variant is better, by how much, how sure that is, and in what else the runs differ.
 
@@ -37,7 +43,7 @@ def compare(
     """
     if experiment:
         return compared(store, store.experiment(experiment), runs, group, baseline)
-    return comparison.compare(runs, group, baseline)
+    return comparison.compare(runs, group or "pooling", baseline)
 
 
 @router.get("/figures/curves", summary="Draw a metric in the course of training", **Figure)
@@ -60,18 +66,49 @@ def draw_curves(
 
 @router.get("/figures/finals", summary="Draw final results", **Figure)
 def draw_finals(
-    runs: SelectedRuns, group: Group = "pooling", baseline: Baseline = None, theme: figures.Theme = "light"
+    store: Store,
+    runs: SelectedRuns,
+    group: OwnGroup = None,
+    baseline: Baseline = None,
+    experiment: OfExperiment = None,
+    theme: figures.Theme = "light",
 ) -> Response:
     """A Plotly figure: a point per seed, mean and 95 % confidence interval per variant, published results."""
-    return sent(figures.final_results(runs, group, baseline, theme))
+    return sent(figures.final_results(runs, compare(store, runs, group, baseline, experiment), theme))
 
 
 @router.get("/figures/differences", summary="Draw differences to the baseline", **Figure)
 def draw_differences(
-    runs: SelectedRuns, group: Group = "pooling", baseline: Baseline = None, theme: figures.Theme = "light"
+    store: Store,
+    runs: SelectedRuns,
+    group: OwnGroup = None,
+    baseline: Baseline = None,
+    experiment: OfExperiment = None,
+    theme: figures.Theme = "light",
 ) -> Response:
-    """A Plotly figure: per variant a point per seed, mean and 95 % confidence interval of the paired differences."""
-    return sent(figures.differences(runs, group, baseline, theme))
+    """A Plotly figure: per variant a point per seed, mean and interval of the paired differences.
+
+    Intervals and claims of an experiment with a plan are those of its plan, if group and baseline are the plan's.
+    """
+    return sent(figures.differences(runs, compare(store, runs, group, baseline, experiment), theme))
+
+
+@router.get("/figures/plan", summary="Draw how far a variant of a plan is from being settled", **Figure)
+def draw_plan(
+    store: Store,
+    experiment: Annotated[str, Query(description="An experiment with a plan")],
+    variant: Annotated[str, Query(description="One that its plan compares with the baseline")],
+    theme: figures.Theme = "light",
+) -> Response:
+    """A Plotly figure: the mean difference after each look, and the boundaries of its outcomes over seeds."""
+    row, runs = store.experiment(experiment), store.experiment_runs(experiment)
+    found = courses(store, row, runs)
+    if row.plan is None or row.planning is None or variant not in found:
+        raise Invalid("variant", f"{variant!r} is not compared here; choose one of {', '.join(found)}")
+    factor = row.planning.factor
+    color = comparison.colors(factor, list(comparison.group_runs(runs, factor)))[variant]
+    is_settled = row.planning.variants[variant].settled_at is not None
+    return sent(figures.course(variant, color, found[variant], row.plan.smallest_difference, is_settled, theme))
 
 
 @router.get("/figures/cost", summary="Draw results against their cost", **Figure)
@@ -90,9 +127,9 @@ def save_report(
     store: Store,
     runs: SelectedRuns,
     title: Annotated[str, Query(max_length=NAME_LENGTH)] = "Comparison of CCT runs",
-    group: Group = "pooling",
+    group: OwnGroup = None,
     baseline: Baseline = None,
-    experiment: Annotated[str | None, Query(description="All runs of this experiment")] = None,
+    experiment: OfExperiment = None,
 ) -> HTMLResponse:
     """Answer, table, figures (interactive, plotly.js inside), methods and runs; nothing is loaded when it is read."""
     found = compare(store, runs, group, baseline, experiment)

@@ -539,9 +539,31 @@ export interface paths {
         };
         /**
          * Draw differences to the baseline
-         * @description A Plotly figure: per variant a point per seed, mean and 95 % confidence interval of the paired differences.
+         * @description A Plotly figure: per variant a point per seed, mean and interval of the paired differences.
+         *
+         *     Intervals and claims of an experiment with a plan are those of its plan, if group and baseline are the plan's.
          */
         get: operations["draw_differences_figures_differences_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/figures/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Draw how far a variant of a plan is from being settled
+         * @description A Plotly figure: the mean difference after each look, and the boundaries of its outcomes over seeds.
+         */
+        get: operations["draw_plan_figures_plan_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -850,7 +872,7 @@ export interface components {
     schemas: {
         /**
          * Catalog
-         * @description What can be chosen, the schema of a run's spec, the demo experiment (a body for `POST /experiments`), limits.
+         * @description What can be chosen, the schemas of a run's spec and of a plan, a demo for `POST /experiments`, limits.
          */
         Catalog: {
             /** Models */
@@ -865,6 +887,10 @@ export interface components {
             metrics: components["schemas"]["MetricEntry"][];
             /** Spec Schema */
             spec_schema: {
+                [key: string]: unknown;
+            };
+            /** Plan Schema */
+            plan_schema: {
                 [key: string]: unknown;
             };
             demo: components["schemas"]["ExperimentRequest"];
@@ -896,6 +922,13 @@ export interface components {
             doubts: components["schemas"]["Doubt"][];
             /** Method */
             method: string;
+            /**
+             * Measure
+             * @enum {string}
+             */
+            measure: "final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs";
+            /** Interval */
+            interval: string;
         };
         /**
          * Confirmation
@@ -941,6 +974,16 @@ export interface components {
              * @description Those that have finished an epoch
              */
             runs: components["schemas"]["ConfusionOfRun"][];
+        };
+        /** Cost */
+        Cost: {
+            /** Runs */
+            runs: number;
+            /**
+             * Seconds
+             * @description Expected training time on one worker; null if nothing was measured yet
+             */
+            seconds: number | null;
         };
         /** DatabaseReachable */
         DatabaseReachable: {
@@ -1756,13 +1799,18 @@ export interface components {
         };
         /**
          * PlanPreview
-         * @description What a plan queues if all is settled at its first look.
+         * @description What a plan would cost.
          */
         PlanPreview: {
-            /** Runs */
-            runs: number;
-            /** Seconds */
-            seconds: number | null;
+            /** @description What it queues in any case, before its first look */
+            at_least: components["schemas"]["Cost"];
+            /** @description What it queues on average if all variants are alike; null until similar runs have a spread */
+            likely: components["schemas"]["Cost"] | null;
+            /**
+             * Told
+             * @description How likely it is to end with an answer, and what that is taken from
+             */
+            told: string;
         };
         /**
          * PlannedVariant
@@ -1856,8 +1904,8 @@ export interface components {
          * @description What an experiment would queue; with a plan at most.
          */
         Preview: {
-            /** @description With a plan: what it queues in any case */
-            at_least?: components["schemas"]["PlanPreview"] | null;
+            /** @description Only with a plan */
+            plan?: components["schemas"]["PlanPreview"] | null;
             /** Runs */
             runs: number;
             /**
@@ -5778,8 +5826,8 @@ export interface operations {
     compare_comparison_get: {
         parameters: {
             query?: {
-                /** @description The spec field whose values are the variants */
-                group?: string;
+                /** @description The spec field whose values are the variants; without it what the experiment varies */
+                group?: string | null;
                 /** @description The variant that others are compared with */
                 baseline?: string | null;
                 /** @description All runs of this experiment */
@@ -5953,13 +6001,13 @@ export interface operations {
     draw_finals_figures_finals_get: {
         parameters: {
             query?: {
-                /** @description The spec field whose values are the variants */
-                group?: string;
+                /** @description The spec field whose values are the variants; without it what the experiment varies */
+                group?: string | null;
                 /** @description The variant that others are compared with */
                 baseline?: string | null;
-                theme?: "light" | "dark";
                 /** @description All runs of this experiment */
                 experiment?: string | null;
+                theme?: "light" | "dark";
                 /** @description These runs */
                 run?: string[];
             };
@@ -6037,15 +6085,95 @@ export interface operations {
     draw_differences_figures_differences_get: {
         parameters: {
             query?: {
-                /** @description The spec field whose values are the variants */
-                group?: string;
+                /** @description The spec field whose values are the variants; without it what the experiment varies */
+                group?: string | null;
                 /** @description The variant that others are compared with */
                 baseline?: string | null;
-                theme?: "light" | "dark";
                 /** @description All runs of this experiment */
                 experiment?: string | null;
+                theme?: "light" | "dark";
                 /** @description These runs */
                 run?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Figure"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draw_plan_figures_plan_get: {
+        parameters: {
+            query: {
+                /** @description An experiment with a plan */
+                experiment: string;
+                /** @description One that its plan compares with the baseline */
+                variant: string;
+                theme?: "light" | "dark";
             };
             header?: never;
             path?: never;
@@ -6206,8 +6334,8 @@ export interface operations {
         parameters: {
             query?: {
                 title?: string;
-                /** @description The spec field whose values are the variants */
-                group?: string;
+                /** @description The spec field whose values are the variants; without it what the experiment varies */
+                group?: string | null;
                 /** @description The variant that others are compared with */
                 baseline?: string | null;
                 /** @description All runs of this experiment */

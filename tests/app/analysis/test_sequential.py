@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.analysis.sequential import FIRST, alike_bound, chance_to_cross, claim_bound, judge
+from app.analysis.sequential import FIRST, Judged, Step, alike_bound, chance_to_cross, claim_bound, course, judge
 from app.store.plan import MOST_SEEDS, Plan
 from benchmarks.plan_errors import World, simulate
 
@@ -16,6 +16,31 @@ def test_the_bounds_keep_their_level(level: float) -> None:
 
 def test_the_bound_of_alike_is_that_of_the_published_table() -> None:
     assert alike_bound(0.025, 20) == pytest.approx(0.0056, rel=0.06)
+
+
+def test_a_variant_is_settled_where_its_course_meets_a_boundary() -> None:
+    """Random courses: outside the claim's boundary, and only there, it is better or worse, inside the other alike."""
+    random, plan, seen = np.random.default_rng(2), Plan(smallest_difference=0.5), set()
+
+    def outcome_at(step: Step) -> str:
+        if abs(step.mean) >= step.claim_at:
+            return "better" if step.mean > 0 else "worse"
+        return "alike" if step.alike_within is not None and abs(step.mean) <= step.alike_within else "open"
+
+    for distance in (0.0, 0.3, -0.7, 2.0) * 10:
+        results = {
+            name: dict(enumerate(random.normal(50 + by, 0.3, 9))) for name, by in {"seqpool": 0, "a": distance}.items()
+        }
+        judged: Judged = judge(plan, results, 0, 20, 10_000).variants["a"]
+        steps = course(plan, results, 0, 20, 10_000)["a"]
+        looks = [step for step in steps if not step.is_foreseen]
+        assert [step.seeds for step in looks] == list(range(3, judged.seeds + 1))
+        assert [outcome_at(step) for step in looks] == ["open"] * (len(looks) - 1) + [judged.outcome]
+        assert [step.seeds for step in steps[len(looks) :]] == list(
+            range(looks[-1].seeds + 1, min(20, 2 * looks[-1].seeds + 10) + 1)
+        )
+        seen.add(judged.outcome)
+    assert seen == {"better", "worse", "alike", "open"}
 
 
 def test_a_gap_is_waited_for() -> None:

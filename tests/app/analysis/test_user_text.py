@@ -14,6 +14,7 @@ import pytest
 from app.analysis import figures, report
 from app.analysis.comparison import compare
 from app.analysis.figures.style import LONGEST, labels, uid, whole
+from app.analysis.sequential import Step
 from app.analysis.tensorboard import event_file
 from app.store.rows import Confusion, Run
 from cct.events import BETWEEN_CLASSES
@@ -21,6 +22,7 @@ from tests.app.analysis.test_comparison import PROVENANCE, run
 from tests.app.store.test_store import RECORD
 
 GROUP = "pretrained"
+STEPS = [Step(3, 0.1, 2.0, None), Step(4, 0.1, 1.0, 0.2), Step(5, 0.1, 0.8, 0.3, is_foreseen=True)]
 VARIANTS = (
     '<a href="https-evil.example">click</a>',
     "one<br>two",
@@ -58,8 +60,9 @@ def chart(name: str) -> Any:
     one, other = VARIANTS[:2]
     charts: dict[str, Callable[[], Any]] = {
         "curves": lambda: figures.curves(runs, records, group=GROUP, smoothing=0.5),
-        "final_results": lambda: figures.final_results(runs, GROUP, one),
-        "differences": lambda: figures.differences(runs, GROUP, one),
+        "final_results": lambda: figures.final_results(runs, compare(runs, GROUP, one)),
+        "differences": lambda: figures.differences(runs, compare(runs, GROUP, one)),
+        "course": lambda: figures.course(one, "#4477AA", STEPS, 0.5, is_settled=False),
         "cost": lambda: figures.cost(runs, "parameters", GROUP),
         "confusion": lambda: figures.confusion(runs, found, GROUP, one),
         "confusion minus": lambda: figures.confusion(runs, found, GROUP, one, other),
@@ -72,6 +75,7 @@ NAMED = {
     "curves": VARIANTS,
     "final_results": VARIANTS,
     "differences": VARIANTS[1:],
+    "course": VARIANTS[:1],
     "cost": VARIANTS,
     "confusion": CLASSES,
     "confusion minus": CLASSES,

@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.analysis import figures
+from app.analysis.comparison import compare
 from app.store.rows import Run, State
 from cct.events import EpochRecord
 from tests.app.analysis.test_comparison import BASELINE, WORSE, run, runs
@@ -87,7 +88,8 @@ def test_what_was_not_measured_is_not_drawn(two: tuple[list[Run], dict[str, list
 
 
 def test_final_results_with_references() -> None:
-    figure = figures.final_results(runs(seqpool=BASELINE, mean=[86.9]))
+    members = runs(seqpool=BASELINE, mean=[86.9])
+    figure = figures.final_results(members, compare(members))
     drawn = traces(figure)
     assert figure.layout.yaxis.ticktext == ("seqpool", "mean")
     assert drawn["seeds_seqpool"].x == tuple(BASELINE)
@@ -101,7 +103,8 @@ def test_final_results_with_references() -> None:
 
 
 def test_differences_are_filled_where_they_are_claimed() -> None:
-    figure = figures.differences([*runs(seqpool=BASELINE, mean=WORSE, max=[88.0, 88.5]), run("class_token", 9, 50.0)])
+    members = [*runs(seqpool=BASELINE, mean=WORSE, max=[88.0, 88.5]), run("class_token", 9, 50.0)]
+    figure = figures.differences(members, compare(members))
     drawn = traces(figure)
     assert set(figure.layout.yaxis.ticktext) == {"mean", "max", "class_token"}
     assert drawn["seeds_mean"].x == pytest.approx([b - a for a, b in zip(BASELINE, WORSE, strict=True)])
@@ -115,9 +118,10 @@ def test_variants_keep_their_colours() -> None:
     shown = runs(seqpool=BASELINE, mean=WORSE)
     curves = figures.curves(shown, {one.id: [RECORD] for one in shown})
     expected = traces(curves)["mean_mean"].line.color
-    charts = (figures.final_results(shown), figures.differences(shown), figures.cost(runs(mean=WORSE)))
-    found = [{trace.marker.color for trace in chart.data if trace.name == "mean"} for chart in charts]
-    assert found == [{expected}] * 3
+    found = compare(shown)
+    charts = (figures.final_results(shown, found), figures.differences(shown, found), figures.cost(runs(mean=WORSE)))
+    drawn = [{trace.marker.color for trace in chart.data if trace.name == "mean"} for chart in charts]
+    assert drawn == [{expected}] * 3
 
 
 def test_cost() -> None:

@@ -116,6 +116,32 @@ def test_seeds_are_queued_until_all_is_settled(store: RunStore) -> None:
     assert len(news) == 1, "the end is told once, not after each seed"
 
 
+def test_figures_are_drawn_by_what_the_plan_says(client: TestClient, store: RunStore) -> None:
+    study = Study(store, alpha=0.01, measure="best val_top1")
+    path = f"/figures/plan?experiment={study.id}&variant="
+    assert client.get(path + "mean").json()["data"] == []
+    study.train()
+    drawn = {trace["uid"]: trace for trace in client.get(path + "mean").json()["data"]}
+    assert drawn["course_mean"]["y"] == [pytest.approx(-10, abs=0.5)]
+    assert drawn["boundary_better_looks"]["y"][0] > 0 > drawn["boundary_worse_looks"]["y"][0]
+    refused = client.get(path + "seqpool")
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "variant")
+    assert "choose one of mean, max" in refused.text
+    asked = f"experiment={study.id}"
+    found = client.get(f"/comparison?{asked}").json()
+    assert (found["measure"], found["interval"]) == ("best val_top1", "interval that holds at every look")
+    differences = client.get(f"/figures/differences?{asked}").json()
+    assert differences["layout"]["xaxis"]["title"]["text"].startswith("Best top-1 minus")
+    marks = {trace["uid"]: trace for trace in differences["data"]}
+    claimed = {row["variant"]: row["outcome"] for row in found["variants"]}
+    assert claimed["mean"] == "worse", "paired t-tests on three seeds would claim it too"
+    assert marks["mean_mean"]["marker"]["symbol"] == "diamond"
+    assert "holds at every look" in marks["mean_mean"]["hovertemplate"]
+    other = client.post("/experiments", json={"axes": {"lr": [0.1, 0.2]}}).json()["id"]
+    assert client.get(f"/comparison?experiment={other}").json()["group"] == "lr"
+    assert client.get(f"/figures/plan?experiment={other}&variant=0.1").status_code == 409
+
+
 def test_a_plan_that_cannot_be_read_holds_up_no_other(
     store: RunStore, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:

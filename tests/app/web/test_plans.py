@@ -1,5 +1,6 @@
 """Experiments with a plan: what is refused, what is stored, and what may be done to them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from fastapi.testclient import TestClient
 from app.store.lease import Lease
 from app.store.rows import State
 from app.store.run_store import RunStore
+from cct.spec import RunSpec
+from tests.app.store.test_store import RECORD
 from tests.conftest import DIGITS
 
 POOLINGS = ["seqpool", "mean", "max"]
@@ -75,9 +78,28 @@ def test_variants_may_be_numbers(client: TestClient) -> None:
     assert experiment["plan"]["baseline"] == "0.002"
 
 
-def test_the_preview_tells_the_fewest_and_the_most_runs(client: TestClient) -> None:
-    preview = client.post("/experiments/preview", json=PLANNED | {"plan": {"max_seeds": 10}}).json()
-    assert (preview["at_least"]["runs"], preview["runs"]) == (9, 30)
+def test_the_preview_tells_the_fewest_and_the_most_runs_and_what_similar_runs_make_likely(
+    client: TestClient, store: RunStore
+) -> None:
+    request = PLANNED | {"plan": {"max_seeds": 10}}
+    preview = client.post("/experiments/preview", json=request).json()
+    assert (preview["plan"]["at_least"]["runs"], preview["runs"]) == (9, 30)
+    assert (preview["plan"]["likely"], preview["seconds"]) == (None, None)
+    assert "unknown until two seeds" in preview["plan"]["told"]
+    similar = RunSpec.stored(DIGITS | {"epochs": 3, "pooling": "gem"})
+    longer = replace(similar, epochs=4)
+    store.create_runs([similar, replace(similar, seed=1), longer, replace(longer, seed=1)])
+    for top1 in (90.0, 90.2, 10.0, 80.0):
+        lease = store.claim("w")
+        assert lease
+        lease.record_epoch(replace(RECORD, epoch=1, val_top1=top1))
+        lease.release(State.completed)
+    found = client.post("/experiments/preview", json=request).json()
+    assert "from the spread of 2 similar runs: 0.14 points" in found["plan"]["told"]
+    assert 9 <= found["plan"]["likely"]["runs"] <= 20
+    assert found["plan"]["at_least"]["seconds"] <= found["plan"]["likely"]["seconds"] < found["seconds"]
+    fine = request | {"plan": {"max_seeds": 10, "smallest_difference": 0.01}}
+    assert "Raise smallest_difference" in client.post("/experiments/preview", json=fine).json()["plan"]["told"]
 
 
 def test_a_plan_is_frozen_but_for_its_budget(client: TestClient, store: RunStore) -> None:
