@@ -19,6 +19,7 @@ from cct.events import EpochRecord, Facts, RunWarning
 from cct.machine import OPENMP
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, TEXT_MODELS
+from cct.published import PUBLISHED
 from cct.spec import RunSpec, SpecError
 
 HEADER = "epoch  train loss  train top-1  val loss  val top-1  val top-5  balanced        lr  seconds  images/s"
@@ -173,7 +174,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="go on with the finished run in this folder, to --epochs in all, in another folder (--out)",
     )
-    parser.add_argument("--list", action="store_true", help="list models, poolings and datasets, and exit")
+    parser.add_argument(
+        "--list", action="store_true", help="list models, poolings, datasets and published weights, and exit"
+    )
     return parser
 
 
@@ -183,11 +186,14 @@ def _listing() -> str:
         | {name: f"{config.text_length} words, {config.depth} blocks" for name, config in TEXT_MODELS.items()},
         "poolings": {name: pooling.formula for name, pooling in poolings().items()},
         "datasets": {name: info.title for name, info in DATASETS.items()},
+        "published weights": {
+            name: f"{weights.model} on {weights.dataset}, {weights.top1:.2f} %" for name, weights in PUBLISHED.items()
+        },
     }
     return "\n".join(
         line
         for title, entries in sections.items()
-        for line in (title, *(f"  {name:33}{text}" for name, text in entries.items()))
+        for line in (title, *(f"  {name:41}{text}" for name, text in entries.items()))
     )
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from cct.download import fetch
 from cct.models import Model, TextTransformer
+from cct.provenance import sha256_of
+from cct.published import PUBLISHED
 from cct.texts import UNKNOWN, read_vectors
 from cct.weights import UnusableWeights, read_weights
 
@@ -29,31 +31,40 @@ _POOLING = ("classifier.attention_pool.", _CLASS_TOKEN)
 def locate(pretrained: str, data_dir: Path) -> Path:
     """The file that `RunSpec.pretrained` names, below `data_dir/pretrained`; what has an address is downloaded once.
 
-    Raises `UnusableWeights`.
+    Published weights are taken from there under the name that their file has been published by, if it is there. What
+    has another checksum than the address tells is downloaded anew. Raises `UnusableWeights`.
     """
     folder = data_dir / FOLDER
-    if not pretrained.startswith("https://"):
+    address, _, checksum = pretrained.partition("#sha256=")
+    if pretrained in PUBLISHED:
+        address = PUBLISHED[pretrained].address
+        if (path := folder / Path(address).name).is_file():
+            return path
+    elif not pretrained.startswith("https://"):
         path = folder / pretrained
         if not path.is_file():
             raise UnusableWeights(f"pretrained: there is no file {path}; put it there")
         return path
-    name = Path(urlsplit(pretrained).path).name
-    path = folder / "downloads" / f"{hashlib.sha256(pretrained.encode()).hexdigest()[:12]}-{name}"
+    name = Path(urlsplit(address).path).name
+    path = folder / "downloads" / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_name(f"{path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
+            if not path.exists() or (checksum and sha256_of(path) != checksum):
                 part = path.with_name(f"part-{path.name}")  # which keeps the ending, that tells what is in it
                 try:
-                    fetch(pretrained, part)
+                    fetch(address, part)
+                    if checksum and (found := sha256_of(part)) != checksum:
+                        raise UnusableWeights(f"its checksum is sha256={found}, not sha256={checksum}")
                     read_weights(part)  # a page that asks for a password, say, must not stay here
                     part.replace(path)
                 finally:
                     part.unlink(missing_ok=True)
     except (OSError, UnusableWeights) as error:
         raise UnusableWeights(
-            f"pretrained: {pretrained} cannot be downloaded ({error}); put the file into {folder} and give its name"
+            f"pretrained: {address} cannot be downloaded ({error}); put the file into {folder}"
+            f"{'' if pretrained in PUBLISHED else ' and give its name'}"
         ) from error
     return path
 
@@ -166,7 +177,8 @@ def load_word_vectors(model: TextTransformer, vocabulary: Sequence[str], path: P
 
 
 def resize_positional_embedding(grid: Tensor, tokens: int) -> Tensor:
-    """`(1, old tokens, channels)` to `(1, tokens, channels)`: square grids, without class tokens; bicubic.
+    """`(1, old tokens, channels)` to `(1, tokens, channels)`: square grids, without class tokens; bilinear, as in the
+    reference (`resize_pos_embed`).
 
     Raises `UnusableWeights` if the grids are not square.
     """
@@ -178,7 +190,7 @@ def resize_positional_embedding(grid: Tensor, tokens: int) -> Tensor:
             f"a positional embedding of {grid.shape[1]} tokens does not fit {tokens}: both must be square grids"
         )
     square = grid.float().transpose(1, 2).reshape(1, -1, old, old)
-    resized = F.interpolate(square, size=(new, new), mode="bicubic").flatten(2).transpose(1, 2)
+    resized = F.interpolate(square, size=(new, new), mode="bilinear").flatten(2).transpose(1, 2)
     return resized.to(grid.dtype)
 
 

@@ -5,13 +5,14 @@ A hyperparameter is declared once, as a field of `RunSpec`: its default reproduc
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from cct.catalog import poolings
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, MODELS, TEXT_MODELS
+from cct.published import PUBLISHED
 from cct.recipes import DEFAULT_DATASET, OWN, RECIPES, filled, recipe_of
 
 AUGMENTATIONS: dict[str, str] = {
@@ -56,8 +57,9 @@ def _choice(default: str, description: str, choices: tuple[str, ...]) -> Any:
     return field(default=default, metadata={"description": description, "choices": choices})
 
 
-def _text(default: str, description: str) -> Any:
-    return field(default=default, metadata={"description": description, "max_length": 500})
+def _text(default: str, description: str, examples: Iterable[str] = ()) -> Any:
+    metadata = {"description": description, "max_length": 500}
+    return field(default=default, metadata=metadata | ({"examples": known} if (known := list(examples)) else {}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +169,12 @@ class RunSpec:
         le=0.9,
     )
     image_folder: str = _text("", "Dataset image_folder: a folder below image_folder/ of the datasets")
-    pretrained: str = _text("", "Initial weights: a file's path below pretrained/ of the datasets, or an https address")
+    pretrained: str = _text(
+        "",
+        "Initial weights: a file's path below pretrained/ of the datasets, an https address, which may end with "
+        "#sha256=CHECKSUM, or the name of published weights",
+        examples=PUBLISHED,
+    )
     word_vectors: str = _text("", "Text models: a GloVe file below word_vectors/ of the datasets; empty: learned")
 
     def __post_init__(self) -> None:
@@ -292,5 +299,10 @@ def _check_path(name: str, value: str) -> None:
     if "://" in value and name == "pretrained":
         if not re.match(r"https://[\w.-]+(:\d+)?/", value):
             raise SpecError(name, f"{value!r} is not an https address; give https://… or the path of a file")
+        _, has_fragment, fragment = value.partition("#")
+        if has_fragment and not re.fullmatch("sha256=[0-9a-f]{64}", fragment):
+            raise SpecError(
+                name, f"#{fragment} is no checksum; give #sha256= and its 64 digits 0-9 and a-f, or nothing"
+            )
     elif value.startswith("/") or ".." in value.split("/"):
         raise SpecError(name, f"{value!r} leaves the folder {name}/; give a path relative to it, without ..")

@@ -6,7 +6,11 @@ import json
 import pathlib
 import pickle
 import re
+import shutil
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,27 +71,34 @@ class Weights:
 def read_weights(path: Path) -> Weights:
     """The state dict in a file: in safetensors, a checkpoint from here, or what another program has saved with PyTorch.
 
-    What the file holds decides, not its name. It may be the whole file or one of `ENTRIES`; `PREFIXES` that all names
-    share are left out, and so are integers (counters of batches, numbers of positions), which no model here has. Raises
-    `UnusableWeights`; no code in the file is run.
+    What the file holds decides, not its name. It may be packed as a zip archive, and the whole file or one of
+    `ENTRIES`; `PREFIXES` that all names share are left out, and so are integers (counters of batches, numbers of
+    positions), which no model here has. Raises `UnusableWeights`; no code in the file is run.
     """
     if not path.is_file():
         raise UnusableWeights(f"there is no file {path}")
     try:
-        if _is_safetensors(path):
-            with safe_open(path, "pt") as opened:
-                told = opened.metadata() or {}
-            return Weights(_named(safetensors.torch.load_file(path)), "", tuple(json.loads(told.get(VOCABULARY, "[]"))))
-        is_program = _is_torch_script(path)
-        # The file and not its name, by which torch would choose what it expects in it.
-        with torch.serialization.safe_globals(_HARMLESS), path.open("rb") as file:
-            content = None if is_program else torch.load(file, map_location="cpu", weights_only=True)
+        with _unpacked(path) as file:
+            return _read(file, path)
+    except UnusableWeights:
+        raise
     except UNREADABLE as error:
         raise UnusableWeights(f"{path} cannot be read as a file of weights ({reason(error)})") from error
-    if is_program:
+
+
+def _read(file: Path, path: Path) -> Weights:
+    """The state dict in a file, which was given as `path`."""
+    if _is_safetensors(file):
+        with safe_open(file, "pt") as opened:
+            told = opened.metadata() or {}
+        return Weights(_named(safetensors.torch.load_file(file)), "", tuple(json.loads(told.get(VOCABULARY, "[]"))))
+    if _is_torch_script(file):
         raise UnusableWeights(
             f"{path} is a TorchScript program; save its weights: torch.save(torch.jit.load(FILE).state_dict(), ...)"
         )
+    # The file and not its name, by which torch would choose what it expects in it.
+    with torch.serialization.safe_globals(_HARMLESS), file.open("rb") as stream:
+        content = torch.load(stream, map_location="cpu", weights_only=True)
     if not isinstance(content, dict):
         raise UnusableWeights(f"{path} holds a {type(content).__name__} and no state dict; {_SAVE_AGAIN}")
     vocabulary = content.get(VOCABULARY, ())
@@ -97,6 +108,22 @@ def read_weights(path: Path) -> Weights:
         if isinstance(content.get(entry), dict):
             return Weights(_state_dict(content[entry], f"{path}, in its {entry},"), entry, tuple(vocabulary))
     return Weights(_state_dict(content, str(path)), "")
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """The file itself or, of a zip archive that holds a single one, that one: so the reference publishes some. Archives
+    that PyTorch writes hold several."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            held = [name for name in archive.namelist() if not name.startswith("__MACOSX/") and not name.endswith("/")]
+            if len(held) == 1:
+                with tempfile.NamedTemporaryFile() as whole, archive.open(held[0]) as part:
+                    shutil.copyfileobj(part, whole)
+                    whole.flush()
+                    yield Path(whole.name)
+                return
+    yield path
 
 
 _SAVE_AGAIN = "save it again with torch.save(model.state_dict(), ...)"

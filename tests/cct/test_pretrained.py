@@ -1,6 +1,9 @@
 import hashlib
+import os
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,9 @@ from tests.cct.test_models import GOLDEN, images
 from tests.cct.test_training import numbers
 from tests.cct.told import first, only
 
+CHECKOUT = os.environ.get("CCTBOARD_REFERENCE", "")
+"""A folder with SHI-Labs/Compact-Transformers."""
+
 SPEC = RunSpec(
     model="cvt_2_4_32", dataset="digits", epochs=1, batch_size=256, augmentation="none", pretrained="start.safetensors"
 )
@@ -30,11 +36,21 @@ def weights() -> dict[str, Tensor]:
     return create_model("cct_2_3x2_32", seed=7).state_dict()
 
 
+def packed(weights: dict[str, Tensor], path: Path) -> None:
+    """As the reference publishes those of its short script, zipped on a Mac."""
+    torch.save(weights, inner := path.with_suffix(".inner"))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(inner, "cct2-3x2_cifar10.pth")
+        archive.writestr("__MACOSX/._cct2-3x2_cifar10.pth", b"beside it")
+    inner.unlink()
+
+
 WRITERS: dict[str, Callable[[dict[str, Tensor], Path], None]] = {
     "plain.pth": torch.save,
     "state_dict.pth": lambda weights, path: torch.save({"epoch": 3, "state_dict": weights}, path),
     "model.pth": lambda weights, path: torch.save({"model": weights, "optimizer": {"lr": 1.0}}, path),
     "legacy.pth": lambda weights, path: torch.save(weights, path, _use_new_zipfile_serialization=False),
+    "packed.pth.zip": packed,
     "file.safetensors": lambda weights, path: safetensors.torch.save_file(weights, path),
 }
 
@@ -134,6 +150,30 @@ def test_a_smooth_embedding_stays_so_on_another_grid() -> None:
     ours = resized.reshape(24, 24, 2)[inner, inner]
     torch.testing.assert_close(ours, plane(24)[inner, inner], atol=5e-3, rtol=0)
     assert resize_positional_embedding(embedding, 256) is embedding
+
+
+def test_a_positional_embedding_is_interpolated_linearly_as_by_the_reference() -> None:
+    corners = torch.tensor([0.0, 1.0, 2.0, 3.0]).reshape(1, 4, 1)
+    line = torch.tensor([0.0, 0.25, 0.75, 1.0])
+    assert torch.equal(resize_positional_embedding(corners, 16).reshape(4, 4), 2 * line[:, None] + line)
+
+
+@pytest.mark.skipif(not CHECKOUT, reason="CCTBOARD_REFERENCE names no checkout of SHI-Labs/Compact-Transformers")
+@pytest.mark.parametrize(("name", "size"), [("cct_2_3x2_32", 48), ("vit_2_4_32", 64), ("vit_2_4_32", 24)])
+def test_weights_for_another_image_size_are_those_that_the_reference_makes(
+    name: str, size: int, tmp_path: Path
+) -> None:
+    found = spec_from_file_location("helpers", Path(CHECKOUT) / "src/utils/helpers.py")
+    assert found
+    assert found.loader
+    helpers = module_from_spec(found)
+    found.loader.exec_module(helpers)
+    small, large = create_model(name, seed=1), create_model(name, image_size=size, seed=2)
+    torch.save(small.state_dict(), tmp_path / "small.pth")
+    load_pretrained(large, tmp_path / "small.pth")
+    given, ours = (model.state_dict()["classifier.positional_emb"] for model in (small, large))
+    theirs = helpers.resize_pos_embed(given, torch.empty_like(ours), int("vit" in name))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("tokens", [63, 65])
@@ -258,7 +298,13 @@ def test_a_run_whose_weights_are_not_there_fails_and_names_them(
     assert "start.safetensors; put it there" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("fine", ["", "a.pth", "sub/folder/a..b.pth", "https://example.org:8443/a/b.pth?download=1"])
+@pytest.mark.parametrize(
+    "fine",
+    [
+        *("", "a.pth", "a#1.pth", "sub/folder/a..b.pth", "https://example.org:8443/a/b.pth?download=1"),
+        f"https://example.org/a.pth#sha256={64 * '0'}",
+    ],
+)
 def test_paths_below_the_folder_and_https_addresses_are_accepted(fine: str) -> None:
     assert RunSpec(pretrained=fine).pretrained == fine
 
@@ -278,6 +324,10 @@ def test_paths_below_the_folder_and_https_addresses_are_accepted(fine: str) -> N
         "https:///a.pth",
         "https://[::1/a.pth",
         "https://user:password@example.org/a.pth",
+        "https://example.org/a.pth#",
+        "https://example.org/a.pth#sha256=0123",
+        f"https://example.org/a.pth#md5={32 * '0'}",
+        f"https://example.org/a.pth#sha256={64 * 'A'}",
         "a\0.pth",
         "a\n.pth",
         "a" * 501,

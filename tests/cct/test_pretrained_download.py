@@ -1,9 +1,12 @@
 """Weights that have an address are fetched once, by https from whom the machine trusts, or not at all."""
 
+import hashlib
+import shutil
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +18,12 @@ from torch import Tensor
 
 from cct.models import create_model
 from cct.pretrained import locate
+from cct.published import PUBLISHED
+from cct.spec import RunSpec
 from cct.weights import UnusableWeights, read_weights
+from tests.cct.test_pretrained import packed
+
+NAME = "cct2-3x2_cifar10"
 
 
 @pytest.fixture
@@ -117,6 +125,42 @@ def test_an_answer_that_is_no_file_of_weights_is_not_kept(published: tuple[str, 
         locate(f"{published[0]}/weights.pth", tmp_path)
     right.write_bytes(weights)
     assert locate(f"{published[0]}/weights.pth", tmp_path).read_bytes() == weights
+
+
+def test_an_address_may_tell_the_checksum_of_what_is_there(
+    published: tuple[str, list[str]], tmp_path: Path, weights: dict[str, Tensor]
+) -> None:
+    address, asked = f"{published[0]}/weights.pth", published[1]
+    right = hashlib.sha256((tmp_path / "published" / "weights.pth").read_bytes()).hexdigest()
+    with pytest.raises(
+        UnusableWeights, match=rf"its checksum is sha256={right}, not sha256=0{{64}}\); put the file into"
+    ):
+        locate(f"{address}#sha256={64 * '0'}", tmp_path)
+    assert not list((tmp_path / "pretrained" / "downloads").glob("*.pth"))
+    path = locate(f"{address}#sha256={right}", tmp_path)
+    assert locate(address, tmp_path) == locate(f"{address}#sha256={right}", tmp_path) == path
+    assert asked == ["/weights.pth"] * 2, "kept, by whatever name"
+    torch.save(weights | {"classifier.fc.bias": torch.ones(10)}, tmp_path / "published" / "weights.pth")
+    newer = hashlib.sha256((tmp_path / "published" / "weights.pth").read_bytes()).hexdigest()
+    assert locate(address, tmp_path).read_bytes() != (tmp_path / "published" / "weights.pth").read_bytes()
+    assert hashlib.sha256(locate(f"{address}#sha256={newer}", tmp_path).read_bytes()).hexdigest() == newer
+
+
+def test_published_weights_are_known_by_their_name(
+    published: tuple[str, list[str]], tmp_path: Path, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, asked = published
+    monkeypatch.setitem(PUBLISHED, NAME, replace(PUBLISHED[NAME], address=f"{url}/files/{NAME}.pth.zip"))
+    (folder := tmp_path / "published" / "files").mkdir()
+    packed(weights, folder / f"{NAME}.pth.zip")
+    spec = RunSpec(pretrained=NAME)
+    for _ in range(2):
+        found = read_weights(locate(spec.pretrained, tmp_path)).tensors
+        assert all(torch.equal(value, weights[key]) for key, value in found.items())
+    assert asked == [f"/files/{NAME}.pth.zip"]
+    put_there = tmp_path / "pretrained" / f"{NAME}.pth.zip"
+    shutil.copy(folder / f"{NAME}.pth.zip", put_there)
+    assert locate(NAME, tmp_path) == put_there, "where there is no network"
 
 
 @pytest.mark.parametrize("malformed", ["https://a..b/x.pth", "https://localhost/a b.pth", "https://localhost/ä.pth"])

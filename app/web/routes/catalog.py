@@ -15,6 +15,7 @@ from app.web.specs import SpecRequest
 from cct.catalog import poolings
 from cct.named_datasets import DATASETS
 from cct.named_models import MODELS
+from cct.published import PUBLISHED
 from cct.recipes import RECIPES
 
 router = APIRouter(tags=["catalog"])
@@ -56,6 +57,15 @@ class RecipeEntry(BaseModel):
     on: dict[str, dict[str, Any]] = Field(description="Values that are others on some datasets")
 
 
+class PublishedEntry(BaseModel):
+    name: str = Field(description="For `pretrained`")
+    address: str
+    model: str
+    dataset: str = Field(description="`imagenet` is an image folder here")
+    top1: float = Field(description="What it should give on that dataset, in percent")
+    source: str
+
+
 class MetricEntry(BaseModel):
     name: str
     label: str
@@ -84,6 +94,7 @@ class Catalog(BaseModel):
     poolings: Sequence[PoolingEntry]
     datasets: Sequence[DatasetEntry]
     recipes: Sequence[RecipeEntry]
+    published: Sequence[PublishedEntry]
     metrics: Sequence[MetricEntry]
     spec_schema: dict[str, Any]
     plan_schema: dict[str, Any]
@@ -92,7 +103,7 @@ class Catalog(BaseModel):
     version: str
 
 
-@router.get("/catalog", summary="List models, poolings, datasets, recipes and metrics")
+@router.get("/catalog", summary="List models, poolings, datasets, recipes, published weights and metrics")
 def read_catalog(request: Request) -> Catalog:
     return _catalog(request.app.version)
 
@@ -109,6 +120,7 @@ def _catalog(version: str) -> Catalog:
             for name, info in DATASETS.items()
         ],
         recipes=[RecipeEntry(name=name, **_pick(RecipeEntry, asdict(recipe))) for name, recipe in RECIPES.items()],
+        published=[PublishedEntry(**asdict(one)) for one in PUBLISHED.values()],
         metrics=[MetricEntry(name=metric.name, label=metric.label) for metric in METRICS.values()],
         spec_schema=SpecRequest.model_json_schema(),
         plan_schema=Plan.model_json_schema(),

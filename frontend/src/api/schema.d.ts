@@ -797,7 +797,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List models, poolings, datasets, recipes and metrics */
+        /** List models, poolings, datasets, recipes, published weights and metrics */
         get: operations["read_catalog_catalog_get"];
         put?: never;
         post?: never;
@@ -883,6 +883,8 @@ export interface components {
             datasets: components["schemas"]["DatasetEntry"][];
             /** Recipes */
             recipes: components["schemas"]["RecipeEntry"][];
+            /** Published */
+            published: components["schemas"]["PublishedEntry"][];
             /** Metrics */
             metrics: components["schemas"]["MetricEntry"][];
             /** Spec Schema */
@@ -1941,6 +1943,30 @@ export interface components {
              */
             runs: number;
         };
+        /** PublishedEntry */
+        PublishedEntry: {
+            /**
+             * Name
+             * @description For `pretrained`
+             */
+            name: string;
+            /** Address */
+            address: string;
+            /** Model */
+            model: string;
+            /**
+             * Dataset
+             * @description `imagenet` is an image folder here
+             */
+            dataset: string;
+            /**
+             * Top1
+             * @description What it should give on that dataset, in percent
+             */
+            top1: number;
+            /** Source */
+            source: string;
+        };
         /** QueueEntry */
         QueueEntry: {
             /** Run Id */
@@ -2522,8 +2548,40 @@ export interface components {
             image_folder: string;
             /**
              * Pretrained
-             * @description Initial weights: a file's path below pretrained/ of the datasets, or an https address
+             * @description Initial weights: a file's path below pretrained/ of the datasets, an https address, which may end with #sha256=CHECKSUM, or the name of published weights
              * @default
+             * @example cct_7_3x1_32_cifar10_300epochs
+             * @example cct_7_3x1_32_cifar100_300epochs
+             * @example cct_7_3x1_32_sine_cifar10_1500epochs
+             * @example cct_7_3x1_32_sine_cifar100_1500epochs
+             * @example cct_7_3x1_32_sine_cifar10_5000epochs
+             * @example cct_7_3x1_32_sine_cifar100_5000epochs
+             * @example cct_7_7x2_224_flowers102
+             * @example cct_14_7x2_384_flowers102
+             * @example cct_14_7x2_224_imagenet
+             * @example cct_14_7x2_384_imagenet
+             * @example vitlite7-4_cifar10
+             * @example vitlite7-4_cifar100
+             * @example vitlite6-4_cifar10
+             * @example vitlite6-4_cifar100
+             * @example cvt7-4_cifar10
+             * @example cvt7-4_cifar100
+             * @example cvt6-4_cifar10
+             * @example cvt6-4_cifar100
+             * @example cct2-3x2_cifar10
+             * @example cct2-3x2_cifar100
+             * @example cct4-3x2_cifar10
+             * @example cct4-3x2_cifar100
+             * @example cct6-3x2_cifar10_best
+             * @example cct6-3x2_cifar100_best
+             * @example cct7-3x2_cifar10_best
+             * @example cct7-3x2_cifar100_best
+             * @example cct7-3x1_cifar10_best
+             * @example cct7-3x1_cifar100_best
+             * @example cct6-3x1_cifar10_best
+             * @example cct6-3x1_cifar100_best
+             * @example cct6-3x1_cifar10_500
+             * @example cct6-3x1_cifar100_500
              */
             pretrained: string;
             /**
@@ -2746,8 +2804,40 @@ export interface components {
             image_folder: string;
             /**
              * Pretrained
-             * @description Initial weights: a file's path below pretrained/ of the datasets, or an https address
+             * @description Initial weights: a file's path below pretrained/ of the datasets, an https address, which may end with #sha256=CHECKSUM, or the name of published weights
              * @default
+             * @example cct_7_3x1_32_cifar10_300epochs
+             * @example cct_7_3x1_32_cifar100_300epochs
+             * @example cct_7_3x1_32_sine_cifar10_1500epochs
+             * @example cct_7_3x1_32_sine_cifar100_1500epochs
+             * @example cct_7_3x1_32_sine_cifar10_5000epochs
+             * @example cct_7_3x1_32_sine_cifar100_5000epochs
+             * @example cct_7_7x2_224_flowers102
+             * @example cct_14_7x2_384_flowers102
+             * @example cct_14_7x2_224_imagenet
+             * @example cct_14_7x2_384_imagenet
+             * @example vitlite7-4_cifar10
+             * @example vitlite7-4_cifar100
+             * @example vitlite6-4_cifar10
+             * @example vitlite6-4_cifar100
+             * @example cvt7-4_cifar10
+             * @example cvt7-4_cifar100
+             * @example cvt6-4_cifar10
+             * @example cvt6-4_cifar100
+             * @example cct2-3x2_cifar10
+             * @example cct2-3x2_cifar100
+             * @example cct4-3x2_cifar10
+             * @example cct4-3x2_cifar100
+             * @example cct6-3x2_cifar10_best
+             * @example cct6-3x2_cifar100_best
+             * @example cct7-3x2_cifar10_best
+             * @example cct7-3x2_cifar100_best
+             * @example cct7-3x1_cifar10_best
+             * @example cct7-3x1_cifar100_best
+             * @example cct6-3x1_cifar10_best
+             * @example cct6-3x1_cifar100_best
+             * @example cct6-3x1_cifar10_500
+             * @example cct6-3x1_cifar100_500
              */
             pretrained: string;
             /**

@@ -7,6 +7,8 @@ export type SpecField = {
   default: string | number;
   description: string;
   enum?: string[];
+  /** Values to choose from, among others. */
+  examples?: string[];
   minimum?: number;
   exclusiveMinimum?: number;
   maximum?: number;

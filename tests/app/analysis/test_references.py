@@ -10,6 +10,8 @@ import pytest
 
 from app.analysis.comparison import compare
 from app.analysis.references import reference_results
+from cct.named_models import MODELS
+from cct.published import PUBLISHED as WEIGHTS
 from cct.spec import RunSpec
 from tests.app.analysis.test_comparison import run
 
@@ -86,6 +88,17 @@ def test_results_of_others_are_those_of_their_tables() -> None:
         at = readme.index(f">{one.best:.2f}%<")
         assert one.dataset.removesuffix("102") in readme[:at].rsplit("href=", 1)[1], "the name of its checkpoint"
     assert len(known) == 10
+
+
+@pytest.mark.skipif(not CHECKOUT, reason="CCTBOARD_REFERENCE names no checkout of SHI-Labs/Compact-Transformers")
+def test_published_weights_are_those_that_the_reference_links() -> None:
+    for weights in WEIGHTS.values():
+        page = (Path(CHECKOUT) / weights.source.split(", ")[1]).read_text(encoding="utf-8")
+        assert f'<a href="{weights.address}">{weights.top1:.2f}%</a>' in page
+        assert weights.model in MODELS
+        assert weights.dataset in weights.name
+    linked = [(Path(CHECKOUT) / page).read_text(encoding="utf-8") for page in ("README.md", "examples/README.md")]
+    assert len(WEIGHTS) == sum(len(re.findall(r'href="[^"]*\.pth[^"]*"', page)) for page in linked) == 32
 
 
 PUBLISHED = [one for one in reference_results() if one.label == "published"]

@@ -15,8 +15,12 @@ def test_a_run_is_queued_by_the_name_of_a_recipe_and_stores_its_values(client: T
     assert (changed["recipe"], changed["epochs"], changed["mixup"]) == ("own", 30, 0.8)
     refused = client.post("/runs", json={"recipe": "paper"})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "recipe")
-    entries = {entry["name"]: entry for entry in client.get("/catalog").json()["recipes"]}
+    catalog = client.get("/catalog").json()
+    entries = {entry["name"]: entry for entry in catalog["recipes"]}
     assert entries["paper-cifar-300"]["on"]["cifar100"]["lr"] == 6e-4
+    weights = {entry["name"]: (entry["model"], entry["top1"]) for entry in catalog["published"]}
+    assert weights["cct2-3x2_cifar10"] == ("cct_2_3x2_32", 89.17)
+    assert catalog["spec_schema"]["properties"]["pretrained"]["examples"] == list(weights)
 
 
 def test_recipes_are_compared_by_one_field(client: TestClient, store: RunStore) -> None:

@@ -1,6 +1,8 @@
-import { MultiSelect, Select, TagsInput, TextInput } from "@mantine/core";
+import { Autocomplete, MultiSelect, Select, TagsInput, TextInput } from "@mantine/core";
 
 import { parseValue, type SpecField, type Value } from "../../api/spec";
+
+const SUGGESTIONS = 8;
 
 type Props = {
   field: SpecField;
@@ -36,12 +38,14 @@ export function SpecFieldInput({ field, value, onChange, varies, error }: Props)
   }
   if (field.type === "string") {
     return (
-      <TextInput
+      <Autocomplete
         {...common}
+        data={field.examples}
+        limit={SUGGESTIONS}
         maxLength={field.maxLength}
         placeholder={String(field.default)}
-        value={value ?? field.default}
-        onChange={(event) => onChange(event.currentTarget.value)}
+        value={String(value ?? field.default)}
+        onChange={onChange}
       />
     );
   }
