@@ -5,7 +5,8 @@ validation and checkpoint in each epoch, the trial that chooses how steps are ex
 images are as many and as large as CIFAR-10's (50,000 and 10,000 of 3 x 32 x 32 bytes, in files of MNIST's format), and
 random: what they show does not change the time. Prints how long each part took; the worker's log says what was chosen.
 
-Run: `python benchmarks/whole_runs.py [--epochs 200] [--images 50000] [--slots auto] [--poolings 3] [--seeds 5]`.
+Run: `python benchmarks/whole_runs.py [--epochs 200] [--images 50000] [--slots auto] [--poolings 3] [--seeds 5]
+[--compile auto]`.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import numpy as np
 
 from app.cli.board import running
 from app.cli.services import free_port
+from cct.spec import COMPILE
 
 POOLINGS = ["seqpool", "seqpool_softmax_tokens", "mean", "max", "class_token"]
 
@@ -67,8 +69,9 @@ def main() -> None:
     parser.add_argument("--slots", default="auto", help="runs at the same time, for the second measurement")
     parser.add_argument("--poolings", type=int, default=3, choices=range(1, len(POOLINGS) + 1))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--compile", choices=COMPILE, default="auto")
     options = parser.parse_args()
-    spec = {"dataset": "mnist", "epochs": options.epochs, "compile": "fastest"}
+    spec = {"dataset": "mnist", "epochs": options.epochs, "compile": options.compile}
     for slots, poolings, seeds in (("1", 1, 1), (options.slots, options.poolings, options.seeds)):
         os.environ["CCTBOARD_SLOTS"] = slots
         with tempfile.TemporaryDirectory() as folder:

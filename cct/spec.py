@@ -128,8 +128,9 @@ class RunSpec:
     precision: str = _choice("auto", "Arithmetic of the model; auto: bf16 where the hardware has it", PRECISIONS)
     compile: str = _choice(
         "auto",
-        "How steps are executed; auto and off: as they are; graph: recorded once and replayed (GPU); on: by "
-        "torch.compile; fastest: by the quickest of these, found by trial (GPU)",
+        "How steps are executed; off: one operation after the other; graph: recorded once and replayed (GPU); on: by "
+        "torch.compile, on a GPU recorded too; auto: graph where that is quicker, else off; fastest: by the quickest "
+        "of all, found by trial (GPU)",
         COMPILE,
     )
     augmentation: str = _choice(

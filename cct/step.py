@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cct.augment import centre_crop
 from cct.cpu import faster_layout
+from cct.data import to_device
 from cct.models import Model, TextTransformer
 from cct.named_datasets import DATASETS
 from cct.schedule import learning_rate
@@ -45,7 +46,7 @@ class TrainingStep:
         )
         self.averaged: Model | None = copy.deepcopy(self.model).requires_grad_(False) if spec.ema_decay else None
         """A model with the moving average of the weights, if the spec wants it."""
-        self._compiled: Callable[[Tensor], Tensor] = torch.compile(model, disable=spec.compile != "on")
+        self._compiled_loss = torch.compile(self._loss, disable=spec.compile != "on")
         self._precision, self._prepare = autocast(spec, device), preparation(spec, model, device)
         self._class_weights = class_weights
         self._loss_sum, self._correct, self._lr = (torch.zeros((), device=device) for _ in range(3))
@@ -76,10 +77,8 @@ class TrainingStep:
         return self._loss_sum.item() / self._count, 100 * self._correct.item() / self._count
 
     def _execute(self, images: Tensor, labels: Tensor) -> None:
-        forward = self._compiled if len(labels) == self.spec.batch_size else self.model
-        with self._precision:
-            logits = forward(self._prepare(images)).float()
-        loss = training_loss(logits, labels, self.spec.label_smoothing, self._class_weights)
+        forward = self._compiled_loss if len(labels) == self.spec.batch_size else self._loss
+        loss, correct = forward(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         if self.spec.clip_grad:
@@ -90,8 +89,15 @@ class TrainingStep:
             averages, weights = zip(*[(average, weight.detach()) for average, weight in pairs], strict=True)
             torch._foreach_lerp_(averages, weights, 1 - self.spec.ema_decay)
         self._loss_sum += loss.detach() * len(labels)
+        self._correct += correct
+
+    def _loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and how many of its images are recognised."""
+        with self._precision:
+            logits = self.model(self._prepare(images)).float()
+        loss = training_loss(logits, labels, self.spec.label_smoothing, self._class_weights)
         classes = labels if labels.dim() == 1 else labels.argmax(dim=1)
-        self._correct += (logits.detach().argmax(dim=1) == classes).sum()
+        return loss, (logits.detach().argmax(dim=1) == classes).sum()
 
     @property
     def validated(self) -> Model:
@@ -154,8 +160,8 @@ def normalisation(spec: RunSpec, model: Model) -> Callable[[Tensor], Tensor]:
         return lambda words: words
     info, size = DATASETS[spec.dataset], model.config.image_size
     device = next(model.parameters()).device
-    mean = 255 * torch.tensor(info.mean, device=device)[:, None, None]
-    std = 255 * torch.tensor(info.std, device=device)[:, None, None]
+    mean = to_device(255 * torch.tensor(info.mean)[:, None, None], device)
+    std = to_device(255 * torch.tensor(info.std)[:, None, None], device)
 
     def normalise(images: Tensor) -> Tensor:
         if images.is_floating_point():

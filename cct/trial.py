@@ -21,10 +21,13 @@ from cct.step import Stopped, TrainingStep
 
 TRIAL_STEPS = 20
 TRIAL_BATCHES = 8
-TRIAL_SHARE = 0.05
-"""The most that may be spent on trying to shorten a run, as a share of the time that it is expected to take."""
-WARM_UP_SECONDS = {"graph": 2.0, "on": 60.0}
+TRIAL_SHARE = 0.2
+"""The most that may be spent on trying to shorten a run, as a share of the time that it is expected to take: less than
+what is gained, as a recorded step takes a third of a plain one's time, and a compiled one two thirds of a recorded."""
+WARM_UP_SECONDS = {"graph": 0.5, "on": 20.0}
 """Roughly what it takes until a step is recorded (`graph`) or compiled (`on`)."""
+TRIED = {"auto": ("off", "graph"), "fastest": ("off", "graph", "on")}
+"""What is tried for each choice of `compile` that leaves it open; the first is the plain way."""
 SAME_LOSS = 0.003
 """Relative difference of the mean loss over a trial, up to which two ways to execute a step compute the same."""
 
@@ -40,7 +43,7 @@ def training_step(
     should_stop: Callable[[], bool] = lambda: False,
     may_record: bool = True,
 ) -> TrainingStep:
-    """The step of a run on a device, with a settled spec: `compile: fastest` is measured, on copies of the model.
+    """The step of a run on a device, with a settled spec: what is quicker is measured, on copies of the model.
 
     Raises `Stopped`, `RecordingFailed`, `CannotCompile`.
     """
@@ -48,13 +51,13 @@ def training_step(
     if spec.compile == "on":
         check_compiler(device)
     weights = None if spec.class_weights == "none" else balanced_weights(split.labels, model.config.num_classes)
-    if spec.compile != "fastest":
+    if spec.compile not in TRIED:
         return _step(model, spec, device, weights)
 
     def arm(mode: str) -> Callable[[], TrainingStep]:
         return lambda: _step(copy.deepcopy(model), spec.settled_to(compile=mode), device, weights)
 
-    modes = [mode for mode in ("off", "graph", "on") if settle(spec.settled_to(compile=mode), device).compile == mode]
+    modes = [mode for mode in TRIED[spec.compile] if settle(spec.settled_to(compile=mode), device).compile == mode]
     steps = spec.epochs * math.ceil(len(split.labels) / spec.batch_size)
     batches = trial_batches(split, spec, device)
     mode = quickest({mode: arm(mode) for mode in modes}, batches, steps, should_stop)
@@ -73,16 +76,16 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
 
 
 def _step(model: Model, spec: RunSpec, device: torch.device, weights: Tensor | None) -> TrainingStep:
-    return (RecordedStep if spec.compile == "graph" else TrainingStep)(model, spec, device, weights)
+    is_recorded = device.type == "cuda" and spec.compile in ("graph", "on") and spec.model not in TEXT_MODELS
+    return (RecordedStep if is_recorded else TrainingStep)(model, spec, device, weights)
 
 
 def settle(spec: RunSpec, device: torch.device, may_record: bool = True) -> RunSpec:
     """The spec with what is known of `auto` before anything is measured.
 
-    Precision is bf16 where the hardware multiplies it natively. Steps are executed one by one: on a CPU compiled ones
-    were slower wherever that was measured (docs/performance.md), and on a GPU neither those nor recorded ones were ever
-    tested. `compile: fastest` remains so on a GPU, unless steps may not be recorded: what failed once is not tried
-    again. On a CPU it is `off`, as a choice by time would not be the same twice.
+    Precision is bf16 where the hardware multiplies it natively. `compile: auto` and `fastest` remain so on a GPU,
+    unless steps may not be recorded: what failed once is not tried again. On a CPU they are `off`: compiled steps were
+    slower wherever that was measured (docs/performance.md), and a choice by time would not be the same twice.
     """
     has_bf16 = (
         torch.cuda.is_bf16_supported(including_emulation=False)
@@ -95,7 +98,7 @@ def settle(spec: RunSpec, device: torch.device, may_record: bool = True) -> RunS
     # the host wait, unnoticed by the warm-up.
     has_choice = device.type == "cuda" and may_record
     is_recordable = has_choice and spec.model not in TEXT_MODELS
-    is_possible = {"auto": False, "fastest": has_choice, "graph": is_recordable}.get(spec.compile, True)
+    is_possible = {"auto": is_recordable, "fastest": has_choice, "graph": is_recordable}.get(spec.compile, True)
     return spec if is_possible else spec.settled_to(compile="off")
 
 

@@ -32,6 +32,7 @@ from cct.recording import RecordingFailed
 from cct.spec import RunSpec
 from cct.step import Stopped
 from cct.training import NonFiniteLoss, train
+from cct.trial import TRIED
 from cct.weights import export_safetensors
 from worker import attempt
 from worker.outbox import RETRY_SECONDS, Outbox
@@ -105,7 +106,7 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
     except Exception as error:
         # The boundary of a run: whatever went wrong is told on the board, the traceback goes to the run's log.
         traceback.print_exc()
-        if isinstance(error, RecordingFailed) and run.spec.compile == "fastest":
+        if isinstance(error, RecordingFailed) and run.spec.compile in TRIED:
             print("compile: the run goes on without recorded steps, in another process", file=sys.stderr, flush=True)
             os._exit(Exit.UNRECORDABLE)  # at once: what PyTorch would do at an ordinary end is not known
         outbox.describe(error=_reason(error), failure=_kind(error))

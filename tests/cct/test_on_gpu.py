@@ -1,5 +1,6 @@
 """Training on a GPU: what can be known without one, on tensors that have a device and no values, and what needs one."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -118,8 +119,6 @@ def images(gpu: FakeTensorMode) -> Tensor:
 @pytest.mark.usefixtures("gpu")
 def test_waiting_is_noticed() -> None:
     with NothingWaits(), pytest.raises(HostWaits):
-        torch.tensor([1.0, 2.0], device=CUDA)
-    with NothingWaits(), pytest.raises(HostWaits):
         torch.empty(5).to(CUDA)
     with NothingWaits(), pytest.raises(DataDependentOutputException):
         torch.ones(5, device=CUDA).sum().item()
@@ -232,9 +231,43 @@ def test_a_recorded_step_computes_what_it_does_by_itself(pooling: str) -> None:
 
 
 @needs_gpu
-def test_an_epoch_on_a_gpu_does_not_wait_for_it() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_compiled_step_that_is_recorded_computes_the_same(precision: str) -> None:
+    """Without random numbers, which compiled code draws otherwise."""
+    spec = RunSpec(batch_size=32, epochs=8, attention_dropout=0.0, stochastic_depth=0.0, precision=precision)
+    split = random_images(32 * (WARM_UP_STEPS + 4) + 5).to(CUDA)
+    losses = {}
+    for mode in ("off", "on"):
+        step = training_step(create_model(spec.model, seed=0), replace(spec, compile=mode), split, CUDA)
+        losses[mode] = [trained(step, split, epoch)[0] for epoch in (0, 6)]
+    assert isinstance(step, RecordedStep)
+    assert losses["on"] == pytest.approx(losses["off"], rel=1e-3)
+
+
+@needs_gpu
+@pytest.mark.parametrize("mode", ["graph", "on"])
+def test_each_replay_draws_random_numbers_of_its_own(mode: str) -> None:
+    spec = RunSpec(batch_size=32, epochs=8, lr=1e-12, attention_dropout=0.5, compile=mode)
+    split = random_images(32).to(CUDA)
+    step = training_step(create_model(spec.model, seed=0), spec, split, CUDA)
+    sums = []
+    step.begin_epoch(0)
+    for _ in range(WARM_UP_STEPS + 6):
+        step(split.images, split.labels)
+        sums.append(step._loss_sum.item())
+    losses = [after - before for before, after in itertools.pairwise([0.0, *sums])]
+    assert len(set(losses)) == len(losses)
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    "recipe",
+    [{}, {"augmentation": "randaugment", "mixup": 0.8, "cutmix": 1.0, "random_erasing": 0.25, "scale": 0.08}],
+    ids=["bare", "paper's"],
+)
+def test_an_epoch_on_a_gpu_does_not_wait_for_it(recipe: dict[str, Any]) -> None:
     """From its beginning to its last step; then the sums are read."""
-    spec = RunSpec(batch_size=32, compile="off", precision="fp32")
+    spec = RunSpec(batch_size=32, compile="off", precision="fp32", **recipe)
     split = Split(torch.zeros(256, 3, 32, 32, dtype=torch.uint8), torch.zeros(256, dtype=torch.int64)).to(CUDA)
     step = TrainingStep(create_model(spec.model, seed=0), spec, CUDA)
     trained(step, split, 0)

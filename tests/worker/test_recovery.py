@@ -157,7 +157,7 @@ if "worker.trainer" in sys.orig_argv:
 """For Python's start, as the one thing that needs a GPU. The rest is real."""
 
 
-@pytest.mark.parametrize(("chosen", "state"), [("fastest", State.completed), ("graph", State.failed)])
+@pytest.mark.parametrize(("chosen", "state"), [("auto", State.completed), ("graph", State.failed)])
 def test_a_run_that_did_not_ask_for_recorded_steps_goes_on_without(
     settings: Settings, store: RunStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: str, state: State
 ) -> None:
