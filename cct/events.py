@@ -108,6 +108,12 @@ class EpochRecord:
     val_balanced: float | None = None
     """Balanced accuracy: the mean over classes of the share of their images that is recognised, in percent. It is 100
     divided by the number of classes for whoever does not look at the image. None in older records."""
+    val_nll: float | None = None
+    """Negative log-likelihood in nats, mean over the validation images; unlike `val_loss` without smoothed labels. None
+    in older records."""
+    val_ece: float | None = None
+    """Expected calibration error from 0 to 1: by how much the probability of the likeliest class and the share of right
+    answers differ, over 15 equal bins of that probability, weighted by images. None in older records."""
 
 
 Event = Facts | Progress | Look | Confusion | EpochRecord | RunWarning

@@ -38,6 +38,7 @@ PROGRESS_SECONDS = 0.5
 CHUNK, CHUNK_ON_GPU = 4096, 65_536
 """Images of 32 pixels on each side that are augmented at once; of larger ones as many as take the same memory. A GPU
 waits until its host has launched the augmentation, which takes as long for many images as for few."""
+CALIBRATION_BINS = 15
 VALIDATED_ON_GPU = 2048
 """Images of 32 pixels that a GPU validates at once; but at least a batch, and a batch if the pooling mixes it."""
 
@@ -164,6 +165,8 @@ def train(
             peak_memory_bytes=_peak_memory(device),
             pooling_entropy=found.pooling_entropy,
             val_balanced=found.balanced,
+            val_nll=found.nll,
+            val_ece=found.ece,
         )
         confusion = Confusion(epoch + 1, found.confusion.tolist())
         is_best = found.top1 > max((earlier.val_top1 for earlier in records), default=-1.0)
@@ -276,6 +279,10 @@ class Validation(NamedTuple):
     """The mean over images (and heads) in nats; None for a pooling without weights."""
     confusion: Tensor
     """Counts of images, int64 on the host: `(true class, predicted class)`."""
+    nll: float
+    """The mean in nats, without smoothed labels."""
+    ece: float
+    """The expected calibration error, from 0 to 1."""
 
     @property
     def balanced(self) -> float:
@@ -292,8 +299,8 @@ def validate(
     model.eval()
     device, count = split.labels.device, len(split.labels)
     precision, prepare = autocast(spec, device), preparation(spec, model, device)
-    sums = torch.zeros(3, device=device)
-    classes, predictions = model.config.num_classes, list[Tensor]()
+    sums = torch.zeros(4, device=device)
+    classes, predictions, confidences = model.config.num_classes, list[Tensor](), list[Tensor]()
     with _pooling_entropies(model) as entropies:
         for batch, target in _batches(split.images, split.labels, batch_size):
             if should_stop():
@@ -304,13 +311,33 @@ def validate(
             guesses = logits.topk(min(5, classes)).indices
             predictions.append(guesses[:, 0])
             hits = guesses == target[:, None]
-            sums += torch.stack([loss * len(target), hits[:, 0].sum(), hits.sum()])
-    loss_sum, top1, top5 = sums.tolist()
+            likelihoods = logits.log_softmax(dim=1)
+            confidences.append(likelihoods.amax(dim=1).exp())
+            nll = F.nll_loss(likelihoods, target, reduction="sum")
+            sums += torch.stack([loss * len(target), hits[:, 0].sum(), hits.sum(), nll])
+    loss_sum, top1, top5, nll_sum = sums.tolist()
     entropy = torch.cat(entropies).mean().item() if entropies else None
     # Once for all batches: bincount makes the host wait for the device.
-    pairs = torch.bincount(split.labels * classes + torch.cat(predictions), minlength=classes**2)
+    predicted = torch.cat(predictions)
+    pairs = torch.bincount(split.labels * classes + predicted, minlength=classes**2)
     confusion = pairs.reshape(classes, classes).cpu()
-    return Validation(loss_sum / count, 100 * top1 / count, 100 * top5 / count, entropy, confusion)
+    ece = calibration_error(torch.cat(confidences), predicted == split.labels)
+    top1, top5 = 100 * top1 / count, 100 * top5 / count
+    return Validation(loss_sum / count, top1, top5, entropy, confusion, nll_sum / count, ece)
+
+
+def calibration_error(confidences: Tensor, correct: Tensor) -> float:
+    """The expected calibration error, from 0 to 1, of probabilities `(images,)` and whether each guess was right.
+
+    A probability on the border of two bins belongs to the upper one, so that 1 is a bin of its own beside the 15: this
+    is how torchmetrics has it.
+    """
+    borders = torch.linspace(0, 1, CALIBRATION_BINS + 1, device=confidences.device)
+    bins = torch.bucketize(confidences, borders, right=True) - 1
+    # Not by index_add, whose order of additions on a GPU differs from run to run.
+    within = bins == torch.arange(len(borders), device=bins.device)[:, None]
+    gaps = (within * (correct.double() - confidences.double())).sum(dim=1)
+    return gaps.abs().sum().item() / len(confidences)
 
 
 @contextmanager

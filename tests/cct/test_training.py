@@ -19,8 +19,8 @@ from cct.models import create_model
 from cct.named_datasets import DATASETS
 from cct.pooling import POOLINGS
 from cct.spec import RunSpec
-from cct.step import Stopped
-from cct.training import NonFiniteLoss, train
+from cct.step import Stopped, normalisation
+from cct.training import NonFiniteLoss, calibration_error, train
 from cct.trial import settle
 from tests.cct.test_image_files import write_folder
 from tests.cct.told import first, only
@@ -42,6 +42,8 @@ def numbers(records: list[EpochRecord]) -> list[tuple[float | None, ...]]:
             r.lr,
             r.pooling_entropy,
             r.val_balanced,
+            r.val_nll,
+            r.val_ece,
         )
         for r in records
     ]
@@ -160,6 +162,36 @@ def test_the_entropy_of_the_pooling_weights_is_recorded(pooling: str, precision:
     assert record.pooling_entropy == pytest.approx(expected, rel=1e-4 if precision == "fp32" else 1e-2)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_likelihood_and_calibration_are_those_of_the_direct_formulas(precision: str, tmp_path: Path) -> None:
+    spec = replace(SPEC, epochs=1, label_smoothing=0.2, precision=precision)
+    (record,) = only(EpochRecord, train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
+    model = create_model(spec.model, pooling=spec.pooling, num_classes=10, image_size=32)
+    model.load_state_dict(torch.load(tmp_path / checkpoint.LAST, weights_only=True)["model"])
+    split = load("digits", tmp_path)[1]
+    with torch.no_grad():
+        probabilities = model.eval()(normalisation(spec, model)(split.images)).double().softmax(dim=1)
+    labels = split.labels.tolist()
+    nll = -sum(math.log(row[label]) for row, label in zip(probabilities.tolist(), labels, strict=True)) / len(labels)
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for row, label in zip(probabilities, labels, strict=True):
+        confidence = row.max().item()
+        bins.setdefault(int(15 * confidence), []).append((confidence, row.argmax().item() == label))
+    ece = sum(abs(sum(right - sure for sure, right in found)) for found in bins.values()) / len(labels)
+    exact = precision == "fp32"
+    assert record.val_nll == pytest.approx(nll, rel=1e-4 if exact else 2e-2)
+    assert record.val_ece == pytest.approx(ece, abs=1e-4 if exact else 2e-2)
+    assert record.val_loss != pytest.approx(record.val_nll, rel=1e-2), "which has its labels smoothed"
+
+
+def test_the_calibration_error_is_that_of_torchmetrics() -> None:
+    border = torch.linspace(0, 1, 16)[3].item()
+    confidences = torch.tensor([border, 0.21, 0.9, 0.95, 1.0, 1.0])
+    correct = torch.tensor([False, True, True, False, True, True])
+    # What torchmetrics 1.9 gives: 1 is a bin of its own, which 0.95 does not spoil.
+    assert calibration_error(confidences, correct) == pytest.approx(0.2733333, abs=1e-6)
+
+
 def test_records_of_earlier_versions_are_read() -> None:
     record = EpochRecord(
         epoch=1,
@@ -173,7 +205,7 @@ def test_records_of_earlier_versions_are_read() -> None:
         images_per_second=100.0,
         peak_memory_bytes=1,
     )
-    assert record.pooling_entropy is None
+    assert (record.pooling_entropy, record.val_nll, record.val_ece) == (None, None, None)
 
 
 def test_the_caller_learns_facts_and_progress(tmp_path: Path) -> None:

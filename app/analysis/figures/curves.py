@@ -48,6 +48,8 @@ METRICS = {
         Metric("val_loss", "Validation loss"),
         Metric("val_balanced", "Validation balanced accuracy (%)", " %"),
         Metric("val_top5", "Validation top-5 (%)", " %"),
+        Metric("val_nll", "Validation negative log-likelihood (nats)", " nats"),
+        Metric("val_ece", "Validation calibration error"),
         Metric("train_top1", "Training top-1 (%)", " %"),
         Metric("train_loss", "Training loss"),
         Metric("lr", "Learning rate"),

@@ -1114,6 +1114,10 @@ export interface components {
             pooling_entropy?: number | null;
             /** Val Balanced */
             val_balanced?: number | null;
+            /** Val Nll */
+            val_nll?: number | null;
+            /** Val Ece */
+            val_ece?: number | null;
         };
         /**
          * Events
