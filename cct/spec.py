@@ -129,7 +129,7 @@ class RunSpec:
     compile: str = _choice(
         "auto",
         "How steps are executed; off: one operation after the other; graph: recorded once and replayed (GPU); on: by "
-        "torch.compile, on a GPU recorded too; auto: graph where that is quicker, else off; fastest: by the quickest "
+        "torch.compile, on a GPU recorded too; auto: graph where that works, else off; fastest: by the quickest "
         "of all, found by trial (GPU)",
         COMPILE,
     )

@@ -14,7 +14,6 @@ from torch import Tensor
 from cct.compiler import check_compiler
 from cct.data import Split
 from cct.models import Model
-from cct.named_models import TEXT_MODELS
 from cct.recording import WARM_UP_STEPS, RecordedStep, check_kernels
 from cct.spec import RunSpec
 from cct.step import Stopped, TrainingStep
@@ -76,7 +75,7 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
 
 
 def _step(model: Model, spec: RunSpec, device: torch.device, weights: Tensor | None) -> TrainingStep:
-    is_recorded = device.type == "cuda" and spec.compile in ("graph", "on") and spec.model not in TEXT_MODELS
+    is_recorded = device.type == "cuda" and spec.compile in ("graph", "on")
     return (RecordedStep if is_recorded else TrainingStep)(model, spec, device, weights)
 
 
@@ -94,11 +93,7 @@ def settle(spec: RunSpec, device: torch.device, may_record: bool = True) -> RunS
     )
     if spec.precision == "auto":
         spec = spec.settled_to(precision="bf16" if has_bf16 else "fp32")
-    # Steps on texts are not recorded: in older versions of PyTorch (issue 82886) the gradient of many embeddings makes
-    # the host wait, unnoticed by the warm-up.
-    has_choice = device.type == "cuda" and may_record
-    is_recordable = has_choice and spec.model not in TEXT_MODELS
-    is_possible = {"auto": is_recordable, "fastest": has_choice, "graph": is_recordable}.get(spec.compile, True)
+    is_possible = (device.type == "cuda" and may_record) or spec.compile not in ("graph", *TRIED)
     return spec if is_possible else spec.settled_to(compile="off")
 
 
@@ -111,8 +106,9 @@ def quickest(
     """Which way to execute a run's steps takes the least time, by trial; the first of the arms is the plain one.
 
     Another is tried if its warm-up is a small part (`TRIAL_SHARE`) of the time that the run would take by the best one
-    so far, and is taken if it is faster and its loss is the plain one's. What fails, for example for want of a
-    compiler, is not taken; the reason is printed. Raises `Stopped`, `RecordingFailed`.
+    so far, and is taken if its loss is the plain one's and it is faster, or `graph`: as that has the same operations
+    with fewer launches, it can only seem slower, when other runs use the GPU meanwhile. What fails, for example for
+    want of a compiler, is not taken; the reason is printed. Raises `Stopped`, `RecordingFailed`.
     """
     plain, *others = arms
     best, best_seconds, plain_loss = plain, *_trial(arms[plain](), batches, should_stop)
@@ -129,7 +125,7 @@ def quickest(
         _tell(f"{mode} takes {1e3 * seconds:.2f} ms per step, {best} {1e3 * best_seconds:.2f} ms")
         if not math.isclose(loss, plain_loss, rel_tol=SAME_LOSS):
             _tell(f"{mode} is not used, as its loss is {loss:.4f} instead of {plain_loss:.4f}")
-        elif seconds < best_seconds:
+        elif seconds < best_seconds or mode == "graph":
             best, best_seconds = mode, seconds
     return best
 

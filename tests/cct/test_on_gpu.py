@@ -231,6 +231,7 @@ def test_a_recorded_step_computes_what_it_does_by_itself(pooling: str) -> None:
 
 
 @needs_gpu
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")  # which fp32 means not to use
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_compiled_step_that_is_recorded_computes_the_same(precision: str) -> None:
     """Without random numbers, which compiled code draws otherwise."""
@@ -242,6 +243,22 @@ def test_a_compiled_step_that_is_recorded_computes_the_same(precision: str) -> N
         losses[mode] = [trained(step, split, epoch)[0] for epoch in (0, 6)]
     assert isinstance(step, RecordedStep)
     assert losses["on"] == pytest.approx(losses["off"], rel=1e-3)
+
+
+@needs_gpu
+def test_a_step_on_texts_is_recorded_too() -> None:
+    """In PyTorch before 2.11, the gradient of many embeddings may make the host wait."""
+    spec = RunSpec(model="text_cct_2", dataset="trec", batch_size=128, precision="fp32", epochs=8)
+    random = torch.Generator().manual_seed(0)
+    words = torch.randint(5000, (128 * (WARM_UP_STEPS + 3), 64), generator=random)
+    split = Split(words, torch.randint(6, (len(words),), generator=random)).to(CUDA)
+    losses = {}
+    for mode in ("off", "graph"):
+        model = create_model(spec.model, num_classes=6, vocabulary_size=5000, seed=0)
+        step = training_step(model, replace(spec, compile=mode), split, CUDA)
+        losses[mode] = [trained(step, split, epoch)[0] for epoch in (0, 6)]
+    assert isinstance(step, RecordedStep)
+    assert losses["graph"] == pytest.approx(losses["off"], rel=1e-3)
 
 
 @needs_gpu

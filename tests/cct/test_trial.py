@@ -29,8 +29,6 @@ def test_nothing_is_tried_on_a_cpu() -> None:
         assert settle(RunSpec(compile=tried), CPU).compile == "off"
     assert settle(RunSpec(compile="graph"), CPU).compile == "off", "there is no CUDA to record with"
     assert settle(RunSpec(compile="on"), CPU).compile == "on"
-    on_texts = RunSpec(model="text_cct_2", dataset="trec", compile="graph", precision="fp32")
-    assert settle(on_texts, torch.device("cuda")).compile == "off"
     recorded = RunSpec(compile="graph", precision="fp32")
     assert settle(recorded, torch.device("cuda")).compile == "graph"
     assert settle(recorded, torch.device("cuda"), may_record=False).compile == "off"
@@ -38,7 +36,6 @@ def test_nothing_is_tried_on_a_cpu() -> None:
         open_spec = replace(recorded, compile=tried)
         assert settle(open_spec, torch.device("cuda")).compile == tried, "it is measured"
         assert settle(open_spec, torch.device("cuda"), may_record=False).compile == "off", "nothing is tried once more"
-    assert settle(replace(on_texts, compile="auto"), torch.device("cuda")).compile == "off"
     assert settle(RunSpec(precision="auto"), CPU).precision in ("fp32", "bf16")
 
 
@@ -100,7 +97,8 @@ MANY_STEPS = 1_000_000
 def test_the_quickest_way_to_execute_a_step_is_taken(batches: list[Batch], capsys: pytest.CaptureFixture[str]) -> None:
     assert quickest({"off": arm(Slow), "graph": arm(TrainingStep)}, batches, MANY_STEPS) == "graph"
     assert "graph takes" in capsys.readouterr().err
-    assert quickest({"off": arm(TrainingStep), "graph": arm(Slow)}, batches, MANY_STEPS) == "off"
+    assert quickest({"off": arm(TrainingStep), "on": arm(Slow)}, batches, MANY_STEPS) == "off"
+    assert quickest({"off": arm(TrainingStep), "graph": arm(Slow)}, batches, MANY_STEPS) == "graph", "others trained"
     assert quickest({"off": arm(Slow), "graph": arm(Slow), "on": arm(TrainingStep)}, batches, MANY_STEPS) == "on"
 
 

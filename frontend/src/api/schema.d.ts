@@ -2483,7 +2483,7 @@ export interface components {
             precision: "auto" | "fp32" | "bf16";
             /**
              * Compile
-             * @description How steps are executed; off: one operation after the other; graph: recorded once and replayed (GPU); on: by torch.compile, on a GPU recorded too; auto: graph where that is quicker, else off; fastest: by the quickest of all, found by trial (GPU)
+             * @description How steps are executed; off: one operation after the other; graph: recorded once and replayed (GPU); on: by torch.compile, on a GPU recorded too; auto: graph where that works, else off; fastest: by the quickest of all, found by trial (GPU)
              * @default auto
              * @enum {string}
              */
@@ -2742,7 +2742,7 @@ export interface components {
             precision: string;
             /**
              * Compile
-             * @description How steps are executed; off: one operation after the other; graph: recorded once and replayed (GPU); on: by torch.compile, on a GPU recorded too; auto: graph where that is quicker, else off; fastest: by the quickest of all, found by trial (GPU)
+             * @description How steps are executed; off: one operation after the other; graph: recorded once and replayed (GPU); on: by torch.compile, on a GPU recorded too; auto: graph where that works, else off; fastest: by the quickest of all, found by trial (GPU)
              * @default auto
              */
             compile: string;
