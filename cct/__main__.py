@@ -7,7 +7,6 @@ goes on where it stopped if it has a folder (`--out`).
 """
 
 import argparse
-import math
 import os
 import sys
 from dataclasses import asdict, fields
@@ -66,6 +65,8 @@ def _extend(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
 
     try:
         finished = Checkpoint.read(options.extend / LAST)
+        if finished.spec.is_evaluation:
+            return _fail(f"the run in {options.extend} is an evaluation; train with the same --pretrained instead", 2)
         if len(finished.records) < finished.spec.epochs:
             done = f"{len(finished.records)} of {finished.spec.epochs} epochs"
             return _fail(f"the run in {options.extend} has finished {done}; finish it before it is extended", 2)
@@ -129,6 +130,8 @@ def _train(spec: RunSpec, data: Path, out: Path | None, extends: int = 0) -> int
     last = records[-1]
     balanced = "" if last.val_balanced is None else f", balanced {last.val_balanced:.2f} %"
     top1 = f"final top-1 {last.val_top1:.2f} %{balanced}, best {best.val_top1:.2f} % (epoch {best.epoch})"
+    if spec.is_evaluation:
+        top1 = f"evaluated without training: top-1 {last.val_top1:.2f} %{balanced}"
     print(f"{top1}, {minutes:.1f} min")
     return 0
 
@@ -198,12 +201,16 @@ def _listing() -> str:
 
 
 def _line(record: EpochRecord) -> str:
-    balanced = math.nan if record.val_balanced is None else record.val_balanced
-    return (
-        f"{record.epoch:5}  {record.train_loss:10.4f}  {record.train_top1:11.2f}  {record.val_loss:8.4f}  "
-        f"{record.val_top1:9.2f}  {record.val_top5:9.2f}  {balanced:8.2f}  {record.lr:8.2e}  {record.seconds:7.1f}  "
-        f"{record.images_per_second:8.0f}"
+    def shown(value: float | None, width: int, digits: str) -> str:
+        return f"{'-':>{width}}" if value is None else f"{value:{width}{digits}}"
+
+    columns = (
+        *((record.epoch, 5, ""), (record.train_loss, 10, ".4f"), (record.train_top1, 11, ".2f")),
+        *((record.val_loss, 8, ".4f"), (record.val_top1, 9, ".2f"), (record.val_top5, 9, ".2f")),
+        *((record.val_balanced, 8, ".2f"), (record.lr, 8, ".2e"), (record.seconds, 7, ".1f")),
+        (record.images_per_second, 8, ".0f"),
     )
+    return "  ".join(shown(*column) for column in columns)
 
 
 def _warn(warning: RunWarning) -> None:

@@ -75,7 +75,7 @@ class Checkpoint:
                     f"{_PUT_BACK}"
                 )
             if recorded:
-                known = _epochs(len(recorded))
+                known = _epochs(recorded)
                 raise CheckpointMismatch(f"{known} recorded, but there is no checkpoint in {folder}; {_PUT_BACK}")
             return None
         saved = cls.read(path)
@@ -87,7 +87,7 @@ class Checkpoint:
                 f"{path} belongs to another spec ({', '.join(differing)} differ); use another folder"
             )
         if len(saved.records) < len(recorded):
-            known = _epochs(len(recorded))
+            known = _epochs(recorded)
             raise CheckpointMismatch(f"{known} recorded, but {path} is of epoch {len(saved.records)}; {_PUT_BACK}")
         for ours, theirs in zip(saved.records, recorded, strict=False):
             if ours != theirs:
@@ -148,13 +148,13 @@ class Checkpoint:
         `CheckpointMismatch` if the folder holds a later epoch, which another process has trained meanwhile.
         """
         path = folder / LAST
-        if path.exists() and (epoch := read_snapshot(path)[1]) > len(self.records):
+        newest = self.records[-1].epoch
+        if path.exists() and (epoch := read_snapshot(path)[1]) > newest:
             raise CheckpointMismatch(
-                f"{path} is of epoch {epoch} already, as another process trains this run; epoch {len(self.records)} "
-                "is dropped"
+                f"{path} is of epoch {epoch} already, as another process trains this run; epoch {newest} is dropped"
             )
-        if self.confusions[0].epoch == len(self.records):
-            best = {"model": self.model, "epoch": len(self.records), VOCABULARY: list(self.vocabulary)}
+        if self.confusions[0].epoch == newest:
+            best = {"model": self.model, "epoch": newest, VOCABULARY: list(self.vocabulary)}
             _write(folder / BEST, best)
         # The layout of version 0.1, which has no vocabulary.
         _write(
@@ -176,8 +176,9 @@ class Checkpoint:
         )
 
 
-def _epochs(count: int) -> str:
-    return "epoch 1 of this run is" if count == 1 else f"epochs 1 to {count} of this run are"
+def _epochs(recorded: Sequence[EpochRecord]) -> str:
+    newest = recorded[-1].epoch
+    return f"epochs 1 to {newest} of this run are" if newest > 1 else f"epoch {newest} of this run is"
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
@@ -201,6 +202,6 @@ def read_snapshot(path: Path) -> tuple[dict[str, Tensor], int]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return content["model"], content["epoch"] if path.name == BEST else len(content["records"])
+        return content["model"], content["epoch"] if path.name == BEST else content["records"][-1]["epoch"]
     except UNREADABLE as error:
         raise UnusableWeights(f"{path.name} cannot be read ({reason(error)})") from error

@@ -85,20 +85,23 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochRecord:
-    """What was measured at the end of one epoch. Losses in nats, top-k in percent."""
+    """What was measured at the end of one epoch. Losses in nats, top-k in percent.
+
+    Where given weights were evaluated, there is one record, of epoch 0, and what is measured by training is None in it.
+    """
 
     epoch: int
     """The number of the epoch, counted from 1."""
-    train_loss: float
-    train_top1: float
+    train_loss: float | None
+    train_top1: float | None
     val_loss: float
     val_top1: float
     val_top5: float
-    lr: float
+    lr: float | None
     """Learning rate of the epoch."""
     seconds: float
     """Wall-clock time of training and validation."""
-    images_per_second: float
+    images_per_second: float | None
     """Training images per second of training time, augmentation included, validation excluded."""
     peak_memory_bytes: int
     """Most memory in use: reserved on the GPU during the epoch, or resident in the process until its end on a CPU."""

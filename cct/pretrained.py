@@ -87,7 +87,7 @@ class Started:
         return told | ({"pretrained_words": "{} of {}".format(*self.words)} if self.words else {})
 
 
-def load_pretrained(model: Model, path: Path, vocabulary: Sequence[str] = ()) -> Started:
+def load_pretrained(model: Model, path: Path, vocabulary: Sequence[str] = (), to_evaluate: bool = False) -> Started:
     """Copies the weights of a file into a model; a text model's words have a `vocabulary`.
 
     What may keep its initial values: the head, if the number of classes differs or the file has none; the weights of
@@ -96,6 +96,9 @@ def load_pretrained(model: Model, path: Path, vocabulary: Sequence[str] = ()) ->
     Each word of a text model takes the vector that the file has for this very word; if the file does not say which
     words it has, none does. Raises `UnusableWeights`, which names the keys, if anything else is missing, unexpected or
     of another shape.
+
+    Initial values are no weights `to_evaluate`: there only a fixed positional embedding may be the model's own, and
+    words that the file lacks take the vector of its unknown word. Else raises `UnusableWeights`.
     """
     file, own = read_weights(path), model.state_dict()
     given = file.tensors
@@ -110,6 +113,8 @@ def load_pretrained(model: Model, path: Path, vocabulary: Sequence[str] = ()) ->
         if 0 < len(numbers) <= len(weights[_EMBEDDING]):
             known = {number: numbers[word] for number, word in enumerate(vocabulary) if word in numbers}
             rows = own[_EMBEDDING].clone()
+            if to_evaluate:
+                rows[UNKNOWN:] = weights[_EMBEDDING][UNKNOWN].to(rows)
             rows[list(known)] = weights[_EMBEDDING][list(known.values())].to(rows)
             weights[_EMBEDDING], words = rows, (len(known), len(vocabulary))
         else:
@@ -132,6 +137,11 @@ def load_pretrained(model: Model, path: Path, vocabulary: Sequence[str] = ()) ->
         weights |= {key: given[key] for key in pooling}
     else:
         replaced += pooling
+    if to_evaluate and (lacking := [key for key in replaced if key != _POSITIONAL]):
+        raise UnusableWeights(
+            f"{path} has no weights that fit this model's {_shortened(lacking)}, so there is nothing to evaluate; "
+            "choose model, pooling and dataset as the weights were trained with, or train for 1 or more epochs"
+        )
     weights |= {key: own[key] for key in replaced}
     problems = {
         "missing": [key for key in own if key not in weights],

@@ -32,7 +32,7 @@ def foreseen(spec: RunSpec) -> list[RunWarning]:
                 "85.8 % were recognised with it and 97.2 % without; use crop or none.",
             )
         )
-    if spec.warmup_epochs >= spec.epochs:
+    if spec.warmup_epochs >= spec.epochs > 0:
         share = learning_rate(spec, spec.epochs - 1) / spec.lr
         rises = "reaches lr only in the last epoch" if share == 1 else f"rises to {100 * share:.2g} % of lr at most"
         found.append(
@@ -110,28 +110,37 @@ def without_learning(
     `confusion` is that of the last epoch; `train` and `weights` are the numbers of training images and the factors of
     the loss by class. Guessing is judged by balanced accuracy, which uneven classes do not raise: over the last epochs
     its mean is at most two standard deviations above what is right by chance, and less than a fifth of the way from
-    there to 100 %.
+    there to 100 %. Of an evaluation, which has no training loss, only guessing is told.
     """
     last = records[-LAST_EPOCHS:]
     measured = [record.val_balanced for record in last if record.val_balanced is not None]
     if len(measured) < len(last):
         return []  # the records are of an earlier version
-    epochs = "its last epoch" if len(last) == 1 else f"its last {len(last)} epochs"
-    loss, guessing = fmean(record.train_loss for record in last), guessing_loss(train, spec.label_smoothing, weights)
-    learns_training_set = loss < guessing
     sizes = [sum(row) for row in confusion.counts]
     chance = 1 / _present(sizes)
     variance = sum(1 / size for size in sizes if size) * chance * (1 - chance) * chance**2
     better = fmean(measured) / 100 - chance
-    if better <= 2 * math.sqrt(variance) and better <= NEAR_CHANCE * (1 - chance):
+    is_guessing = better <= 2 * math.sqrt(variance) and better <= NEAR_CHANCE * (1 - chance)
+    guessed = (
+        f"balanced accuracy was {fmean(measured):.1f} %, and guessing gives {100 * chance:.1f} % (always answering the "
+        f"most frequent class gives {majority_share(sizes):.1f} % top-1)"
+    )
+    losses = [record.train_loss for record in last if record.train_loss is not None]
+    if not losses:
+        text = (
+            f"The weights know nothing of what they were evaluated on: {guessed}. Were they trained on this dataset, "
+        )
+        return [RunWarning("learned-nothing", text + "with its classes in this order?")] if is_guessing else []
+    epochs = "its last epoch" if len(last) == 1 else f"its last {len(last)} epochs"
+    loss, guessing = fmean(losses), guessing_loss(train, spec.label_smoothing, weights)
+    learns_training_set = loss < guessing
+    if is_guessing:
         return [
             RunWarning(
                 "learned-nothing",
-                f"The run has learned nothing that helps with what it has not seen: over {epochs} balanced accuracy "
-                f"was {fmean(measured):.1f} %, and guessing gives {100 * chance:.1f} % (always answering the most "
-                f"frequent class gives {majority_share(sizes):.1f} % top-1). Its training loss of {loss:.3f} is "
-                f"{'' if learns_training_set else 'not '}below that of guessing, {guessing:.3f}; try another lr or "
-                "more epochs, and look at the data and its labels.",
+                f"The run has learned nothing that helps with what it has not seen: over {epochs} {guessed}. Its "
+                f"training loss of {loss:.3f} is {'' if learns_training_set else 'not '}below that of guessing, "
+                f"{guessing:.3f}; try another lr or more epochs, and look at the data and its labels.",
             )
         ]
     if len(records) >= LAST_EPOCHS and not learns_training_set:

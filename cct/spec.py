@@ -72,7 +72,12 @@ class RunSpec:
     model: str = _choice("cct_2_3x2_32", "Named model variant", tuple(MODELS))
     pooling: str = _choice("auto", "Pooling step before the classifier; auto: the model's own", ("auto", *poolings()))
     dataset: str = _choice(DEFAULT_DATASET, "Dataset to train and validate on", tuple(DATASETS))
-    epochs: int = _parameter(200, "Passes over the training images or texts", ge=1, le=10_000)
+    epochs: int = _parameter(
+        200,
+        "Passes over the training images or texts; 0: none, the pretrained weights are evaluated as they are",
+        ge=0,
+        le=10_000,
+    )
     seed: int = _parameter(0, "Fixes initial weights, data order, augmentation and dropout", ge=0, le=2**31 - 1)
     recipe: str = _choice(
         "bare-200",
@@ -189,6 +194,7 @@ class RunSpec:
         _check_path("word_vectors", self.word_vectors)
         _check_path("image_folder", self.image_folder)
         self._check_kind()
+        self._check_evaluation()
         self._check_recipe()
         self._name_recipe()
         train_size = DATASETS[self.dataset].train_size
@@ -216,6 +222,21 @@ class RunSpec:
             raise SpecError("image_folder", "is missing; name a folder below image_folder/ of the datasets")
         if self.image_folder and self.dataset != "image_folder":
             raise SpecError("image_folder", f"is for the dataset image_folder; leave it empty for {self.dataset}")
+
+    def _check_evaluation(self) -> None:
+        if self.epochs:
+            return
+        if not self.pretrained:
+            raise SpecError(
+                "epochs", "is 0, which evaluates given weights; name them as pretrained, or train for at least 1"
+            )
+        if self.seed:
+            raise SpecError("seed", "changes nothing where nothing is trained, with epochs 0; leave it at 0")
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether given weights are evaluated as they are."""
+        return self.epochs == 0
 
     def _name_recipe(self) -> None:
         augmentation = DATASETS[self.dataset].augmentation if self.dataset in DATASETS else ""

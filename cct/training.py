@@ -61,7 +61,7 @@ def train(
 ) -> Iterator[Event]:
     """Trains a model and yields what there is to tell: `Facts` once, `Progress` twice a second, and after each epoch
     what the pooling looks at (`Look`, in some epochs), a `Confusion` and an `EpochRecord`; a `RunWarning` at the end if
-    it has learned nothing.
+    it has learned nothing. With no epochs, the given weights are evaluated, by the same events of epoch 0.
 
     With `checkpoint_dir` the run continues after the last checkpoint there, which is written before an epoch is told
     of; records of earlier epochs are yielded again first. Order, augmentation, dropout and stochastic depth derive from
@@ -94,6 +94,8 @@ def train(
 
     # A run keeps its arithmetic when it goes on elsewhere.
     wanted = spec.settled_to(precision=saved.precision, compile=saved.compile) if saved else spec
+    if spec.is_evaluation:
+        wanted = wanted.settled_to(compile="off")  # there are no steps
     if saved and device.type == "cpu" and 0 < saved.threads <= cores():
         torch.set_num_threads(saved.threads)
     step = training_step(model, wanted, train_split, device, should_stop, may_record)
@@ -103,7 +105,7 @@ def train(
     if saved:
         before = saved.provenance | extended_at(saved.provenance, extends)
         changed = continued(before, provenance, len(saved.records) + 1)  # refuses other data
-        provenance = changed if len(saved.records) < spec.epochs else before
+        provenance = changed if _to_do(spec, saved.records) else before
     is_text = isinstance(model, TextTransformer)
     classes = model.config.num_classes
     train_counts, test_counts = _counts(train_split, classes), _counts(test_split, classes)
@@ -137,23 +139,28 @@ def train(
         saved.restore(model, step.optimizer, step.averaged)
         records, confusions = [*saved.records], saved.confusions
         # In case the process ended before these were delivered.
-        if len(records) in lens_epochs:
-            yield look(step.validated, lens_images, len(records))
+        if records[-1].epoch in lens_epochs:
+            yield look(step.validated, lens_images, records[-1].epoch)
         yield from confusions
     yield from [*records]
 
-    for epoch in range(len(records), spec.epochs):
-        lr, began = learning_rate(spec, epoch), time.perf_counter()
-        yield from train_epoch(step, train_split, epoch, should_stop)
-        train_loss, train_top1 = step.means()
-        trained = time.perf_counter()
+    for epoch in _to_do(spec, records):
+        began = time.perf_counter()
+        lr = train_loss = train_top1 = images_per_second = None
+        if epoch:
+            lr = learning_rate(spec, epoch - 1)
+            yield from train_epoch(step, train_split, epoch - 1, should_stop)
+            train_loss, train_top1 = step.means()
+            images_per_second = len(train_split.labels) / (time.perf_counter() - began)
         found = validate(step.validated, test_split, settled, validated_at_once, should_stop)
-        if not math.isfinite(train_loss) or not math.isfinite(found.loss):
+        if not math.isfinite(found.loss + (train_loss or 0.0)):
             raise NonFiniteLoss(
-                f"the loss is not finite in epoch {epoch + 1}; try a lower lr (it was {lr:g}) or a warm-up"
+                f"the loss is not finite in epoch {epoch}; try a lower lr (it was {lr:g}) or a warm-up"
+                if lr
+                else f"the loss of these weights is not finite; try precision fp32 (it was {settled.precision})"
             )
         record = EpochRecord(
-            epoch=epoch + 1,
+            epoch=epoch,
             train_loss=train_loss,
             train_top1=train_top1,
             val_loss=found.loss,
@@ -161,14 +168,14 @@ def train(
             val_top5=found.top5,
             lr=lr,
             seconds=time.perf_counter() - began,
-            images_per_second=len(train_split.labels) / (trained - began),
+            images_per_second=images_per_second,
             peak_memory_bytes=_peak_memory(device),
             pooling_entropy=found.pooling_entropy,
             val_balanced=found.balanced,
             val_nll=found.nll,
             val_ece=found.ece,
         )
-        confusion = Confusion(epoch + 1, found.confusion.tolist())
+        confusion = Confusion(epoch, found.confusion.tolist())
         is_best = found.top1 > max((earlier.val_top1 for earlier in records), default=-1.0)
         records.append(record)
         confusions = [confusion] if is_best else [confusions[0], confusion]
@@ -188,8 +195,8 @@ def train(
                 vocabulary=train_split.vocabulary,
                 warnings=warnings,
             ).save(checkpoint_dir)
-        if epoch + 1 in lens_epochs:
-            yield look(step.validated, lens_images, epoch + 1)
+        if epoch in lens_epochs:
+            yield look(step.validated, lens_images, epoch)
         yield confusion
         yield record
 
@@ -197,6 +204,13 @@ def train(
     if spec.class_weights == "balanced":
         weights = balanced_weights(train_split.labels, classes).tolist()
     yield from without_learning(records, confusions[-1], train_counts, spec, weights)
+
+
+def _to_do(spec: RunSpec, records: Sequence[EpochRecord]) -> Sequence[int]:
+    """The epochs that are left, counted from 1; epoch 0 is the evaluation of given weights."""
+    if spec.is_evaluation:
+        return [] if records else [0]
+    return range(len(records) + 1, spec.epochs + 1)
 
 
 def _create_model(spec: RunSpec, split: Split, device: torch.device) -> Model:
@@ -223,11 +237,14 @@ def _start(model: Model, spec: RunSpec, split: Split, data_dir: Path) -> tuple[d
     warnings: list[RunWarning] = []
     if spec.pretrained:
         path = locate(spec.pretrained, data_dir)
-        started = load_pretrained(model, path, split.vocabulary)
+        started = load_pretrained(model, path, split.vocabulary, to_evaluate=spec.is_evaluation)
         started_from |= started.provenance() | {"pretrained_sha256": sha256_of(path)}
         if split.vocabulary and not spec.word_vectors:
             known, words = started.words or (0, len(split.vocabulary))
-            warnings += few_words(known, words, f"{path.name} knows", "the vectors of all others start at random")
+            others = "the vectors of all others start at random"
+            if spec.is_evaluation:
+                others = "all others are one and the same unknown word"
+            warnings += few_words(known, words, f"{path.name} knows", others)
     if spec.word_vectors and isinstance(model, TextTransformer):
         path = data_dir / VECTORS_FOLDER / spec.word_vectors
         found, words, hint = load_word_vectors(model, split.vocabulary, path)

@@ -42,7 +42,7 @@ class VariantComparison:
     """Whether the output for an image depends on its batch-mates in any of the runs; null until probed."""
     runs: int
     seeds: int
-    """Seeds with at least one finished epoch."""
+    """Seeds with at least one finished epoch, or an evaluation."""
     finished: int
     """Completed runs."""
     best: Stat | None
@@ -154,7 +154,7 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
                 formula=pooling.formula if pooling and group == "pooling" else "",
                 mixes_batch=mixes_batch,
                 runs=len(members),
-                seeds=len({run.spec.seed for run in members if run.epoch}),
+                seeds=len({run.spec.seed for run in members if run.final_top1 is not None}),
                 finished=len(completed),
                 best=stat(_by_seed((run, run.best_top1) for run in completed).values()),
                 final=stat(finals[variant].values()),

@@ -10,13 +10,20 @@ from typing import Any
 
 from app.store.rows import Run
 from cct.named_datasets import DATASETS
+from cct.named_models import MODELS
+from cct.published import PUBLISHED
 from cct.recipes import RECIPE_FIELDS, filled
 
 _BESIDE_RECIPE: dict[str, Any] = {"class_weights": "none", "val_share": 0.0, "pretrained": "", "word_vectors": ""}
 """What a result depends on beside model, dataset and recipe, and how it is in most results of others."""
 
+_OF_EVALUATIONS = ("pretrained", "val_share")
+"""The fields beside model and dataset on which the result of an evaluation depends."""
+
 CONDITIONS = ("model", "dataset", *RECIPE_FIELDS, *_BESIDE_RECIPE)
 """Fields of a spec that must agree with those of a result of others."""
+
+_SPLIT = "which of its images were for training and which for validation"
 
 NAMED = 3
 """Settings that differ, at most, to be named one by one instead of by their recipes."""
@@ -30,7 +37,7 @@ class ReferenceResult:
     pooling: str
     dataset: str
     epochs: int | None = None
-    """With those of cooldown; null if not told."""
+    """With those of cooldown; null if not told; 0 for what published weights should give without training."""
     recipe: str = ""
     """The recipe's name; empty if not told."""
     changed: dict[str, Any] = field(default_factory=dict)
@@ -59,9 +66,29 @@ class OtherReference(ReferenceResult):
 
 @cache
 def reference_results() -> tuple[ReferenceResult, ...]:
-    """All known results of others, from `reference_results.json`: tables whose rows share label, source and more."""
+    """All known results of others: those in `reference_results.json`, tables whose rows share label, source and more,
+    and what published weights should give.
+    """
     tables = json.loads(files("app.analysis").joinpath("reference_results.json").read_text(encoding="utf-8"))
-    return tuple(_result(shared | row) for shared, rows in tables for row in rows)
+    return (
+        *(_result(shared | row) for shared, rows in tables for row in rows),
+        *(
+            ReferenceResult(
+                model=weights.model,
+                pooling=MODELS[weights.model].pooling,
+                dataset=weights.dataset,
+                epochs=0,
+                changed={"pretrained": weights.name},
+                final=weights.top1,
+                best=weights.top1,
+                not_told=_SPLIT if weights.dataset == "flowers102" else "",
+                label="published weights",
+                source=weights.source,
+                said=f"{weights.top1:.2f} % by the weights {weights.name}",
+            )
+            for weights in PUBLISHED.values()
+        ),
+    )
 
 
 def _result(row: Mapping[str, Any]) -> ReferenceResult:
@@ -87,7 +114,12 @@ def other_references(runs: Sequence[Run]) -> list[OtherReference]:
     trained = _trained(runs)
     found = []
     for result in reference_results():
-        akin = [ours for ours in trained if result.dataset == ours["dataset"] or _same_model(result, ours)]
+        akin = [
+            ours
+            for ours in trained
+            if (result.epochs == 0) == (ours["epochs"] == 0)
+            and (result.dataset == ours["dataset"] or _same_model(result, ours))
+        ]
         if differing := [_differences(result, ours) for ours in akin]:
             fewest = min(differing, key=len)
             if fewest:
@@ -117,6 +149,13 @@ def _differences(result: ReferenceResult, ours: Mapping[str, Any]) -> list[str]:
         return [*said, f"{result.not_told} is not told"]
     if result.epochs != ours["epochs"]:
         said.append(f"epochs is {result.epochs}, here {ours['epochs']}")
+    if result.epochs == 0:
+        given = _BESIDE_RECIPE | result.changed
+        return said + [
+            f"{name} is {_shown(given[name])}, here {_shown(ours[name])}"
+            for name in _OF_EVALUATIONS
+            if given[name] != ours[name]
+        ]
     theirs = _BESIDE_RECIPE | filled({"recipe": result.recipe, "dataset": ours["dataset"], **result.changed})
     if theirs["augmentation"] == "auto" and ours["dataset"] in DATASETS:
         theirs["augmentation"] = DATASETS[ours["dataset"]].augmentation

@@ -92,7 +92,7 @@ def _by_class(runs: Sequence[Run], confusions: Mapping[str, Confusion], found: C
 
 
 def methods(runs: Sequence[Run], group: str) -> str:
-    """A sentence for a paper: what was trained, with every setting that all runs share."""
+    """A sentence for a paper: what was trained or evaluated, with every setting that all runs share."""
     if not runs:
         return ""
     shared = {
@@ -103,6 +103,9 @@ def methods(runs: Sequence[Run], group: str) -> str:
     variants = list(dict.fromkeys(str(getattr(run.spec, group)) for run in runs))
     seeds = sorted({run.spec.seed for run in runs})
     what = f"{shared.pop('model', 'the models')} on {shared.pop('dataset', 'the datasets')}"
+    if all(run.spec.is_evaluation for run in runs):
+        weights = f" with the weights {shared['pretrained']}" if "pretrained" in shared else ""
+        return f"We evaluated {what}{weights}, without training; {group} {', '.join(variants)}."
     epochs = f" for {shared.pop('epochs')} epochs" if "epochs" in shared else ""
     rest = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shared.items() if value != "")
     number = f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} each ({', '.join(map(str, seeds))})"
@@ -154,7 +157,9 @@ def _variants(found: Comparison) -> str:
 def _runs(runs: Sequence[Run]) -> str:
     rows: list[list[Any]] = [
         [
-            *(r.id, r.spec.pooling, r.spec.seed, r.state, f"{r.epoch}/{r.spec.epochs}", r.best_top1, r.final_top1),
+            *(r.id, r.spec.pooling, r.spec.seed, r.state),
+            "evaluation" if r.spec.is_evaluation else f"{r.epoch}/{r.spec.epochs}",
+            *(r.best_top1, r.final_top1),
             *(_rounded(r.final_balanced), _rounded(r.majority_share), r.device),
         ]
         for r in runs

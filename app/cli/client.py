@@ -241,8 +241,9 @@ def delete(run: Run, yes: Annotated[bool, typer.Option("--yes", help="Do not ask
     """Delete a run, its measurements and its checkpoints."""
     with api_client() as client:
         found = ask(client, "GET", path_of("run", run), has="spec")
-        spec, epoch = found["spec"], found["epoch"]
-        what = f"run {run} ({spec['pooling']}, seed {spec['seed']}, {epoch} epochs) and its checkpoints"
+        spec = found["spec"]
+        done = f"{found['epoch']} epochs" if spec["epochs"] else "an evaluation"
+        what = f"run {run} ({spec['pooling']}, seed {spec['seed']}, {done}) and its checkpoints"
         if yes or typer.confirm(f"Delete {what}?"):
             ask(client, "DELETE", path_of("run", run))
             say(f"run {run} deleted")
@@ -290,6 +291,8 @@ def runs_table(found: list[dict[str, Any]]) -> FittingTable:
 
 
 def _progress(run: dict[str, Any]) -> str:
+    if not run["spec"]["epochs"]:
+        return "evaluation"
     within = f" +{100 * run['step'] // run['steps']} %" if run["steps"] else ""
     return f"{run['epoch']}/{run['spec']['epochs']}{within}"
 

@@ -1,12 +1,12 @@
 """The connection to Redis, the keys below one prefix, and the script of all writes that must be atomic.
 
-Keys: `runs` (sorted set of ids by creation), `run:<id>` (hash), `run:<id>:epochs` (stream, entry `<epoch>-0`),
-`run:<id>:log`, `:history`, `:lens` and `:confusion` (streams; the last holds the best epoch and the newest alone),
-`run:<id>:control` (list the worker waits on), `queued` (sorted set: the queue), `shares` (hash: whose turn it is),
-`paused`, `leases` (sorted set by expiry in ms), `swept_at`, `garbage` (set of deleted runs), `experiments`,
-`experiment:<id>` (hash with counters), `experiment:<id>:runs`, `plans` (set of experiments with an open plan), `looks`
-(capped stream of experiments whose plans have something new to go by), `once:<key>` (answered idempotent request),
-`events` (capped stream, for the live view), `workers`, `worker:<name>` (hash).
+Keys: `runs` (sorted set of ids by creation), `run:<id>` (hash), `run:<id>:epochs` (stream, entry `<epoch>-0`, that of
+an evaluation `0-1`), `run:<id>:log`, `:history`, `:lens` and `:confusion` (streams; the last holds the best epoch and
+the newest alone), `run:<id>:control` (list the worker waits on), `queued` (sorted set: the queue), `shares` (hash:
+whose turn it is), `paused`, `leases` (sorted set by expiry in ms), `swept_at`, `garbage` (set of deleted runs),
+`experiments`, `experiment:<id>` (hash with counters), `experiment:<id>:runs`, `plans` (set of experiments with an
+open plan), `looks` (capped stream of experiments whose plans have something new to go by), `once:<key>` (answered
+idempotent request), `events` (capped stream, for the live view), `workers`, `worker:<name>` (hash).
 """
 
 from importlib.resources import files

@@ -22,6 +22,8 @@ def extend(settings: Settings, store: RunStore, run_id: str, epochs: int, once: 
     finished = store.run(run_id)
     if finished.state is not State.completed:
         raise Conflict(f"run {run_id} is {finished.state}; only a completed run can be extended")
+    if finished.spec.is_evaluation:
+        raise Conflict(f"run {run_id} is an evaluation; queue a run of its own with the same pretrained weights")
     if epochs <= finished.spec.epochs:
         raise Invalid("epochs", f"is {epochs}, but run {run_id} has {finished.spec.epochs} already; give more")
     try:

@@ -211,10 +211,12 @@ class Experiment(Stored):
     def runs(self) -> int:
         return self.queued + self.running + self.completed + self.failed + self.cancelled
 
-    @computed_field(description="Share of the epochs that are done, 0 to 1.")  # type: ignore[prop-decorator]
+    @computed_field(description="Share of the epochs that are done, of evaluations alone that of the runs, 0 to 1.")  # type: ignore[prop-decorator]
     @property
     def progress(self) -> float:
-        return self.epochs_done / self.epochs_total if self.epochs_total else 1.0
+        if self.epochs_total:
+            return self.epochs_done / self.epochs_total
+        return self.completed / self.runs if self.queued or self.running else 1.0
 
     @computed_field(description="Seconds until the last run ends with as many workers as now; null when unknown.")  # type: ignore[prop-decorator]
     @property

@@ -61,6 +61,7 @@ class _BoardCollector(Collector):
             epochs.add_metric([run_id], record.epoch if record else 0)
             if record:
                 seconds.add_metric([run_id], record.seconds)
+            if record and record.images_per_second is not None:
                 speed.add_metric([run_id], record.images_per_second)
         yield from (epochs, seconds, speed)
 

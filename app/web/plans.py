@@ -37,6 +37,10 @@ def planned(spec: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], plan: Pl
         raise Invalid("plan.baseline", choices)
     if plan.first_look > plan.max_seeds:
         raise Invalid("plan.first_look", f"is more than max_seeds; use at most {plan.max_seeds}")
+    if any(made.is_evaluation for made in specs.values()):
+        raise Invalid(
+            "plan", "is for runs that are trained: an evaluation, with epochs 0, gives the same for all seeds"
+        )
     few_epochs = [made for made in specs.values() if made.epochs < 3]
     if few_epochs and plan.measure == MEAN:
         raise Invalid("plan.measure", "needs runs of at least 3 epochs; train longer or choose another measure")

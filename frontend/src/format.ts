@@ -54,4 +54,11 @@ export function momentWithSeconds(iso: string): string {
 /** Finished share of the epoch that is being trained, 0 to 1. */
 export const withinEpoch = (run: Run) => (run.steps ? run.step / run.steps : 0);
 
-export const runProgress = (run: Run) => (run.epoch + withinEpoch(run)) / run.spec.epochs;
+/** Whether nothing is trained and given weights are evaluated. */
+export const isEvaluation = (run: Run) => run.spec.epochs === 0;
+
+/** Whether anything was measured yet. */
+export const isMeasured = (run: Run) => run.final_top1 != null;
+
+export const runProgress = (run: Run) =>
+  isEvaluation(run) ? Number(isMeasured(run)) : (run.epoch + withinEpoch(run)) / run.spec.epochs;

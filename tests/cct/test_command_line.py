@@ -39,7 +39,7 @@ def test_a_run_prints_a_line_per_epoch_and_goes_on_from_its_folder(
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        (["--epochs", "0"], "--epochs"),
+        (["--epochs", "-1"], "--epochs"),
         (["--lr", "fast"], "--lr"),
         (["--pooling", "median"], "seqpool_softmax_tokens"),
         (["--batch-size", "2000", "--dataset", "digits"], "1437"),

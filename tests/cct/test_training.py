@@ -58,11 +58,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[EpochRec
 def test_training_learns_and_measures(undisturbed: tuple[list[EpochRecord], Path]) -> None:
     records, folder = undisturbed
     assert [record.epoch for record in records] == [1, 2]
-    assert records[-1].train_loss < records[0].train_loss < 3
+    assert (records[-1].train_loss or 0) < (records[0].train_loss or 0) < 3
     for record in records:
         assert 0 <= record.val_top1 <= record.val_top5 <= 100
         assert record.seconds > 0
-        assert record.images_per_second > 0
+        assert (record.images_per_second or 0) > 0
         assert record.peak_memory_bytes > 10**7
     assert (folder / checkpoint.BEST).exists()
 

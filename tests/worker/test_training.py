@@ -43,7 +43,7 @@ def log(board: httpx.Client, run_id: str) -> str:
     return "\n".join(line["text"] for line in board.get(f"/runs/{run_id}/log").json()["lines"])
 
 
-def test_a_run_is_trained_and_the_same_spec_gives_the_same_numbers(board: httpx.Client) -> None:
+def test_a_run_is_trained_and_the_same_spec_gives_the_same_numbers(board: httpx.Client, board_data: Path) -> None:
     first, second = queue(board, epochs=2, seed=3), queue(board, epochs=2, seed=3)
     wait_for(lambda: ended(board, second), 120)
     done = run(board, first)
@@ -74,6 +74,20 @@ def test_a_run_is_trained_and_the_same_spec_gives_the_same_numbers(board: httpx.
     assert all(f"warning: {warning['text']}" in log(board, first) for warning in done["warnings"])
     provenance = done["provenance"]
     assert provenance.keys() >= {"torch", "python", "precision", "dataset_sha256", "cctboard"}
+
+    # Its weights are evaluated without training, by the same worker.
+    (folder := board_data / "datasets" / "pretrained").mkdir(parents=True, exist_ok=True)
+    (folder / "first.pt").write_bytes(board.get(f"/runs/{first}/files/last.pt").content)
+    evaluation = queue(board, epochs=0, pretrained="first.pt")
+    wait_for(lambda: ended(board, evaluation), 60)
+    shown = run(board, evaluation)
+    assert (shown["state"], shown["epoch"], shown["final_top1"]) == ("completed", 0, done["final_top1"])
+    [matrix] = board.get(f"/confusion?run={evaluation}").json()["runs"]
+    assert matrix["counts"] == matrices[0]["counts"]
+    [seen] = board.get(f"/lens?run={evaluation}").json()["runs"]
+    assert seen["looks"] == [lens["runs"][0]["looks"][1] | {"epoch": 0}]
+    files = {file["name"] for file in board.get(f"/runs/{evaluation}/files").json()}
+    assert files == {"best.safetensors", "best.pt", "last.pt"}
 
 
 def test_a_pooling_that_mixes_the_batch_is_marked(board: httpx.Client) -> None:

@@ -333,7 +333,9 @@ def _span(runs: Sequence[Run], drawn: Sequence[_Line], x: Axis) -> tuple[float, 
     if x == "seconds":
         return 0, max((end for line in drawn for end in line.x), default=0)
     per_epoch = [1 if x == "epoch" else _train_size(run) for run in runs]
-    return min(per_epoch), max(one * run.spec.epochs for one, run in zip(per_epoch, runs, strict=True))
+    last = max(one * run.spec.epochs for one, run in zip(per_epoch, runs, strict=True))
+    # An evaluation stands at 0.
+    return (0, last or 1) if any(run.spec.is_evaluation for run in runs) else (min(per_epoch), last)
 
 
 def _add_references(

@@ -41,9 +41,8 @@ def hover_of_reference(result: ReferenceResult) -> str:
 
 
 def uid_of_reference(result: ReferenceResult) -> str:
-    return uid(
-        "reference", result.label, result.model, result.dataset, str(result.epochs), result.recipe, result.pooling
-    )
+    names = (result.label, result.model, result.dataset, str(result.epochs), result.recipe, result.pooling)
+    return uid("reference", *names, *map(str, result.changed.values()))
 
 
 def layout(theme: Theme, x: str, y: str, revision: str) -> go.Layout:

@@ -5,6 +5,10 @@ local function holds(id, token)
   return run_field(id, "token") == token
 end
 
+local function entry_of(epoch)
+  return epoch == "0" and "0-1" or epoch .. "-0"
+end
+
 -- Gives the first run of the queue to a worker. A claim that is repeated, as its reply was lost, gets the same run.
 -- ARGV: worker, token, lease in ms. Reply: the id of the run that the worker may now train, or nil.
 function operations.claim(worker, token, lease)
@@ -55,13 +59,14 @@ function operations.describe(id, token, ...)
   return "held"
 end
 
--- The stream's explicit id makes a second record of an epoch impossible; a repeat changes nothing.
+-- The stream's explicit id makes a second record of an epoch impossible; a repeat changes nothing. Epoch 0 is that of an
+-- evaluation, without training: no stream has an entry 0-0, so its id is 0-1.
 -- ARGV: run, token, epoch, the record as JSON. Reply: "recorded" or "repeated".
 function operations.record_epoch(id, token, epoch, record)
   if not holds(id, token) then
     return "stale"
   end
-  local reply = redis.pcall("XADD", key("run", id, "epochs"), epoch .. "-0", "record", record)
+  local reply = redis.pcall("XADD", key("run", id, "epochs"), entry_of(epoch), "record", record)
   if type(reply) == "table" and reply.err then
     if string.find(reply.err, "equal or smaller", 1, true) then
       return "repeated"
@@ -73,8 +78,10 @@ function operations.record_epoch(id, token, epoch, record)
   local rkey = key("run", id)
   redis.call("HDEL", rkey, "step", "steps", "epoch_seconds", "losses")
   redis.call("HINCRBYFLOAT", rkey, "seconds", values.seconds)
-  set(id, "epoch", epoch, "final_top1", values.val_top1, "best_top1", math.max(best, values.val_top1),
-    "images_per_second", values.images_per_second)
+  set(id, "epoch", epoch, "final_top1", values.val_top1, "best_top1", math.max(best, values.val_top1))
+  if values.images_per_second ~= cjson.null then
+    set(id, "images_per_second", values.images_per_second)
+  end
   if values.val_balanced and values.val_balanced ~= cjson.null then
     set(id, "final_balanced", values.val_balanced)
   end
@@ -83,7 +90,7 @@ function operations.record_epoch(id, token, epoch, record)
     id, experiment and '"' .. experiment .. '"' or "null", record))
   emit_run(id)
   if experiment then
-    redis.call("HINCRBY", key("experiment", experiment), "epochs_done", 1)
+    redis.call("HINCRBY", key("experiment", experiment), "epochs_done", epoch == "0" and 0 or 1)
     redis.call("HINCRBYFLOAT", key("experiment", experiment), "seconds", values.seconds)
     emit_experiment(experiment)
   end
@@ -100,7 +107,7 @@ function operations.record_look(id, token, epoch, look)
   if newest and tonumber(string.match(newest[1], "%d+")) >= tonumber(epoch) then
     return "repeated"
   end
-  redis.call("XADD", key("run", id, "lens"), epoch .. "-0", "look", look)
+  redis.call("XADD", key("run", id, "lens"), entry_of(epoch), "look", look)
   return "recorded"
 end
 
@@ -122,7 +129,7 @@ function operations.record_confusion(id, token, epoch, hits, counts)
   elseif #entries == 2 then
     redis.call("XDEL", confusions, newest[1])
   end
-  redis.call("XADD", confusions, epoch .. "-0", "hits", hits, "counts", counts)
+  redis.call("XADD", confusions, entry_of(epoch), "hits", hits, "counts", counts)
   return "recorded"
 end
 

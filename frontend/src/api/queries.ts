@@ -84,6 +84,14 @@ export const runQuery = (id: string) =>
     queryFn: () => body(api.GET("/runs/{run_id}", { params: { path: { run_id: id } } })),
   });
 
+/** What an evaluation has measured, once it has. */
+export const epochsQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["epochs", id],
+    queryFn: () => body(api.GET("/runs/{run_id}/epochs", { params: { path: { run_id: id } } })),
+    staleTime: Infinity,
+  });
+
 export const logQuery = (id: string) =>
   queryOptions({
     queryKey: ["log", id],
@@ -131,9 +139,9 @@ export const classesQuery = (query: Selection & FigureOptions<"/figures/classes"
   figureQuery(query, "classes", () => body(api.GET("/figures/classes", { params: { query } })));
 
 /** Anew for each epoch and state: that is when files change. */
-export const filesQuery = ({ id, epoch, state }: Run) =>
+export const filesQuery = ({ id, epoch, final_top1, state }: Run) =>
   queryOptions({
-    queryKey: ["files", id, epoch, state],
+    queryKey: ["files", id, epoch, final_top1, state],
     queryFn: () => body(api.GET("/runs/{run_id}/files", { params: { path: { run_id: id } } })),
     placeholderData: keepPreviousData,
   });

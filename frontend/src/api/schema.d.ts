@@ -1088,14 +1088,16 @@ export interface components {
         /**
          * EpochRecord
          * @description What was measured at the end of one epoch. Losses in nats, top-k in percent.
+         *
+         *     Where given weights were evaluated, there is one record, of epoch 0, and what is measured by training is None in it.
          */
         EpochRecord: {
             /** Epoch */
             epoch: number;
             /** Train Loss */
-            train_loss: number;
+            train_loss: number | null;
             /** Train Top1 */
-            train_top1: number;
+            train_top1: number | null;
             /** Val Loss */
             val_loss: number;
             /** Val Top1 */
@@ -1103,11 +1105,11 @@ export interface components {
             /** Val Top5 */
             val_top5: number;
             /** Lr */
-            lr: number;
+            lr: number | null;
             /** Seconds */
             seconds: number;
             /** Images Per Second */
-            images_per_second: number;
+            images_per_second: number | null;
             /** Peak Memory Bytes */
             peak_memory_bytes: number;
             /** Pooling Entropy */
@@ -1270,7 +1272,7 @@ export interface components {
             readonly runs: number;
             /**
              * Progress
-             * @description Share of the epochs that are done, 0 to 1.
+             * @description Share of the epochs that are done, of evaluations alone that of the runs, 0 to 1.
              */
             readonly progress: number;
             /**
@@ -2365,7 +2367,7 @@ export interface components {
             dataset: "ag_news" | "cifar10" | "cifar100" | "digits" | "fashion_mnist" | "flowers102" | "image_folder" | "mnist" | "trec";
             /**
              * Epochs
-             * @description Passes over the training images or texts
+             * @description Passes over the training images or texts; 0: none, the pretrained weights are evaluated as they are
              * @default 200
              */
             epochs: number;
@@ -2628,7 +2630,7 @@ export interface components {
             dataset: string;
             /**
              * Epochs
-             * @description Passes over the training images or texts
+             * @description Passes over the training images or texts; 0: none, the pretrained weights are evaluated as they are
              * @default 200
              */
             epochs: number;

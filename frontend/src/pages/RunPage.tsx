@@ -17,13 +17,14 @@ import { PriorityButton } from "../components/shared/PriorityButton";
 import { QueuePlace } from "../components/shared/QueuePlace";
 import { Archived, MixesBatchBadge, Pooling, RunProgress, StateLabel } from "../components/shared/RunFacts";
 import { ExtendButton } from "../components/run/ExtendButton";
+import { Evaluation } from "../components/run/Evaluation";
 import { RunFiles } from "../components/run/RunFiles";
 import { RunHistory } from "../components/run/RunHistory";
 import { RunLog } from "../components/run/RunLog";
 import { RunNotes } from "../components/run/RunNotes";
 import { ProvenanceTable, SpecTable } from "../components/run/RunTables";
 import { Warnings } from "../components/shared/Warnings";
-import { duration, integer, moment, percent } from "../format";
+import { duration, integer, isEvaluation, isMeasured, moment, percent } from "../format";
 
 const METRICS = ["val_top1", "val_loss", "train_top1", "train_loss"];
 
@@ -111,14 +112,16 @@ function RunView({ run }: { run: Run }) {
       <RunNotes run={run} />
 
       <Title order={2} mt="xl" mb="sm">
-        Curves
+        {isEvaluation(run) ? "Evaluation" : "Curves"}
       </Title>
-      {run.epoch === 0 ? (
+      {!isMeasured(run) ? (
         <Paper p="lg">
           <Text size="sm" c="dimmed" ta="center">
-            {run.finished_at ? "No epoch was finished." : "Curves appear when the first epoch is finished."}
+            {run.finished_at ? "Nothing was measured." : `${isEvaluation(run) ? "Results" : "Curves"} appear here.`}
           </Text>
         </Paper>
+      ) : isEvaluation(run) ? (
+        <Evaluation id={run.id} />
       ) : (
         <SimpleGrid cols={{ base: 1, md: 2 }} spacing="md">
           {METRICS.map((name) => (
@@ -180,7 +183,7 @@ function RunActions({ run }: { run: Run }) {
       {run.state === "queued" && (
         <PriorityButton label="Priority" now={run.priority} change={(priority) => onRun.edit(run.id, { priority })} />
       )}
-      {run.state === "completed" && <ExtendButton run={run} />}
+      {run.state === "completed" && !isEvaluation(run) && <ExtendButton run={run} />}
       {(run.state === "failed" || run.state === "cancelled") && (
         <Button
           variant="default"

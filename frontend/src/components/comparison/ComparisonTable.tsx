@@ -100,7 +100,8 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
                   <Table.Th scope="row" fw={400} colSpan={2}>
                     {result.label}: {result.pooling}
                     <Text size="xs" c="dimmed" className="not-on-phones">
-                      {result.model} on {result.dataset}, {result.epochs} epochs, {result.said}. {result.source}
+                      {result.model} on {result.dataset}, {result.epochs ? `${result.epochs} epochs` : "no training"},{" "}
+                      {result.said}. {result.source}
                     </Text>
                   </Table.Th>
                   <Table.Td className="right">{result.final?.toFixed(2) ?? "–"}</Table.Td>
@@ -133,7 +134,7 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
 }
 
 const identity = (of: Comparison["references"][number]) =>
-  [of.label, of.model, of.dataset, of.epochs, of.recipe, of.pooling].join(" ");
+  [of.label, of.model, of.dataset, of.epochs, of.recipe, of.pooling, of.said].join(" ");
 
 /** The order of the catalog, unless the address names another: `final`, or `-final` for the highest first. */
 function sorted(rows: Row[], order: string | null): Row[] {

@@ -99,7 +99,9 @@ export function LensView({ selection }: { selection: Selection }) {
                         {run.pooling}
                       </Link>
                       <Text size="xs" c="dimmed" fw={400}>
-                        {look ? `epoch ${look.epoch}, entropy ${mean(look.entropy).toFixed(2)}` : "not yet"}
+                        {look
+                          ? `${look.epoch ? `epoch ${look.epoch}` : "evaluation"}, entropy ${mean(look.entropy).toFixed(2)}`
+                          : "not yet"}
                       </Text>
                     </Table.Th>
                   ))}

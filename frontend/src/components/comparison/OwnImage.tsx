@@ -137,7 +137,7 @@ export function OwnImageRows({ image, runs, classNames, dataset }: RowsProps) {
               <>
                 <Seen url={url} look={look} number={0} classNames={classNames} />
                 <Text size="xs" c="dimmed">
-                  epoch {look.epoch}, entropy {look.entropy[0]!.toFixed(2)}
+                  {look.epoch ? `epoch ${look.epoch}` : "evaluation"}, entropy {look.entropy[0]!.toFixed(2)}
                 </Text>
               </>
             ) : (

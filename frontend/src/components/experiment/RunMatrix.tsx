@@ -5,7 +5,7 @@ import { Link } from "react-router";
 
 import { onExperiment, useAction } from "../../api/actions";
 import type { Comparison, Experiment, Run } from "../../api/client";
-import { percent, plural, runProgress, withinEpoch } from "../../format";
+import { isEvaluation, isMeasured, percent, plural, runProgress, withinEpoch } from "../../format";
 import { ProgressBars, StateLabel, Variant } from "../shared/RunFacts";
 import { WarningsMark } from "../shared/Warnings";
 
@@ -103,7 +103,8 @@ export function RunMatrix({ experiment, runs, group, variants }: Props) {
 }
 
 function Tile({ run }: { run: Run }) {
-  const best = run.epoch === 0 ? "no epoch yet" : `best ${percent(run.best_top1)}`;
+  const best = isMeasured(run) ? `best ${percent(run.best_top1)}` : "no epoch yet";
+  const done = isEvaluation(run) ? "evaluation" : `${run.epoch}/${run.spec.epochs}`;
   return (
     <Link
       to={`/board/runs/${run.id}`}
@@ -121,7 +122,7 @@ function Tile({ run }: { run: Run }) {
         />
       )}
       <Text size="xs" c="dimmed">
-        {run.state === "completed" ? best : `${run.epoch}/${run.spec.epochs} · ${best}`}
+        {run.state === "completed" ? best : `${done} · ${best}`}
       </Text>
     </Link>
   );

@@ -4,16 +4,16 @@ import { useQuery } from "@tanstack/react-query";
 import { PREFIX } from "../../address";
 import type { Run } from "../../api/client";
 import { filesQuery } from "../../api/queries";
-import { bytes } from "../../format";
+import { bytes, isMeasured } from "../../format";
 
 /** What a run leaves behind, to be downloaded. */
 export function RunFiles({ run }: { run: Run }) {
   const { data: files = [] } = useQuery(filesQuery(run));
-  if (run.epoch === 0) {
+  if (!isMeasured(run)) {
     return (
       <Paper p="sm">
         <Text size="sm" c="dimmed">
-          Files appear when the first epoch is finished.
+          Files appear when something was measured.
         </Text>
       </Paper>
     );

@@ -11,7 +11,7 @@ import { useQuery } from "@tanstack/react-query";
 
 import type { Run, State } from "../../api/client";
 import { catalogQuery } from "../../api/queries";
-import { runProgress, withinEpoch } from "../../format";
+import { isEvaluation, runProgress, withinEpoch } from "../../format";
 
 const ICONS = {
   queued: IconClock,
@@ -37,14 +37,14 @@ export function StateName({ state, children }: { state: State | "cancelling"; ch
   );
 }
 
-/** Finished epochs as text, the whole run and the current epoch as bars. */
+/** Finished epochs as text, or that nothing is trained; the whole run and the current epoch as bars. */
 export function RunProgress({ run }: { run: Run }) {
   const within = withinEpoch(run);
   const shown = run.cancelling ? "cancelling" : run.state;
   return (
     <div data-state={shown}>
       <Text size="xs" component="div" style={{ whiteSpace: "nowrap" }}>
-        {run.epoch}/{run.spec.epochs}
+        {isEvaluation(run) ? "evaluation" : `${run.epoch}/${run.spec.epochs}`}
         {run.steps > 0 && (
           <Text span inherit c="dimmed">
             {" "}
