@@ -17,7 +17,8 @@ import httpx2 as httpx
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from app.cli.services import free_port, running
+from app.cli.board import running
+from app.cli.services import free_port
 
 IMAGES = Path(__file__).parent / "images"
 POOLINGS = ["seqpool", "seqpool_softmax_batch", "seqpool_softmax_tokens"]

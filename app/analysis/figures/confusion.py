@@ -71,6 +71,8 @@ def confusion(
     counts = _sum(found[run.id].counts for run in members)
     epochs = sorted({found[run.id].epoch for run in members})
     span = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
+    if epochs == [0]:
+        span = "evaluation"
     return _share_map(names, counts, f"{label[variant]}, {_seeds(len(members))}, {span}", theme)
 
 

@@ -76,7 +76,7 @@ def test_what_cannot_be_extended_is_told(
 
     assert refused("nope", 3, 404) == "there is no run 'nope'"
     assert refused(completed.id, 2, 422) == f"epochs: is 2, but run {completed.id} has 2 already; give more"
-    assert "epochs: 20000 is out of range; allowed: at least 1 and at most 10000" in refused(completed.id, 20_000, 422)
+    assert "epochs: 20000 is out of range; allowed: at least 0 and at most 10000" in refused(completed.id, 20_000, 422)
     assert "epochs" in refused(completed.id, "3", 422)
     [queued] = store.create_runs([RunSpec(dataset="digits")])
     assert refused(queued.id, 300, 409) == f"run {queued.id} is queued; only a completed run can be extended"

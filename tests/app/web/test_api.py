@@ -166,7 +166,7 @@ def test_the_catalog_lists_all_that_can_be_chosen(client: TestClient) -> None:
     assert all(pooling["summary"] and pooling["formula"] for pooling in catalog["poolings"])
     schema = catalog["spec_schema"]["properties"]
     assert schema["pooling"]["enum"] == ["auto", *poolings()]
-    assert (schema["epochs"]["minimum"], schema["epochs"]["default"]) == (1, 200)
+    assert (schema["epochs"]["minimum"], schema["epochs"]["default"]) == (0, 200)
     assert client.post("/experiments", json=catalog["demo"]).status_code == 201
 
 

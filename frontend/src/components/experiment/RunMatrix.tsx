@@ -51,7 +51,7 @@ export function RunMatrix({ experiment, runs, group, variants }: Props) {
               Retry failed ({failed})
             </Button>
           )}
-          {!experiment.plan && (
+          {!experiment.plan && !runs.every(isEvaluation) && (
             <Button
               size="xs"
               variant="default"

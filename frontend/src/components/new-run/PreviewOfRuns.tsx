@@ -31,11 +31,17 @@ function Costs({ preview: { runs, epochs, seconds, costs, warnings } }: { previe
   return (
     <>
       <Text size="sm" mb="xs">
-        {plural(runs, "run")}, {plural(epochs, "epoch")} together;{" "}
-        {seconds == null
-          ? "how long it takes is unknown until something like it was trained"
-          : `about ${duration(seconds)} on one worker`}
-        .
+        {epochs === 0 ? (
+          `${plural(runs, "evaluation")} of given weights; nothing is trained.`
+        ) : (
+          <>
+            {plural(runs, "run")}, {plural(epochs, "epoch")} together;{" "}
+            {seconds == null
+              ? "how long it takes is unknown until something like it was trained"
+              : `about ${duration(seconds)} on one worker`}
+            .
+          </>
+        )}
       </Text>
       <Warnings
         texts={warnings.map(({ text, runs: concerned }) =>
