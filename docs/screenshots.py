@@ -106,6 +106,7 @@ def photograph_results(page: Page, board: httpx.Client, experiment: str) -> None
         if seeds == 2:
             save(page.get_by_role("table", name="Runs by seed"), "matrix")
             page.get_by_role("button", name="Add 2 seeds to all").click()
+            page.get_by_role("button", name="Add them, exploratory").click()
     drawn(page)
     save(page, "experiment")
     page.emulate_media(color_scheme="dark")

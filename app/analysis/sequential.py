@@ -250,17 +250,23 @@ def claim_bound(level: float) -> float:
 def alike_bound(level: float, planned: int) -> float:
     """x: the chance that p_n ever falls to x·w_n at a difference that is not small is at most `level`."""
     weights = {n: _weight(n, planned) for n in range(FIRST, MOST_SEEDS + 1)}
-    low = level / sum(weights.values())  # holds in any case
-    high = min(1.0, 8 * low)
+    found = low = level / sum(weights.values())  # holds in any case
     if level < _FEW:
         return low
-    for _ in range(9):
-        middle = math.sqrt(low * high)
-        if chance_to_cross({n: middle * weight for n, weight in weights.items()}, two_sided=False) <= level:
-            low = middle
-        else:
-            high = middle
-    return low
+    # The chance is nearly a power of x: secants through its logarithms meet the level in four steps.
+    x, slope, before = low, 0.85, (0.0, 0.0)
+    for step in range(4):
+        chance = chance_to_cross({n: x * weight for n, weight in weights.items()}, two_sided=False)
+        here = (math.log(x), math.log(chance / level))
+        if step:
+            slope = (here[1] - before[1]) / (here[0] - before[0])
+        if chance <= level:
+            found = max(found, x)
+        following = min(8 * low, 1.0, 0.999 * math.exp(here[0] - here[1] / slope))
+        if abs(following / x - 1) < 0.003:
+            break
+        x, before = following, here
+    return found
 
 
 def chance_to_cross(p_bounds: Mapping[int, float], two_sided: bool) -> float:

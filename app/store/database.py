@@ -18,6 +18,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from redis.retry import Retry
 
 from app.settings import Settings
+from app.store.plan import TRIED_AGAIN, TRIES_AGAIN
 
 Scalar = str | int | float
 
@@ -42,8 +43,10 @@ class Database:
         self._prefix = prefix
         folder = files("app.store") / "lua"
         operations = [(folder / f"{name}.lua").read_text(encoding="utf-8") for name in LUA_FILES]
+        kinds = "".join(f'["{kind}"] = true, ' for kind in TRIED_AGAIN)
+        constants = f"local tries_again, tried_again = {TRIES_AGAIN}, {{ {kinds}}}"
         dispatch = "return operations[ARGV[1]](unpack(ARGV, 3))"
-        self._script = self.redis.register_script("\n".join([*operations, dispatch]))
+        self._script = self.redis.register_script("\n".join([constants, *operations, dispatch]))
 
     def key(self, *parts: str) -> str:
         return self._prefix + ":".join(parts)

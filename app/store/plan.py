@@ -12,8 +12,10 @@ MEAN: Measure = "mean val_top1 of the last 3 epochs"
 
 MOST_SEEDS = 200
 """The rule's error rates hold up to so many, however often a budget is raised."""
+TRIED_AGAIN = ("lost", "out of memory")
+"""Failures that say nothing about the variant."""
 TRIES_AGAIN = 2
-"""How often a plan itself queues a run again that was lost or ran out of memory."""
+"""How often a plan itself queues a run again that failed so."""
 
 
 def _as_variant(value: Any) -> Any:

@@ -15,7 +15,7 @@ from app.limits import TAGS
 from app.settings import Settings
 from app.store.database import Database, Scalar
 from app.store.lease import MAX_LOSSES, Lease
-from app.store.plan import MOST_SEEDS, TRIES_AGAIN, Plan, Planning, PlanState
+from app.store.plan import MOST_SEEDS, Plan, Planning, PlanState
 from app.store.rows import Experiment, Run, State
 from app.store.run_reader import RunReader
 from cct.run_warnings import extended, foreseen
@@ -170,7 +170,7 @@ class RunStore(RunReader):
                 continue
             for run_id in step.unneeded:
                 self._do("cancel_queued", run_id)
-            self._wake([self._do("retry_by_plan", run_id, TRIES_AGAIN) for run_id in step.again].count("retried"))
+            self._wake([self._do("retry_by_plan", run_id) for run_id in step.again].count("retried"))
             return
 
     def raise_budget(self, experiment_id: str, max_seeds: int) -> Experiment:

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from app.analysis.sequential import Judgement, judge
 from app.errors import NotFound, Unreadable
 from app.store.database import trouble
-from app.store.plan import MEAN, TRIES_AGAIN, Outcome, PlannedVariant, Planning, PlanState
+from app.store.plan import MEAN, TRIED_AGAIN, TRIES_AGAIN, Outcome, PlannedVariant, Planning, PlanState
 from app.store.rows import Experiment, Run, State
 from app.store.run_store import RunStore, Step
 from app.web.plans import results_of, validation_images, variant_of, with_means, with_seed
@@ -28,8 +28,6 @@ from app.web.plans import results_of, validation_images, variant_of, with_means,
 LOOK_SECONDS = 1
 ALL_SECONDS = 10
 """Between two looks at all open plans, for workers that have become idle and for news that was missed."""
-TRIED_AGAIN = ("lost", "out of memory")
-"""Failures that say nothing about the variant."""
 
 CLAIMS = ("better", "worse", "alike")
 

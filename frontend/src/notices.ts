@@ -38,7 +38,7 @@ export async function notice(news: Events["news"], queries: QueryClient) {
     return;
   }
   const counts = `${news.completed} completed, ${news.failed} failed`;
-  const comparison = comparisonQuery({ experiment: news.experiment_id, group: "pooling" });
+  const comparison = comparisonQuery({ experiment: news.experiment_id });
   const found = await queries.fetchQuery(comparison).catch(() => ({ answer: counts }));
   show(`${news.name} has ended`, found.answer, `/board/experiments/${news.experiment_id}`);
 }

@@ -164,6 +164,7 @@ def test_a_study_grows_is_watched_and_deleted(
     page.get_by_role("button", name="Retry failed (1)").click()
     expect(matrix.get_by_role("link").filter(has_text="queued")).to_have_count(1)
     page.get_by_role("button", name="Add 2 seeds to all").click()
+    page.get_by_role("button", name="Add them, exploratory").click()
     page.get_by_role("button", name="Dismiss").click()
     expect(page.get_by_text("6 runs queued")).to_have_count(0)
     expect(matrix.get_by_role("columnheader", name="seed 3")).to_be_visible()
@@ -328,7 +329,7 @@ def test_the_form_says_what_it_will_queue(
     preview = page.get_by_role("region", name="Before it is queued")
     expect(preview).to_contain_text("4 runs, 24 epochs together; about")
     expect(row_of(preview, "seqpool")).to_contain_text(re.compile(r"\d{3},\d{3}"))
-    page.get_by_label("pretrained").fill("weights/o'neill.safetensors")
+    page.get_by_role("combobox", name="pretrained").fill("weights/o'neill.safetensors")
     page.get_by_label("Priority").fill("7")
     expect(page.get_by_text("cctboard submit").first).to_have_text(
         re.compile("--priority=7 .*pooling=mean,seqpool seed=0,1")
@@ -338,7 +339,7 @@ def test_the_form_says_what_it_will_queue(
     page.get_by_label("epochs", exact=True).fill("0")
     expect(page.get_by_text("greater than or equal to 1").first).to_be_visible()
     page.get_by_label("epochs", exact=True).fill("2")
-    page.get_by_label("pretrained").fill("")
+    page.get_by_role("combobox", name="pretrained").fill("")
     page.get_by_role("button", name="Queue 4 runs").click()
     expect(page).to_have_url(re.compile(r"/board/experiments/\w+"))
     [experiment] = [found for found in store.experiments() if found.id != study.id]

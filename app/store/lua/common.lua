@@ -1,5 +1,6 @@
 -- What all operations use. The files of this folder are one script, joined in the order of `RunStore`'s list: state,
 -- lease, counters and the event that tells of them change together, or not at all.
+-- Before them stand `tries_again` and `tried_again`, the constants of `app/store/plan.py`.
 -- KEYS[1]: key prefix. ARGV[1]: operation. ARGV[2]: events kept. ARGV[3...]: the operation's arguments, which
 -- its header names, with its reply.
 

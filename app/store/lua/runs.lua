@@ -44,10 +44,10 @@ function operations.retry(id)
 end
 
 -- A plan tries a failed run again by itself, not for ever, and what it has cancelled itself if it is needed after all.
--- ARGV: run, how often in all. Reply: "retried" or "left".
-function operations.retry_by_plan(id, most)
+-- ARGV: run. Reply: "retried" or "left".
+function operations.retry_by_plan(id)
   local state = run_field(id, "state")
-  if state == "failed" and tonumber(run_field(id, "retries") or "0") < tonumber(most) then
+  if state == "failed" and tonumber(run_field(id, "retries") or "0") < tries_again then
     redis.call("HINCRBY", key("run", id), "retries", 1)
   elseif state ~= "cancelled" or not run_field(id, "unneeded") then
     return "left"

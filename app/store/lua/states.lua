@@ -10,6 +10,13 @@ local function tell_if_ended(experiment)
   end
 end
 
+-- Whether an open plan queues a run again by itself, which has failed for a reason that says nothing about its variant.
+local function plan_tries_again(id)
+  local experiment, ekey = experiment_of(id)
+  return experiment and redis.call("HGET", ekey, "plan_state") == "open"
+    and tried_again[run_field(id, "failure") or ""] and tonumber(run_field(id, "retries") or "0") < tries_again
+end
+
 -- Moves a run along an allowed transition; queue, lease, time line and the experiment's counters follow.
 local allowed = {
   queued = { running = true, cancelled = true },
@@ -48,7 +55,7 @@ local function move(id, to, what, detail)
   emit_run(id)
   emit_experiment(experiment)
   local name = experiment and redis.call("HGET", ekey, "name")
-  if to == "failed" then
+  if to == "failed" and not plan_tries_again(id) then
     news("run_failed", experiment, { run_id = id, name = name or cjson.null, error = run_field(id, "error") })
   end
   if experiment and to ~= "queued" and to ~= "running" then

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from app import limits
 from app.analysis.comparison import PALETTE
 from app.analysis.figures import METRICS
-from app.store.plan import Plan
+from app.store.plan import MOST_SEEDS, Plan
 from app.web.demo import DEMO
 from app.web.routes.experiments import ExperimentRequest
 from app.web.specs import SpecRequest
@@ -82,6 +82,7 @@ class Limits(BaseModel):
     runs_per_request: int = Field(default=limits.RUNS_PER_REQUEST, description="Runs that one request may queue")
     runs_per_page: int = Field(default=limits.RUNS_PER_PAGE, description="Runs of one page of the list")
     seeds_per_request: int = Field(default=limits.SEEDS_PER_REQUEST, description="New seeds that one request may add")
+    planned_seeds: int = Field(default=MOST_SEEDS, description="Seeds that a plan may take")
     sparklines: int = Field(default=limits.SPARKLINES, description="Runs whose course one request may ask for")
     image_bytes: int = Field(default=limits.IMAGE_BYTES, description="Size of an image of the user's own")
     log_lines: int = Field(default=limits.LOG_LINES, description="Newest lines of a run's log that are kept")

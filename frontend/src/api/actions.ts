@@ -2,9 +2,13 @@ import { notifications } from "@mantine/notifications";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { plural } from "../format";
+import type { Value } from "./spec";
 import { api, body, type ExperimentEdit, type MoreRuns, type Run, type RunEdit } from "./client";
 
 const AT_ONCE = 5;
+
+/** Fresh seeds on which claims are tried. */
+export const CONFIRMING = 3;
 
 /** What users do to a run, by its id. */
 export const onRun = {
@@ -26,6 +30,12 @@ export const onExperiment = {
   addRuns: (id: string, more: MoreRuns) =>
     body(api.POST("/experiments/{experiment_id}/runs", { ...experiment(id), body: more })),
   retry: (id: string) => body(api.POST("/experiments/{experiment_id}/retry", experiment(id))),
+  /** A new experiment that asks the same with a plan, on new seeds; what is left out of the plan has its default. */
+  plan: (id: string, plan: Record<string, Value>) =>
+    body(api.POST("/experiments/{experiment_id}/plan", { ...experiment(id), body: plan as never })),
+  /** A new experiment that tries on fresh seeds what the plan has claimed. */
+  confirm: (id: string) =>
+    body(api.POST("/experiments/{experiment_id}/confirm", { ...experiment(id), body: { seeds: CONFIRMING } })),
   delete: (id: string) => body(api.DELETE("/experiments/{experiment_id}", experiment(id))),
   edit: (id: string, edit: ExperimentEdit) =>
     body(api.PATCH("/experiments/{experiment_id}", { ...experiment(id), body: edit })),

@@ -130,6 +130,21 @@ test("an experiment that is new comes first, one that is known is replaced where
   });
 });
 
+test("verdicts and figures are asked for again when a plan has decided, not at each count of its runs", async () => {
+  const planned = (running: number, plan_state: string) => ({ id: "e", running, plan_state }) as Experiment;
+  queries.setQueryData(["experiment", "e"], planned(1, "open"));
+  const comparison = shown(["comparison", { experiment: "e" }]);
+  const figure = shown(["figure", { experiment: "e", variant: "a" }, "plan"]);
+  const elsewhere = shown(["figure", { experiment: "another" }, "plan"]);
+  await pause(10);
+  cache.experiment(planned(0, "open"));
+  await pause(ROUND_MS);
+  expect([comparison.times, figure.times]).toEqual([1, 1]);
+  cache.experiment(planned(0, "ended"));
+  await pause(ROUND_MS);
+  expect([comparison.times, figure.times, elsewhere.times]).toEqual([2, 2, 1]);
+});
+
 test("after it is closed nothing is asked for", async () => {
   const list = shown(["runs", {}]);
   await pause(10);

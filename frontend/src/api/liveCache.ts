@@ -11,6 +11,13 @@ function withPoint(line: Sparkline, epoch: number, top1: number): Sparkline {
   return { ...line, epochs: [...line.epochs, epoch], val_top1: [...line.val_top1, top1] };
 }
 
+const planOf = ({ plan_state, planning, max_seeds, exploratory }: Experiment) => [
+  plan_state,
+  planning,
+  max_seeds,
+  exploratory,
+];
+
 /** Writes events into the query cache. Rows are patched at once; what is derived from rows is refetched in batches. */
 export class LiveCache {
   private readonly kinds = new Map<string, string>();
@@ -41,6 +48,11 @@ export class LiveCache {
   }
 
   experiment(experiment: Experiment) {
+    const known = this.queries.getQueryData<Experiment>(["experiment", experiment.id]);
+    // What its plan has decided is in the verdicts and figures, too.
+    if (known && JSON.stringify(planOf(known)) !== JSON.stringify(planOf(experiment))) {
+      this.refetchExperiment(experiment.id);
+    }
     this.queries.setQueryData<Experiment>(["experiment", experiment.id], (row) => row && experiment);
     this.queries.setQueryData<{ experiments: Experiment[] }>(["experiments"], (list) => {
       if (!list) return list;
@@ -101,6 +113,13 @@ export class LiveCache {
       const selection = query as Selection;
       return "run" in selection ? selection.run.includes(run) : selection.experiment === experiment;
     });
+  }
+
+  private refetchExperiment(id: string) {
+    this.refetch(
+      ({ queryKey: [kind, query] }) =>
+        (kind === "figure" || kind === "comparison") && (query as { experiment?: string }).experiment === id,
+    );
   }
 
   private refetch(matches: (query: Query) => boolean) {

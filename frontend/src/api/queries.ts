@@ -104,7 +104,8 @@ export const historyQuery = (id: string) =>
     queryFn: () => body(api.GET("/runs/{run_id}/history", { params: { path: { run_id: id } } })),
   });
 
-export const comparisonQuery = (query: Selection & { group: string; baseline?: string }) =>
+/** Without a group an experiment is compared by what it varies. */
+export const comparisonQuery = (query: Selection & { group?: string; baseline?: string }) =>
   queryOptions({
     queryKey: ["comparison", query],
     queryFn: () => body(api.GET("/comparison", { params: { query } })),
@@ -128,6 +129,9 @@ export const finalsQuery = (query: Selection & FigureOptions<"/figures/finals">)
 
 export const differencesQuery = (query: Selection & FigureOptions<"/figures/differences">) =>
   figureQuery(query, "differences", () => body(api.GET("/figures/differences", { params: { query } })));
+
+export const planFigureQuery = (query: NonNullable<operations["draw_plan_figures_plan_get"]["parameters"]["query"]>) =>
+  figureQuery(query, "plan", () => body(api.GET("/figures/plan", { params: { query } })));
 
 export const costQuery = (query: Selection & FigureOptions<"/figures/cost">) =>
   figureQuery(query, "cost", () => body(api.GET("/figures/cost", { params: { query } })));

@@ -1508,6 +1508,12 @@ export interface components {
              */
             seeds_per_request: number;
             /**
+             * Planned Seeds
+             * @description Seeds that a plan may take
+             * @default 200
+             */
+            planned_seeds: number;
+            /**
              * Sparklines
              * @description Runs whose course one request may ask for
              * @default 250

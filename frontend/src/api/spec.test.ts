@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 
-import { draftFromParams, formPath, paramsFromDraft, requestOf, type SpecField } from "./spec";
+import type { Catalog } from "./client";
+import { draftFromParams, formPath, paramsFromDraft, planFields, requestOf, type SpecField, variantsOf } from "./spec";
 
 const fields: SpecField[] = [
   { name: "pooling", type: "string", default: "seqpool", description: "" },
@@ -15,6 +16,7 @@ test("what the form holds survives the way through its address", () => {
     values: { lr: 0.001 },
     axes: { pooling: ["mean", "max"], seed: [0, 1] },
     priority: -3,
+    plan: { max_seeds: "10" },
   };
   const params = new URLSearchParams(paramsFromDraft(draft).toString());
   expect(draftFromParams(params, fields)).toEqual(draft);
@@ -28,6 +30,7 @@ test("a clone opens the form with what was trained", () => {
     values: { epochs: 8, pooling: "mean" },
     axes: { seed: [1, 2] },
     priority: 0,
+    plan: null,
   });
 });
 
@@ -37,6 +40,7 @@ test("fields that vary make an experiment of all combinations; an axis of one va
     values: { epochs: 200, lr: "" },
     axes: { pooling: ["mean"], seed: [0, 1, 2] },
     priority: 5,
+    plan: null,
   };
   expect(requestOf(draft, fields)).toMatchObject({
     runs: 3,
@@ -45,4 +49,34 @@ test("fields that vary make an experiment of all combinations; an axis of one va
   });
   const one = requestOf({ ...draft, axes: { pooling: ["mean"] } }, fields);
   expect(one).toMatchObject({ runs: 1, path: "/runs", body: { pooling: "mean", priority: 5 } });
+});
+
+const plan_schema = {
+  properties: {
+    baseline: { type: "string", default: "seqpool" },
+    first_look: { type: "integer", default: 3 },
+    max_seeds: { type: "integer", default: 20 },
+  },
+};
+
+test("a plan takes the place of the seeds and names its baseline, which is one of its variants", () => {
+  const draft = {
+    name: "",
+    values: { seed: 7 },
+    axes: { pooling: ["mean", "max"], seed: [0, 1, 2] },
+    priority: 0,
+    plan: { baseline: "seqpool", max_seeds: "10", first_look: "" },
+  };
+  const ofPlan = planFields({ plan_schema } as unknown as Catalog, variantsOf(draft));
+  expect(requestOf(draft, fields, ofPlan)).toMatchObject({
+    runs: 6,
+    path: "/experiments",
+    body: {
+      spec: { seed: 7 },
+      axes: { pooling: ["mean", "max"] },
+      plan: { baseline: "mean", max_seeds: 10 },
+    },
+  });
+  const chosen = { ...draft, plan: { baseline: "max" } };
+  expect(requestOf(chosen, fields, ofPlan).experiment).toMatchObject({ plan: { baseline: "max" } });
 });

@@ -24,12 +24,31 @@ export type Draft = {
   axes: Record<string, Value[]>;
   /** Higher is trained earlier. */
   priority: number;
+  /** What of a plan differs from its defaults; null without a plan: then the seeds are an axis. */
+  plan: Record<string, Value> | null;
 };
 
-export function specFields(catalog: Catalog): SpecField[] {
-  const properties = catalog.spec_schema.properties as Record<string, Omit<SpecField, "name">>;
-  return Object.entries(properties).map(([name, field]) => ({ name, ...field }));
+export const specFields = (catalog: Catalog) => fieldsOf(catalog.spec_schema);
+
+const fieldsOf = (schema: Record<string, unknown>): SpecField[] =>
+  Object.entries(schema.properties as Record<string, Omit<SpecField, "name">>).map(([name, field]) => ({
+    name,
+    ...field,
+  }));
+
+/** The fields of a plan over these variants, the baseline among them. */
+export function planFields(catalog: Catalog, variants: Value[]): SpecField[] {
+  const names = variants.map(String);
+  return fieldsOf(catalog.plan_schema).map((field) => {
+    if (field.name !== "baseline") return field;
+    const usual = names.includes(String(field.default)) ? field.default : (names[0] ?? field.default);
+    return { ...field, default: usual, enum: names.length > 0 ? names : [String(usual)] };
+  });
 }
+
+/** The values that a plan compares: those of the axis that varies. */
+export const variantsOf = ({ axes }: Pick<Draft, "axes">): Value[] =>
+  Object.entries(axes).find(([name, values]) => name !== "seed" && values.length > 1)?.[1] ?? [];
 
 /** The fields with the defaults that the draft's recipe gives them on its dataset. */
 export function fieldsOfRecipe(fields: SpecField[], catalog: Catalog, values: Draft["values"]): SpecField[] {
@@ -48,6 +67,9 @@ export function defaultOf(field: SpecField, catalog: Catalog, spec: Run["spec"])
   return catalog.models.find(({ name }) => name === spec.model)?.pooling ?? field.default;
 }
 
+/** Before the fields of a plan in the address of the form. */
+const PLAN = "plan.";
+
 /** Text as the field's type wants it; what is no number stays as it is, for the server to explain. */
 export function parseValue(field: SpecField, text: string): Value {
   return field.type === "string" || text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
@@ -56,7 +78,14 @@ export function parseValue(field: SpecField, text: string): Value {
 /** A draft from an address: a field given several times is an axis. */
 export function draftFromParams(params: URLSearchParams, fields: SpecField[]): Draft {
   const priority = Number(params.get("priority")) || 0;
-  const draft: Draft = { name: params.get("name") ?? "", values: {}, axes: {}, priority };
+  const plan = [...params].filter(([name]) => name.startsWith(PLAN));
+  const draft: Draft = {
+    name: params.get("name") ?? "",
+    values: {},
+    axes: {},
+    priority,
+    plan: params.has("plan") ? Object.fromEntries(plan.map(([name, text]) => [name.slice(PLAN.length), text])) : null,
+  };
   for (const field of fields) {
     const found = params.getAll(field.name).map((text) => parseValue(field, text));
     if (found.length === 1) draft.values[field.name] = found[0]!;
@@ -65,33 +94,62 @@ export function draftFromParams(params: URLSearchParams, fields: SpecField[]): D
   return draft;
 }
 
-export function paramsFromDraft({ name, values, axes, priority }: Draft): URLSearchParams {
+export function paramsFromDraft({ name, values, axes, priority, plan }: Draft): URLSearchParams {
   const params = new URLSearchParams(name ? { name } : {});
   if (priority) params.set("priority", String(priority));
   for (const [field, value] of Object.entries(values)) if (!(field in axes)) params.append(field, String(value));
   for (const [field, axis] of Object.entries(axes)) for (const value of axis) params.append(field, String(value));
+  if (plan) params.set("plan", "on");
+  for (const [field, value] of Object.entries(plan ?? {})) params.set(PLAN + field, String(value));
   return params;
 }
 
-/** The address of the form filled with a base spec and axes. */
-export function formPath(spec: Record<string, unknown>, axes: Record<string, unknown[]> = {}, name = ""): string {
-  const draft = { name, values: spec as Draft["values"], axes: axes as Draft["axes"], priority: 0 };
+/** The address of the form filled with a base spec, axes and a plan. */
+export function formPath(
+  spec: Record<string, unknown>,
+  axes: Record<string, unknown[]> = {},
+  name = "",
+  plan: Draft["plan"] = null,
+): string {
+  const draft = { name, values: spec as Draft["values"], axes: axes as Draft["axes"], priority: 0, plan };
   return `/board/new?${paramsFromDraft(draft)}`;
 }
 
-/** How many runs the draft makes, and the request that queues them: one run, or an experiment if fields vary. */
-export function requestOf(draft: Draft, fields: SpecField[]) {
+/** What is asked of a plan: its baseline, and what differs from the defaults. */
+export function planRequest(plan: Record<string, Value>, fields: SpecField[]): Record<string, Value> {
+  const asked = fields.flatMap((field): [string, Value][] => {
+    const value = parseValue(field, String(planValue(plan, field)));
+    return field.name === "baseline" || (value !== "" && value !== field.default) ? [[field.name, value]] : [];
+  });
+  return Object.fromEntries(asked);
+}
+
+/** A field's value; the default if it names a variant that is no longer compared. */
+export function planValue(plan: Record<string, Value>, { name, default: usual, enum: choices }: SpecField): Value {
+  const given = plan[name] ?? usual;
+  return choices && !choices.includes(String(given)) ? usual : given;
+}
+
+/** How many runs the draft makes at first, and the request that queues them: one run, or an experiment if fields vary. */
+export function requestOf(draft: Draft, fields: SpecField[], ofPlan: SpecField[] = []) {
   const axes: Draft["axes"] = {};
   const spec: Draft["values"] = {};
   for (const { name, default: usual } of fields) {
-    const axis = draft.axes[name] ?? [];
+    const axis = draft.plan && name === "seed" ? [] : (draft.axes[name] ?? []);
     const value = axis.length === 1 ? axis[0] : draft.values[name];
     if (axis.length > 1) axes[name] = axis;
     else if (value !== undefined && value !== "" && value !== usual) spec[name] = value;
   }
-  const runs = Object.values(axes).reduce((product, axis) => product * axis.length, 1);
+  const product = Object.values(axes).reduce((count, axis) => count * axis.length, 1);
   const name = draft.name || Object.keys(axes).join(" × ") || "Experiment";
   const experiment = { name, spec, axes, priority: draft.priority };
+  if (draft.plan) {
+    const plan = planRequest(draft.plan, ofPlan);
+    const firstLook = plan.first_look ?? ofPlan.find((field) => field.name === "first_look")?.default;
+    const planned = { ...experiment, plan };
+    return { runs: product * Number(firstLook), experiment: planned, path: "/experiments" as const, body: planned };
+  }
+  const runs = product;
   if (runs > 1) return { runs, experiment, path: "/experiments" as const, body: experiment };
   return { runs, experiment, path: "/runs" as const, body: { ...spec, priority: draft.priority } };
 }

@@ -1,4 +1,4 @@
-import { Button, Group, Paper, Skeleton, Text, Title } from "@mantine/core";
+import { Anchor, Button, Group, Paper, Skeleton, Text, Title } from "@mantine/core";
 import { IconTrash } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "react-router";
@@ -6,15 +6,17 @@ import { Link, useNavigate, useParams } from "react-router";
 import { onExperiment } from "../api/actions";
 import { type Experiment, isGone } from "../api/client";
 import { LIMITS } from "../api/limits";
-import { allRunsQuery, experimentQuery } from "../api/queries";
+import { allRunsQuery, comparisonQuery, experimentQuery, experimentsQuery } from "../api/queries";
 import { formPath } from "../api/spec";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
 import { CancelButton } from "../components/shared/CancelButton";
+import { Mark } from "../components/comparison/Answer";
 import { ComparisonView } from "../components/comparison/ComparisonView";
 import { useComparison } from "../components/comparison/useComparison";
 import { ConfirmButton } from "../components/shared/ConfirmButton";
 import { EditableText } from "../components/shared/EditableText";
-import { ExperimentProgress } from "../components/shared/ExperimentFacts";
+import { ExperimentName, ExperimentProgress } from "../components/shared/ExperimentFacts";
+import { hasPlan, PlanPanel } from "../components/experiment/PlanPanel";
 import { RunMatrix } from "../components/experiment/RunMatrix";
 import { moment, plural } from "../format";
 
@@ -29,6 +31,7 @@ export function ExperimentPage() {
 function ExperimentView({ experiment }: { experiment: Experiment }) {
   const { id, name, note, axes, spec, runs } = experiment;
   const groups = [...new Set(["pooling", ...Object.keys(axes)])].filter((field) => field !== "seed");
+  const isOpen = experiment.plan_state === "open";
   const navigate = useNavigate();
   return (
     <>
@@ -50,10 +53,10 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
           </Text>
         </div>
         <Group gap="xs">
-          <Button component={Link} to={formPath(spec, axes, name)} variant="default" size="xs">
+          <Button component={Link} to={formPath(spec, axes, name, experiment.plan ?? null)} variant="default" size="xs">
             Clone with changes
           </Button>
-          {experiment.queued + experiment.running > 0 && <CancelButton what="experiment" id={id} />}
+          {experiment.queued + experiment.running > 0 && !isOpen && <CancelButton what="experiment" id={id} />}
           <ConfirmButton
             label="Delete"
             icon={IconTrash}
@@ -82,10 +85,59 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
           </Text>
         </EditableText>
       </div>
-      <ComparisonView selection={{ experiment: id }} groups={groups} title={name}>
+      <Linked experiment={experiment} />
+      <ComparisonView
+        selection={{ experiment: id }}
+        groups={groups}
+        title={name}
+        mark={
+          experiment.exploratory && (
+            <Mark
+              label="exploratory"
+              why="Seeds were added after results were seen, so the p values do not hold. Turn it into a plan, which asks again on new seeds."
+            />
+          )
+        }
+        plan={hasPlan(experiment) && <Plan experiment={experiment} />}
+      >
         <Runs experiment={experiment} />
       </ComparisonView>
     </>
+  );
+}
+
+function Plan({ experiment }: { experiment: Parameters<typeof PlanPanel>[0]["experiment"] }) {
+  const { data: comparison } = useComparison({ experiment: experiment.id });
+  return <PlanPanel experiment={experiment} variants={comparison?.variants ?? []} />;
+}
+
+/** The experiments that this one was made of, and that were made of it: their seeds are shown there, not counted here. */
+function Linked({ experiment: { id, follows, confirms } }: { experiment: Experiment }) {
+  const { data: list } = useQuery(experimentsQuery);
+  const later = list?.experiments.filter((other) => other.follows === id || other.confirms === id) ?? [];
+  return (
+    <>
+      {follows && <Origin id={follows} says="Asks again, on new seeds and with a plan, what was asked by" />}
+      {confirms && <Origin id={confirms} says="Tries on fresh seeds what was claimed by" />}
+      {later.map((other) => (
+        <Text key={other.id} size="sm" mb="xs">
+          {other.follows ? "Asked again with a plan" : "Tried on fresh seeds"}:{" "}
+          <Anchor component={Link} to={`/board/experiments/${other.id}`} inherit underline="always">
+            {other.name}, {moment(other.created_at)}
+          </Anchor>
+        </Text>
+      ))}
+    </>
+  );
+}
+
+function Origin({ id, says }: { id: string; says: string }) {
+  const { data: comparison } = useQuery(comparisonQuery({ experiment: id }));
+  return (
+    <Text size="sm" mb="xs" maw="90ch">
+      {says} <ExperimentName id={id} />, whose seeds do not count here
+      {comparison?.answer && <Text span inherit c="dimmed">{` (there: ${comparison.answer})`}</Text>}.
+    </Text>
   );
 }
 

@@ -7,6 +7,7 @@ import {
   SimpleGrid,
   Skeleton,
   Stack,
+  Switch,
   Text,
   TextInput,
   Title,
@@ -18,20 +19,23 @@ import { useNavigate, useSearchParams } from "react-router";
 
 import { api, ApiError, body, type Catalog } from "../api/client";
 import { LIMITS } from "../api/limits";
-import { catalogQuery, previewQuery } from "../api/queries";
+import { catalogQuery, type ExperimentRequest, previewQuery } from "../api/queries";
 import {
   draftFromParams,
   fieldsOfRecipe,
   paramsFromDraft,
+  planFields,
   requestOf,
   specFields,
+  variantsOf,
   type Draft,
   type Value,
 } from "../api/spec";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
 import { PreviewOfRuns } from "../components/new-run/PreviewOfRuns";
 import { ShellCommands } from "../components/new-run/ShellCommands";
-import { AxisInput, SpecFieldInput } from "../components/new-run/SpecFieldInput";
+import { PlanFields } from "../components/shared/PlanFields";
+import { AxisInput, SpecFieldInput } from "../components/shared/SpecFieldInput";
 import { useArrival } from "../components/shared/urlState";
 import type { QueueRequest } from "../components/shared/shellCommands";
 import { plural } from "../format";
@@ -63,15 +67,16 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
   ]);
   const saveInAddress = useDebouncedCallback((next: Draft) => setParams(paramsFromDraft(next), { replace: true }), 300);
   const navigate = useNavigate();
-  const request = requestOf(draft, fields);
+  const ofPlan = planFields(catalog, variantsOf(draft));
+  const request = requestOf(draft, fields, ofPlan);
   const submit = useMutation({
     mutationFn: () => queue(request),
     onSuccess: (path) => navigate(path),
   });
   const [asked] = useDebouncedValue(JSON.stringify(request.experiment), PREVIEW_AFTER_MS);
-  const preview = useQuery(previewQuery(JSON.parse(asked) as typeof request.experiment));
+  const preview = useQuery(previewQuery(JSON.parse(asked) as ExperimentRequest));
   const errors = { ...fieldErrors(preview.error), ...fieldErrors(submit.error) };
-  const marked = fields.some(({ name }) => name in errors);
+  const marked = [...fields, ...ofPlan].some(({ name }) => name in errors || `plan.${name}` in errors);
   const elsewhere = submit.error && !marked;
 
   const change = (next: Draft) => {
@@ -79,6 +84,8 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
     setDraft(next);
     saveInAddress(next);
   };
+  /** With a plan the seeds are no axis: they begin at the spec's. */
+  const varies = (name: string) => name in draft.axes && !(draft.plan && name === "seed");
   const setAxis = (name: string, values: Value[]) => {
     const { [name]: _, ...others } = draft.axes;
     change({ ...draft, axes: values.length > 0 ? { ...others, [name]: values } : others });
@@ -107,8 +114,8 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                   onChange={(value) =>
                     change({ ...draft, values: withValue(draft.values, field.name, value, catalog) })
                   }
-                  varies={field.name in draft.axes}
-                  error={field.name in draft.axes ? undefined : errors[field.name]}
+                  varies={varies(field.name)}
+                  error={varies(field.name) ? undefined : errors[field.name]}
                 />
               ))}
             </SimpleGrid>
@@ -125,7 +132,8 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                 {axisNames.map((name) => {
                   const field = fields.find((candidate) => candidate.name === name);
                   return (
-                    field && (
+                    field &&
+                    !(draft.plan && name === "seed") && (
                       <AxisInput
                         key={name}
                         field={field}
@@ -155,6 +163,20 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                     error={errors.name}
                   />
                 )}
+                <Switch
+                  label="Run until the answer is known"
+                  description="A plan: seeds are queued until each variant is better, worse or alike, at an error rate that holds however often you look."
+                  checked={draft.plan !== null}
+                  onChange={({ currentTarget: { checked } }) => change({ ...draft, plan: checked ? {} : null })}
+                />
+                {draft.plan && (
+                  <PlanFields
+                    fields={ofPlan}
+                    plan={draft.plan}
+                    onChange={(plan) => change({ ...draft, plan })}
+                    errors={errors}
+                  />
+                )}
               </Stack>
             </Paper>
             <Paper p="md">
@@ -175,7 +197,11 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
             </Paper>
             {elsewhere && <ErrorAlert title="Not queued" message={submit.error.message} />}
             <Button type="submit" loading={submit.isPending}>
-              {request.runs === 1 ? "Queue run" : `Queue ${plural(request.runs, "run")}`}
+              {draft.plan
+                ? "Queue the plan"
+                : request.runs === 1
+                  ? "Queue run"
+                  : `Queue ${plural(request.runs, "run")}`}
             </Button>
             <ShellCommands request={request} />
           </Stack>
@@ -195,7 +221,8 @@ function withValue(values: Draft["values"], name: string, value: Value, catalog:
 /** Queues what the form asks for and returns the address of its page. */
 async function queue(request: QueueRequest): Promise<string> {
   if (request.path === "/experiments") {
-    const experiment = await body(api.POST("/experiments", { body: request.body }));
+    // As a run's, a plan's fields are drawn from a schema that the compiler does not know.
+    const experiment = await body(api.POST("/experiments", { body: request.body as ExperimentRequest }));
     return `/board/experiments/${experiment.id}`;
   }
   // The server fills in what is left out; the form is drawn from a schema that the compiler does not know.
@@ -203,10 +230,13 @@ async function queue(request: QueueRequest): Promise<string> {
   return `/board/runs/${run.id}`;
 }
 
-/** Messages by field; an experiment's fields come as `spec.<field>` and `axes.<field>`. */
+/** Messages by field; an experiment's fields come as `spec.<field>` and `axes.<field>`, a plan's keep their `plan.`. */
 function fieldErrors(error: Error | null): Record<string, string> {
   if (!(error instanceof ApiError)) return {};
   return Object.fromEntries(
-    error.problem.errors.map(({ field, message }) => [field.replace(/^(spec|axes)\./, "").split(".")[0]!, message]),
+    error.problem.errors.map(({ field, message }) => [
+      /^plan\.\w+|\w*/.exec(field.replace(/^(spec|axes)\./, ""))![0],
+      message,
+    ]),
   );
 }

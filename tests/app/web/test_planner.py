@@ -175,6 +175,7 @@ def test_a_lost_run_is_tried_again_and_then_holds_its_variant_up(store: RunStore
     for tries in range(1, TRIES_AGAIN + 2):
         study.train(failing={("max", 1): "lost", ("mean", 0): "diverged"})
         assert study.run("max", 1).attempt == tries
+        assert failures_told(store) == (["mean", "max"] if tries > TRIES_AGAIN else ["mean"])
     assert study.run("max", 1).state is State.failed
     assert study.outcomes["max"] == "open"
     assert "held up: the run of max, seed 1 has failed 3 times; mend its cause and retry it" in study.why("max")
@@ -184,6 +185,14 @@ def test_a_lost_run_is_tried_again_and_then_holds_its_variant_up(store: RunStore
     study.train()
     assert study.why("max") == ""
     assert (3, "max") in keys(study.runs())
+
+
+def failures_told(store: RunStore) -> list[str]:
+    """The poolings of the runs that users were told to have failed, by pages and by the webhook."""
+    found = [json.loads(entry["data"]) for _, entry in stored_events(store) if entry["kind"] == "news"]
+    kept: Any = store.redis.xrange(store.key("news"))
+    assert [json.loads(entry["data"]) for _, entry in kept] == found
+    return [store.run(news["run_id"]).spec.pooling for news in found if news["what"] == "run_failed"]
 
 
 def test_a_diverged_run_counts_as_guessing(store: RunStore) -> None:

@@ -6,7 +6,7 @@ import { Variant } from "../shared/RunFacts";
 import { Warnings } from "../shared/Warnings";
 
 /** What came out, in words; what may be wrong with it; how it was found. */
-export function Answer({ comparison }: { comparison: Comparison }) {
+export function Answer({ comparison, mark }: { comparison: Comparison; mark?: React.ReactNode }) {
   const { variants, baseline, answer, fairness, doubts, method } = comparison;
   const provisional = variants.some((row) => row.provisional);
   return (
@@ -15,13 +15,8 @@ export function Answer({ comparison }: { comparison: Comparison }) {
         <Title order={2} id="answer">
           Answer
         </Title>
-        {provisional && (
-          <Tooltip label="Some runs are unfinished; verdicts may change until they are done.">
-            <Badge variant="outline" color="gray" size="sm" tt="none" tabIndex={0} className="provisional">
-              provisional
-            </Badge>
-          </Tooltip>
-        )}
+        {provisional && <Mark label="provisional" why="What is still open may change until its runs are done." />}
+        {mark}
       </Group>
       <Text className="answer">{answer || "Nothing to compare: there is only one variant."}</Text>
       {variants.length > 1 && (
@@ -48,6 +43,17 @@ export function Answer({ comparison }: { comparison: Comparison }) {
         </Text>
       </details>
     </Paper>
+  );
+}
+
+/** A word that qualifies an answer. */
+export function Mark({ label, why }: { label: string; why: string }) {
+  return (
+    <Tooltip label={why}>
+      <Badge variant="outline" color="gray" size="sm" tt="none" tabIndex={0} className="provisional">
+        {label}
+      </Badge>
+    </Tooltip>
   );
 }
 

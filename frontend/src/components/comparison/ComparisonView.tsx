@@ -11,11 +11,20 @@ import { useComparison } from "./useComparison";
 import { useUrlParam } from "../shared/urlState";
 import "./comparison.css";
 
-type Props = { selection: Selection; groups: string[]; title: string; children?: React.ReactNode };
+type Props = {
+  selection: Selection;
+  groups: string[];
+  title: string;
+  /** In the head of the answer: what it may not be taken for. */
+  mark?: React.ReactNode;
+  /** Below the answer. */
+  plan?: React.ReactNode;
+  children?: React.ReactNode;
+};
 
 /** The answer over the variants of the selected runs, its numbers, its figures; `children` stand before the figures. */
-export function ComparisonView({ selection, groups, title, children }: Props) {
-  const [group, setGroup] = useUrlParam("group", "baseline");
+export function ComparisonView({ selection, groups, title, mark, plan, children }: Props) {
+  const [, setGroup] = useUrlParam("group", "baseline");
   const [baseline, setBaseline] = useUrlParam("baseline");
   const { data: comparison, error } = useComparison(selection);
 
@@ -23,7 +32,8 @@ export function ComparisonView({ selection, groups, title, children }: Props) {
   return (
     <>
       {error && <ErrorAlert title="The comparison may be out of date" message={error.message} />}
-      <Answer comparison={comparison} />
+      <Answer comparison={comparison} mark={mark} />
+      {plan}
       <Group justify="space-between" mt="xl" mb="sm" gap="sm">
         <Title order={2}>Comparison</Title>
         <Group gap="sm">
@@ -32,8 +42,8 @@ export function ComparisonView({ selection, groups, title, children }: Props) {
               size="xs"
               aria-label="Group by"
               data={groups.map((value) => ({ value, label: `by ${value}` }))}
-              value={group ?? "pooling"}
-              onChange={({ currentTarget: { value } }) => setGroup(value === "pooling" ? null : value)}
+              value={comparison.group}
+              onChange={({ currentTarget: { value } }) => setGroup(value)}
             />
           )}
           {comparison.variants.length > 1 && (

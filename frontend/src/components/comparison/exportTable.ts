@@ -25,14 +25,14 @@ const spread = (stat: Stat | null, digits = 2) =>
 const interval = (stat: Stat | null) =>
   stat?.low == null || stat.high == null ? "" : ` [${stat.low.toFixed(2)}, ${stat.high.toFixed(2)}]`;
 
-function table({ group, baseline, variants }: Comparison): [string[], string[][]] {
+function table({ group, baseline, variants, interval: named }: Comparison): [string[], string[][]] {
   const head = [
     group,
     "n",
     "final top-1 (%)",
     "best top-1 (%)",
     "minutes",
-    `difference to ${baseline} (points) [95 % CI]`,
+    `difference to ${baseline} (points) [${named}]`,
     "p (Holm)",
     "d_z",
   ];

@@ -7,9 +7,12 @@ import { onExperiment, useAction } from "../../api/actions";
 import type { Comparison, Experiment, Run } from "../../api/client";
 import { isEvaluation, isMeasured, percent, plural, runProgress, withinEpoch } from "../../format";
 import { ProgressBars, StateLabel, Variant } from "../shared/RunFacts";
+import { ConfirmButton } from "../shared/ConfirmButton";
 import { WarningsMark } from "../shared/Warnings";
+import { TurnIntoPlan } from "./TurnIntoPlan";
 
 const MORE_SEEDS = 2;
+const ADD_SEEDS = `Add ${MORE_SEEDS} seeds to all`;
 
 type Props = { experiment: Experiment; runs: Run[]; group: string; variants: Comparison["variants"] };
 
@@ -22,10 +25,16 @@ export function RunMatrix({ experiment, runs, group, variants }: Props) {
   const seeds = [...new Set([...plannedSeeds, ...runs.map((run) => run.spec.seed)])].toSorted((a, b) => a - b);
   const variantOf = (run: Run) => String(run.spec[group as keyof Run["spec"]]);
 
-  const add = useAction("No runs added", async (count: number) => {
+  const mayGrow = !experiment.plan && !runs.every(isEvaluation);
+  const canBePlanned =
+    Object.entries(axes).filter(([name, values]) => name !== "seed" && values.length > 1).length === 1;
+  const warns = experiment.completed > 0 && !experiment.exploratory;
+
+  const addRuns = async (count: number) => {
     const grown = await onExperiment.addRuns(id, { axes: {}, seeds: count });
     notifications.show({ message: `${plural(grown.runs - experiment.runs, "run")} queued` });
-  });
+  };
+  const add = useAction("No runs added", addRuns);
   const retry = useAction("Not queued again", () => onExperiment.retry(id));
 
   return (
@@ -51,7 +60,19 @@ export function RunMatrix({ experiment, runs, group, variants }: Props) {
               Retry failed ({failed})
             </Button>
           )}
-          {!experiment.plan && !runs.every(isEvaluation) && (
+          {mayGrow && canBePlanned && <TurnIntoPlan experiment={experiment} />}
+          {mayGrow && warns && (
+            <ConfirmButton
+              label={ADD_SEEDS}
+              icon={IconPlus}
+              question="Results were seen already: whoever adds seeds until a difference appears will find one. The p values will no longer hold, and the experiment is marked as exploratory from then on. Turn it into a plan instead to ask again on new seeds."
+              yes="Add them, exploratory"
+              no="Leave it"
+              failed="No runs added"
+              change={() => addRuns(MORE_SEEDS)}
+            />
+          )}
+          {mayGrow && !warns && (
             <Button
               size="xs"
               variant="default"
@@ -59,11 +80,18 @@ export function RunMatrix({ experiment, runs, group, variants }: Props) {
               onClick={() => add.mutate(MORE_SEEDS)}
               leftSection={<IconPlus size={14} aria-hidden />}
             >
-              Add {MORE_SEEDS} seeds to all
+              {ADD_SEEDS}
             </Button>
           )}
         </Group>
       </Group>
+      {mayGrow && variants.length > 1 && (
+        <Text size="sm" c="dimmed" mb="sm" maw="90ch">
+          {experiment.exploratory
+            ? "Seeds were added after results were seen: p values are exploratory, they no longer hold."
+            : `p values hold for the ${plural(seeds.length, "seed")} that were queued, once all are completed: not for a look before, nor for seeds that are added after one.`}
+        </Text>
+      )}
       <Paper>
         <Table.ScrollContainer minWidth={180 + 125 * seeds.length} type="native">
           <Table fz="sm" withRowBorders={false} className="named-rows">

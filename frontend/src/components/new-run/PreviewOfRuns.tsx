@@ -20,14 +20,14 @@ export function PreviewOfRuns({ preview, problem }: Props) {
           {problem}
         </Text>
       ) : (
-        preview && <Costs preview={preview} />
+        preview && (preview.plan ? <CostsOfPlan preview={preview} plan={preview.plan} /> : <Costs preview={preview} />)
       )}
     </section>
   );
 }
 
-function Costs({ preview: { runs, epochs, seconds, costs, warnings } }: { preview: Preview }) {
-  const fields = (["model", "dataset"] as const).filter((name) => new Set(costs.map((cost) => cost[name])).size > 1);
+function Costs({ preview }: { preview: Preview }) {
+  const { runs, epochs, seconds } = preview;
   return (
     <>
       <Text size="sm" mb="xs">
@@ -43,6 +43,47 @@ function Costs({ preview: { runs, epochs, seconds, costs, warnings } }: { previe
           </>
         )}
       </Text>
+      <Models preview={preview} />
+    </>
+  );
+}
+
+/** What a plan takes in any case, on average if all variants are alike, and at most. */
+function CostsOfPlan({ preview, plan }: { preview: Preview; plan: NonNullable<Preview["plan"]> }) {
+  const rows = { "at least": plan.at_least, likely: plan.likely, "at most": preview };
+  return (
+    <>
+      <Table fz="sm" verticalSpacing={2} horizontalSpacing={6} mb="xs">
+        <Table.Caption className="visually-hidden">What the plan takes</Table.Caption>
+        <Table.Tbody>
+          {Object.entries(rows).map(
+            ([name, cost]) =>
+              cost && (
+                <Table.Tr key={name}>
+                  <Table.Th scope="row" fw={400}>
+                    {name}
+                  </Table.Th>
+                  <Table.Td className="right">{plural(cost.runs, "run")}</Table.Td>
+                  <Table.Td className="right">
+                    {cost.seconds == null ? "time unknown" : `${duration(cost.seconds)} on one worker`}
+                  </Table.Td>
+                </Table.Tr>
+              ),
+          )}
+        </Table.Tbody>
+      </Table>
+      <Text size="sm" mb="xs">
+        {plan.told}
+      </Text>
+      <Models preview={preview} />
+    </>
+  );
+}
+
+function Models({ preview: { runs, costs, warnings } }: { preview: Preview }) {
+  const fields = (["model", "dataset"] as const).filter((name) => new Set(costs.map((cost) => cost[name])).size > 1);
+  return (
+    <>
       <Warnings
         texts={warnings.map(({ text, runs: concerned }) =>
           concerned === runs ? text : `${text} (${concerned} of ${plural(runs, "run")})`,

@@ -27,3 +27,18 @@ test("curl sends the token where the board asks for one", () => {
     `curl -X POST ${HOME}/runs -H "Authorization: Bearer $CCTBOARD_TOKEN" -d '{}'`,
   );
 });
+
+test("a plan is given as JSON, which may have any value", () => {
+  const experiment = {
+    name: "P",
+    spec: {},
+    axes: { pooling: ["a", "b"] },
+    priority: 0,
+    plan: { baseline: "a", alpha: 0.1 },
+  };
+  const request: QueueRequest = { runs: 6, experiment, path: "/experiments", body: experiment };
+  expect(submitCommand(request, HOME)).toBe(
+    `cctboard submit --name=P '--plan={"baseline":"a","alpha":0.1}' pooling=a,b`,
+  );
+  expect(curlCommand(HOME, request.path, request.body, false)).toContain('"plan":{"baseline":"a","alpha":0.1}');
+});

@@ -6,11 +6,14 @@ export type QueueRequest = ReturnType<typeof requestOf>;
 const USUAL = ["http://localhost:8000", "http://127.0.0.1:8000"];
 
 /** What queues the request at the board of this address; null where `cctboard submit` has no way to say it. */
-export function submitCommand({ experiment: { name, spec, axes, priority }, runs }: QueueRequest, address: string) {
+export function submitCommand({ experiment, runs }: QueueRequest, address: string) {
+  const { name, spec, axes, priority } = experiment;
+  const plan = "plan" in experiment ? experiment.plan : null;
   const values = [...Object.values(spec), ...Object.values(axes).flat()];
   if (values.some((value) => String(value).includes(","))) return null; // it divides a field's values
   const words = [
     ...(runs > 1 ? [`--name=${name}`] : []),
+    ...(plan ? [`--plan=${JSON.stringify(plan)}`] : []),
     ...(priority ? [`--priority=${priority}`] : []),
     ...Object.entries({ ...spec, ...axes }).map(
       ([field, value]) => `${field}=${[value].flat().map(argument).join(",")}`,
