@@ -2,13 +2,14 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cct.answers import Answers
 from cct.events import Confusion, EpochRecord, RunWarning
 from cct.extension import BEST as BEST
 from cct.extension import LAST as LAST
@@ -48,6 +49,10 @@ class Checkpoint:
     provenance: dict[str, str]
     started_from: dict[str, str]
     """The part of the provenance that tells of initial weights, whose files may be gone."""
+    answers: list[Answers] = field(default_factory=list)
+    """To the validation images, of the same epochs as `confusions`; files of earlier versions do not have them."""
+    labels: Tensor | None = None
+    """The classes of the validation images, int32, to compare answers with; nor do they have these."""
     trained: dict[str, Tensor] | None = None
     """The weights that go on being trained, if their moving average is what was validated."""
     vocabulary: tuple[str, ...] = ()
@@ -110,6 +115,8 @@ class Checkpoint:
                 trained=content.get("trained"),
                 records=[EpochRecord(**record) for record in content["records"]],
                 confusions=[Confusion(epoch, counts.tolist()) for epoch, counts in content["confusions"]],
+                answers=[Answers(*answers) for answers in content.get("answers", ())],
+                labels=content.get("labels"),
                 precision=content["settled"]["precision"],
                 compile=content["settled"]["compile"],
                 threads=content["threads"],
@@ -165,6 +172,8 @@ class Checkpoint:
                 "optimizer": self.optimizer,
                 "records": [asdict(record) for record in self.records],
                 "confusions": [(confusion.epoch, torch.tensor(confusion.counts)) for confusion in self.confusions],
+                "answers": [(answers.epoch, answers.predicted, answers.confidence) for answers in self.answers],
+                "labels": self.labels,
                 "settled": {"precision": self.precision, "compile": self.compile},
                 "threads": self.threads,
                 "provenance": self.provenance,

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cct.answers import Answers
 from cct.augment import augment, centre_crop
 from cct.checkpoint import Checkpoint
 from cct.data import Split, duplicates, load, to_device
@@ -133,11 +134,14 @@ def train(
     lens_images = normalisation(spec, model)(looked_at_images)
     lens_epochs = set[int]() if is_text else chosen_epochs(spec.epochs)  # a lens for texts is yet to be made
 
+    labels = test_split.labels.int().cpu()
     records: list[EpochRecord] = []
-    confusions: list[Confusion] = []  # of the best epoch and, if that is another, of the last
+    # Of the best epoch and, if that is another, of the last.
+    confusions: list[Confusion] = []
+    answers: list[Answers] = []
     if saved:
         saved.restore(model, step.optimizer, step.averaged)
-        records, confusions = [*saved.records], saved.confusions
+        records, confusions, answers = [*saved.records], saved.confusions, saved.answers
         # In case the process ended before these were delivered.
         if records[-1].epoch in lens_epochs:
             yield look(step.validated, lens_images, records[-1].epoch)
@@ -178,7 +182,9 @@ def train(
         confusion = Confusion(epoch, found.confusion.tolist())
         is_best = found.top1 > max((earlier.val_top1 for earlier in records), default=-1.0)
         records.append(record)
+        answer = Answers(epoch, found.predicted, found.confidence)
         confusions = [confusion] if is_best else [confusions[0], confusion]
+        answers = [answer] if is_best else [*(one for one in answers if one.epoch == confusions[0].epoch), answer]
         if checkpoint_dir:
             Checkpoint(
                 spec=spec,
@@ -187,6 +193,8 @@ def train(
                 optimizer=step.optimizer.state_dict(),
                 records=records,
                 confusions=confusions,
+                answers=answers,
+                labels=labels,
                 precision=settled.precision,
                 compile=settled.compile,
                 threads=torch.get_num_threads() if device.type == "cpu" else 0,
@@ -300,6 +308,9 @@ class Validation(NamedTuple):
     """The mean in nats, without smoothed labels."""
     ece: float
     """The expected calibration error, from 0 to 1."""
+    predicted: Tensor
+    confidence: Tensor
+    """The likeliest class by image, int32, and its probability, float32; on the host."""
 
     @property
     def balanced(self) -> float:
@@ -338,9 +349,11 @@ def validate(
     predicted = torch.cat(predictions)
     pairs = torch.bincount(split.labels * classes + predicted, minlength=classes**2)
     confusion = pairs.reshape(classes, classes).cpu()
-    ece = calibration_error(torch.cat(confidences), predicted == split.labels)
+    confidence = torch.cat(confidences)
+    ece = calibration_error(confidence, predicted == split.labels)
     top1, top5 = 100 * top1 / count, 100 * top5 / count
-    return Validation(loss_sum / count, top1, top5, entropy, confusion, nll_sum / count, ece)
+    means = loss_sum / count, top1, top5, entropy, confusion, nll_sum / count, ece
+    return Validation(*means, predicted.int().cpu(), confidence.cpu())
 
 
 def calibration_error(confidences: Tensor, correct: Tensor) -> float:

@@ -137,6 +137,7 @@ def check_images() -> None:
 
 def check_checkpoints(run_id: str) -> None:
     assert compose("exec", "worker", "sh", "-c", f"ls /data/checkpoints/{run_id}/*").split() == [
+        "answers.npz",
         "best.pt",
         "best.safetensors",
         "last.pt",

@@ -25,6 +25,7 @@ from app.store.database import trouble
 from app.store.lease import Lease
 from app.store.rows import Run
 from app.store.run_store import RunStore
+from cct.answers import export_answers
 from cct.checkpoint import BEST
 from cct.cpu import keep_large_blocks
 from cct.events import Confusion, EpochRecord, Event, Facts, Look, Progress, RunWarning
@@ -98,6 +99,7 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
         ):
             _tell(outbox, run.spec, event, warnings)
         export_safetensors(folder / BEST, folder / "best.safetensors")  # the API has no torch to do it
+        export_answers(folder)
         outbox.drain(should_stop)
     except Stopped:
         pass

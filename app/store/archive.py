@@ -77,7 +77,7 @@ def _open_checkpoints(settings: Settings, run_id: str, stack: ExitStack) -> list
             return [
                 (path.name, stack.enter_context(path.open("rb")))
                 for path in paths
-                if path.suffix in (".pt", ".safetensors")
+                if path.suffix in (".pt", ".safetensors", ".npz")
             ]
         except FileNotFoundError:
             continue  # another attempt has just begun, or the run is being deleted

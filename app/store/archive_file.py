@@ -23,7 +23,7 @@ from app.errors import Invalid
 
 FORMAT = 2
 MANIFEST, CONTENTS = "manifest.json", "contents.json"
-_MEMBER = re.compile(r"(?:experiments|runs)/[0-9a-f]{12}\.json|checkpoints/[0-9a-f]{12}/[\w-]+\.(?:pt|safetensors)")
+_MEMBER = re.compile(r"(?:experiments|runs)/[0-9a-f]{12}\.json|checkpoints/[0-9a-f]{12}/[\w-]+\.(?:pt|safetensors|npz)")
 _BLOCK = 1 << 20
 
 Kind = Literal["experiments", "runs", "checkpoints"]

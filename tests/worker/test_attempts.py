@@ -123,7 +123,9 @@ def test_a_run_of_version_0_1_goes_on(settings: Settings, store: RunStore, here:
     Supervisor(settings, store, "w").train_next()
     assert store.run(run.id).state is State.completed, store.run(run.id).error
     assert [one.epoch for one in store.epochs([run.id])[0]] == [1, 2]
-    assert set(files(settings.run_folder(run.id))) == {"2/best.pt", "2/last.pt", "2/best.safetensors"}
+    assert set(files(settings.run_folder(run.id))) == {
+        *("2/best.pt", "2/last.pt", "2/best.safetensors", "2/answers.npz")
+    }
 
 
 def test_a_run_whose_checkpoint_is_gone_does_not_begin_again_without_a_word(

@@ -1,5 +1,6 @@
 """Runs trained by the real worker process, over the real queue."""
 
+import io
 import os
 import time
 from functools import partial
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import numpy as np
 import psutil
 import pytest
 
@@ -87,7 +89,13 @@ def test_a_run_is_trained_and_the_same_spec_gives_the_same_numbers(board: httpx.
     [seen] = board.get(f"/lens?run={evaluation}").json()["runs"]
     assert seen["looks"] == [lens["runs"][0]["looks"][1] | {"epoch": 0}]
     files = {file["name"] for file in board.get(f"/runs/{evaluation}/files").json()}
-    assert files == {"best.safetensors", "best.pt", "last.pt"}
+    assert files == {"best.safetensors", "best.pt", "last.pt", "answers.npz"}
+    given, again = (
+        np.load(io.BytesIO(board.get(f"/runs/{run_id}/files/answers.npz").content)) for run_id in (first, evaluation)
+    )
+    assert {name for name in given if not np.array_equal(given[name], again[name])} == {"last_epoch", "best_epoch"}
+    assert 100 * given["last_correct"].mean() == pytest.approx(done["final_top1"])
+    assert 100 * given["best_correct"].mean() == pytest.approx(done["best_top1"])
 
 
 def test_a_pooling_that_mixes_the_batch_is_marked(board: httpx.Client) -> None:

@@ -16,11 +16,12 @@ from app.web.dependencies import Store
 
 router = APIRouter(prefix="/runs/{run_id}", tags=["runs"])
 
-FileName = Literal["best.safetensors", "best.pt", "last.pt"]
+FileName = Literal["best.safetensors", "best.pt", "last.pt", "answers.npz"]
 _ABOUT: dict[FileName, str] = {
     "best.safetensors": "weights of the best epoch under the reference's keys, once the run is completed",
     "best.pt": "checkpoint of the best epoch, for PyTorch",
     "last.pt": "checkpoint of the newest epoch with the optimizer's state, from which the run resumes",
+    "answers.npz": "what was said of each validation image after last and best epoch, for NumPy, once completed",
 }
 # The middleware that compresses leaves a response with an encoding alone; weights do not shrink, and the length stays.
 _AS_IT_IS = {"Content-Encoding": "identity"}

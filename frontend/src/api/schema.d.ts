@@ -2300,7 +2300,7 @@ export interface components {
              * Name
              * @enum {string}
              */
-            name: "best.safetensors" | "best.pt" | "last.pt";
+            name: "best.safetensors" | "best.pt" | "last.pt" | "answers.npz";
             /**
              * About
              * @description What is in it.
@@ -4395,7 +4395,7 @@ export interface operations {
             header?: never;
             path: {
                 run_id: string;
-                name: "best.safetensors" | "best.pt" | "last.pt";
+                name: "best.safetensors" | "best.pt" | "last.pt" | "answers.npz";
             };
             cookie?: never;
         };
