@@ -64,6 +64,20 @@ def queue_from_the_form(page: Page) -> str:
     return page.url.rsplit("/", 1)[1]
 
 
+def photograph_plan(page: Page) -> None:
+    """The same question with a plan: its form, and its page when the answer is known."""
+    axes = [("pooling", name) for name in POOLINGS]
+    plan = [("plan", "on"), ("plan.smallest_difference", "2"), ("plan.max_seeds", "10")]
+    page.goto(f"/board/new?{urlencode([*SPEC.items(), *axes, ('name', f'{NAME}, planned'), *plan])}")
+    expect(page.get_by_role("row", name="at most")).to_contain_text("30 runs", timeout=TRAINED)
+    save(page, "new-plan")
+    page.get_by_role("button", name="Queue the plan").click()
+    shown = page.get_by_role("region", name="Plan")
+    expect(shown).to_contain_text("Ended", timeout=TRAINED)
+    expect(shown.get_by_role("figure").locator(".trace")).not_to_have_count(0)
+    save(shown, "plan")
+
+
 def drawn(page: Page, label: str = "Validation top-1") -> None:
     expect(page.get_by_role("figure", name=label).locator(".trace, .hm image").first).to_be_visible(timeout=TRAINED)
 
@@ -166,6 +180,7 @@ def main() -> None:
         browser_page(url) as page,
     ):
         photograph_results(page, board, photograph_training(page))
+        photograph_plan(page)
 
 
 if __name__ == "__main__":

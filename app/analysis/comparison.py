@@ -102,6 +102,8 @@ class Comparison:
     """The result whose differences are compared."""
     interval: str
     """What the interval of a difference is."""
+    claims: bool
+    """Whether p values hold: not if the number of seeds depends on what was seen. With a plan its verdicts alone do."""
 
 
 def group_runs(runs: Sequence[Run], group: str) -> dict[str, list[Run]]:
@@ -182,6 +184,7 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
         method=METHOD,
         measure=FINAL,
         interval="95 % CI",
+        claims=True,
     )
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from app.analysis.comparison import Comparison, VariantComparison
 from app.analysis.sequential import Judged
-from app.analysis.statistics import Outcome
+from app.analysis.statistics import Difference, Outcome
 from app.store.plan import Plan, PlannedVariant, Planning
 
 OUTCOMES: dict[str, Outcome] = {"better": "better", "worse": "worse", "alike": "alike"}
@@ -15,17 +16,29 @@ EXPLORATORY = (
     "Exploratory: seeds were added after results were seen, so these p values do not hold. Ask again on new seeds, "
     "with a plan."
 )
+BESIDE_PLAN = (
+    "Exploratory, nothing is claimed: this experiment's plan compares {factor} with {baseline}, and how many seeds "
+    "there are depends on what was seen of that."
+)
 METHOD = (
-    "Declared before the first run: results are compared by {measure}, paired by seed, with {baseline}. A variant is "
-    "better or worse at the first number of seeds n at which n times p of the paired t-test falls below a bound that "
-    "holds however often one looks (Holm over the variants, error rate {alpha:g} %), and alike at the first at which "
-    "both one-sided tests against ±{smallest:g} points do; at most {most} seeds. The difference at which a plan stops "
-    "is a little too large on average."
+    "Declared {time}, before the first run: results are compared by {measure}, paired by seed, with {baseline}. A "
+    "variant is better or worse at the first number of seeds n, from {first} on, at which n times p of the paired "
+    "t-test falls to a bound that holds however often one looks: repeated significance tests (Armitage, McPherson and "
+    "Rowe 1969) whose chance to claim is computed exactly, as for sequential t-tests (Jennison and Turnbull 1991), "
+    "with Holm's procedure (1979) over the variants and an error rate of {alpha:g} %. It is alike at the first n at "
+    "which both one-sided tests against ±{smallest:g} points (Schuirmann 1987) do. Intervals hold at every look "
+    "(Jennison and Turnbull 1989). At most {most} seeds. The difference at which a plan stops is a little too large on "
+    "average."
 )
 
 
 def with_plan(
-    found: Comparison, plan: Plan, planning: Planning, max_seeds: int, judgements: Mapping[str, Judged]
+    found: Comparison,
+    plan: Plan,
+    planned_at: datetime,
+    planning: Planning,
+    max_seeds: int,
+    judgements: Mapping[str, Judged],
 ) -> Comparison:
     """The comparison with the plan's verdicts, and intervals that hold at every look, in place of its own.
 
@@ -36,7 +49,9 @@ def with_plan(
         baseline=plan.baseline,
         alpha=100 * plan.alpha,
         smallest=plan.smallest_difference,
-        most=max_seeds,
+        first=plan.first_look,
+        time=f"{planned_at:%Y-%m-%d %H:%M} UTC",
+        most=max_seeds if max_seeds == plan.max_seeds else f"{max_seeds} (declared: {plan.max_seeds})",
     )
     rows = [
         _row(row, planning.variants[row.variant], judgements[row.variant], plan, max_seeds)
@@ -45,27 +60,46 @@ def with_plan(
         for row in found.variants
     ]
     answer = _answer(plan, planning)
-    return replace(found, variants=rows, answer=answer, method=method, measure=plan.measure, interval=INTERVAL)
+    return replace(
+        found, variants=rows, answer=answer, method=method, measure=plan.measure, interval=INTERVAL, claims=False
+    )
+
+
+def beside_plan(found: Comparison, plan: Plan, planning: Planning) -> Comparison:
+    """The comparison of an experiment with a plan by something else than its plan: numbers without a claim."""
+    rows = [
+        replace(row, outcome="unclear", difference=_without_p(row), verdict=_unclaimed(row)) if row.outcome else row
+        for row in found.variants
+    ]
+    answer = BESIDE_PLAN.format(factor=planning.factor, baseline=plan.baseline)
+    return replace(found, variants=rows, answer=answer, claims=False)
+
+
+def _without_p(row: VariantComparison) -> Difference | None:
+    return row.difference and replace(row.difference, p=None, p_corrected=None, p_sign_flip=None, further_seeds=None)
+
+
+def _unclaimed(row: VariantComparison) -> str:
+    if row.difference is None:
+        return "no seed in common yet"
+    return f"{row.difference.mean:+.2f} points over {row.difference.n} seeds, nothing is claimed"
 
 
 def exploratory(found: Comparison) -> Comparison:
     """The comparison of an experiment whose seeds were added after results were seen."""
-    return replace(found, answer=f"{found.answer} {EXPLORATORY}".strip())
+    return replace(found, answer=f"{found.answer} {EXPLORATORY}".strip(), claims=False)
 
 
 def _row(row: VariantComparison, planned: PlannedVariant, one: Judged, plan: Plan, max_seeds: int) -> VariantComparison:
-    difference = row.difference and replace(
-        row.difference,
+    unclaimed = _without_p(row)
+    difference = unclaimed and replace(
+        unclaimed,
         low=one.low,
         high=one.high,
-        mean=row.difference.mean if one.mean is None else one.mean,
+        mean=unclaimed.mean if one.mean is None else one.mean,
         sd=one.sd,
         effect_size=one.mean / one.sd if one.mean is not None and one.sd else None,
         n=one.seeds,
-        p=None,
-        p_corrected=None,
-        p_sign_flip=None,
-        further_seeds=None,
     )
     outcome = OUTCOMES.get(planned.outcome, "unclear")
     said = _sentence(planned, one, plan, max_seeds)

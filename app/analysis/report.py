@@ -88,7 +88,9 @@ def _by_class(runs: Sequence[Run], confusions: Mapping[str, Confusion], found: C
     for variant in variants:
         if variant != found.baseline:
             with suppress(Conflict, Invalid):
-                yield figures.class_differences(runs, confusions, found.group, variant, found.baseline)
+                yield figures.class_differences(
+                    runs, confusions, found.group, variant, found.baseline, claims=found.claims
+                )
 
 
 def methods(runs: Sequence[Run], group: str) -> str:

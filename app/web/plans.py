@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from app.analysis.comparison import Comparison, compare, group_runs
-from app.analysis.plans import exploratory, with_plan
+from app.analysis.plans import beside_plan, exploratory, with_plan
 from app.analysis.sequential import Step, course, judge
 from app.errors import Conflict, Invalid
 from app.limits import RUNS_PER_REQUEST
@@ -142,13 +142,16 @@ def compared(
     found = compare(runs, group, baseline)
     if experiment.exploratory:
         return exploratory(found)
-    if plan is None or planning is None or (found.group, found.baseline) != (planning.factor, plan.baseline):
+    if plan is None or planning is None:
         return found
+    if (found.group, found.baseline) != (planning.factor, plan.baseline):
+        return beside_plan(found, plan, planning)
     counting = with_means(store, runs) if plan.measure == MEAN else runs
     max_seeds = experiment.max_seeds or plan.max_seeds
     results = results_of(counting, plan, planning)
     judgement = judge(plan, results, planning.first_seed, max_seeds, validation_images(store, runs))
-    return with_plan(found, plan, planning, max_seeds, judgement.variants)
+    planned_at = experiment.planned_at or experiment.created_at
+    return with_plan(found, plan, planned_at, planning, max_seeds, judgement.variants)
 
 
 def courses(store: RunStore, experiment: Experiment, runs: Sequence[Run]) -> dict[str, list[Step]]:

@@ -83,12 +83,14 @@ def class_differences(
     variant: str | None = None,
     baseline: str | None = None,
     theme: Theme = "light",
+    claims: bool = True,
 ) -> go.Figure:
     """Recall of each class minus the baseline's: a point per shared seed, mean and 95 % interval, sorted by size.
 
     Runs of a seed are paired if both are completed or both have finished as many epochs. A mean is filled where the
     p value of the paired t-test, corrected after Holm for the number of classes, is below 0.05. Of more than `SHOWN`
-    classes those that differ most are shown. Raises as `confusion`.
+    classes those that differ most are shown. Without `claims`, as p values do not hold, none is filled. Raises as
+    `confusion`.
     """
     grouped = group_runs(runs, group)
     variant, baseline = _chosen_two(grouped, variant, baseline)
@@ -102,9 +104,8 @@ def class_differences(
     most = nlargest(SHOWN, stats, key=lambda name: abs(stats[name].mean))
     order = sorted(most, key=lambda name: -stats[name].mean)
     label, class_label = labels(grouped), labels(names)
-    title = (
-        f"Recall of {label[variant]}<br>minus that of {label[baseline]}, points<br>"
-        f"({_seeds(len(pairs))}; filled: clear among {len(stats):,} classes)"
+    title = f"Recall of {label[variant]}<br>minus that of {label[baseline]}, points<br>({_seeds(len(pairs))}; " + (
+        f"filled: clear among {len(stats):,} classes)" if claims else "nothing is claimed by class)"
     )
     if len(order) < len(stats):
         title += f"<br>the {SHOWN} classes that differ most"
@@ -140,7 +141,7 @@ def class_differences(
         marker={
             "color": color,
             "size": 8 if many else 11,
-            "symbol": ["diamond" if _is_clear(stats[name]) else "diamond-open" for name in order],
+            "symbol": ["diamond" if claims and _is_clear(stats[name]) else "diamond-open" for name in order],
             "line": {"width": 2, "color": color},
         },
         error_x={

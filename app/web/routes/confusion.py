@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 from app.analysis import figures
 from app.analysis.comparison import group_runs
 from app.web.dependencies import SelectedRuns, Store
-from app.web.routes.figures import Baseline, Figure, Group, confusions, sent
+from app.web.routes.figures import Baseline, Figure, Group, OfExperiment, confusions, sent
 
 router = APIRouter(tags=["figures"])
 
@@ -73,8 +73,15 @@ def draw_class_differences(
     variant: Variant = None,
     baseline: Baseline = None,
     epoch: Epoch = "last",
+    experiment: OfExperiment = None,
     theme: figures.Theme = "light",
 ) -> Response:
-    """A Plotly figure: per class the recall minus the baseline's, a point per seed, mean and 95 % interval."""
+    """A Plotly figure: per class the recall minus the baseline's, a point per seed, mean and 95 % interval.
+
+    Nothing is claimed by class where the number of seeds depends on what was seen, as with a plan: then the plan's
+    measure alone decides.
+    """
     found = confusions(store, runs, epoch)
-    return sent(figures.class_differences(runs, found, group, variant, baseline, theme))
+    row = store.experiment(experiment) if experiment else None
+    claims = row is None or not (row.plan or row.exploratory)
+    return sent(figures.class_differences(runs, found, group, variant, baseline, theme, claims))

@@ -682,6 +682,9 @@ export interface paths {
         /**
          * Draw the difference of two variants by class
          * @description A Plotly figure: per class the recall minus the baseline's, a point per seed, mean and 95 % interval.
+         *
+         *     Nothing is claimed by class where the number of seeds depends on what was seen, as with a plan: then the plan's
+         *     measure alone decides.
          */
         get: operations["draw_class_differences_figures_classes_get"];
         put?: never;
@@ -931,6 +934,8 @@ export interface components {
             measure: "final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs";
             /** Interval */
             interval: string;
+            /** Claims */
+            claims: boolean;
         };
         /**
          * Confirmation
@@ -6786,9 +6791,9 @@ export interface operations {
                 baseline?: string | null;
                 /** @description Each run's last epoch, or that with its highest validation top-1 */
                 epoch?: "last" | "best";
-                theme?: "light" | "dark";
                 /** @description All runs of this experiment */
                 experiment?: string | null;
+                theme?: "light" | "dark";
                 /** @description These runs */
                 run?: string[];
             };

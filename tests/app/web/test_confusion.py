@@ -122,6 +122,9 @@ def test_a_clear_difference_is_filled() -> None:
     means = traces(figures.class_differences(runs, found))["mean_mean"]
     assert list(means.marker.symbol) == ["diamond"] + ["diamond-open"] * (CLASSES - 1)
     assert means.error_x.array[0] > 0
+    watched = figures.class_differences(runs, found, claims=False)
+    assert set(traces(watched)["mean_mean"].marker.symbol) == {"diamond-open"}
+    assert "nothing is claimed by class" in watched.layout.xaxis.title.text
 
 
 def test_only_equally_trained_runs_are_paired() -> None:

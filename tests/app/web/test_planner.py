@@ -308,11 +308,19 @@ def test_a_comparison_says_what_the_plan_says(client: TestClient, store: RunStor
     assert verdicts["mean"].endswith("holds however often you look), settled after 3 seeds")
     assert verdicts["max"].startswith("open: 3 of 20 seeds, next look at seed 4; between")
     assert found["answer"] == "Worse than seqpool: mean. Still open: max."
-    assert "Declared before the first run" in found["method"]
+    planned_at = f"{study.row.planned_at:%Y-%m-%d %H:%M}"
+    assert f"Declared {planned_at} UTC, before the first run" in found["method"]
+    assert found["claims"] is False
     assert [row["difference"]["p_corrected"] for row in found["variants"][1:]] == [None, None]
     assert "settled after 3 seeds" in client.get("/report", params={"experiment": study.id}).text
     by_model = client.get("/comparison", params={"experiment": study.id, "group": "model"}).json()
     assert "Declared" not in by_model["method"], "another question than the plan's"
+    other = client.get("/comparison", params={"experiment": study.id, "baseline": "mean"}).json()
+    assert other["answer"].startswith("Exploratory, nothing is claimed: this experiment's plan compares pooling with")
+    assert [row["outcome"] for row in other["variants"] if row["variant"] != "mean"] == ["unclear"] * 2
+    assert [row["verdict"] for row in other["variants"] if row["variant"] == "max"] == [
+        "+9.83 points over 3 seeds, nothing is claimed"
+    ]
 
 
 def test_the_api_plans_by_itself_also_after_a_restart(settings: Settings, store: RunStore) -> None:

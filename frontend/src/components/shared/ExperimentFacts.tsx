@@ -26,6 +26,11 @@ export function ExperimentProgress({ experiment }: { experiment: Experiment }) {
             {experiment[state]} {state}
           </StateName>
         ))}
+        {experiment.plan_state && (
+          <Text span inherit c="dimmed">
+            {planInShort(experiment)}
+          </Text>
+        )}
         {experiment.eta_seconds != null && (
           <Text span inherit c="dimmed">
             {duration(experiment.eta_seconds)} left
@@ -41,6 +46,13 @@ export function ExperimentProgress({ experiment }: { experiment: Experiment }) {
       </Group>
     </>
   );
+}
+
+/** So that nobody takes a plan that waits for its next look for one that has ended. */
+function planInShort({ plan_state, planning }: Experiment): string {
+  const variants = Object.values(planning?.variants ?? {});
+  const settled = variants.filter(({ settled_at, outcome }) => settled_at && outcome !== "undecided").length;
+  return `plan ${plan_state === "cancelled" ? "stopped" : plan_state}: ${settled} of ${variants.length - 1} settled`;
 }
 
 /** A link to the experiment, by its name. */
