@@ -7,12 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cct.extension import LAST
+from cct.extension import ANSWERS, LAST
 from cct.weights import UNREADABLE, UnusableWeights, reason
 from cct.whole_file import whole_file
-
-FILE = "answers.npz"
-"""Beside the checkpoints of a finished run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +24,7 @@ class Answers:
 
 
 def export_answers(folder: Path) -> None:
-    """Writes the answers in a run's newest checkpoint as `FILE` beside it, for NumPy: arrays with a value by image.
+    """Writes the answers in a run's newest checkpoint as `ANSWERS` beside it, for NumPy: arrays with a value by image.
 
     `label`, and of the `last` and the `best` epoch `last_epoch`, `last_predicted`, `last_confidence` and
     `last_correct`, and so on. A checkpoint of an earlier version has none, and then none is written. Raises
@@ -47,5 +44,5 @@ def export_answers(folder: Path) -> None:
         predicted, confidence = answers[epoch]
         arrays |= {f"{name}_epoch": np.array(epoch), f"{name}_predicted": predicted}
         arrays |= {f"{name}_confidence": confidence, f"{name}_correct": predicted == label}
-    with whole_file(folder / FILE) as file:
+    with whole_file(folder / ANSWERS) as file:
         np.savez_compressed(file, **arrays)

@@ -9,6 +9,9 @@ LAST = "last.pt"
 BEST = "best.pt"
 """A run's checkpoints of its newest and of its best epoch."""
 
+ANSWERS = "answers.npz"
+"""Beside them, once the run is completed: what it said of each validation image."""
+
 
 def hold(finished: Path, folder: Path) -> None:
     """Gives a folder the checkpoints in that of a finished run, which may be removed afterwards.

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from cct import checkpoint
-from cct.answers import FILE, export_answers
+from cct.answers import export_answers
 from cct.checkpoint import Checkpoint, CheckpointMismatch, CheckpointNotWritten
 from cct.events import Confusion, EpochRecord, Facts
+from cct.extension import ANSWERS
 from cct.models import create_model
 from cct.spec import RunSpec
 from cct.training import train
@@ -33,7 +34,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 import torch
 from cct import checkpoint
-from cct.answers import FILE, export_answers
+from cct.answers import export_answers
 
 torch.set_num_threads(1)
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
@@ -66,7 +67,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from cct import checkpoint
-from cct.answers import FILE, export_answers
+from cct.answers import export_answers
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 checkpoint._write(Path(sys.argv[1]) / checkpoint.LAST, {"number": 2, "values": torch.ones(100_000)})
@@ -211,7 +212,7 @@ def test_a_run_of_version_0_1_goes_on(tmp_path: Path) -> None:
     before, now = (torch.load(path, weights_only=True) for path in (tmp_path / "0.1.pt", tmp_path / checkpoint.LAST))
     assert now.keys() == before.keys() | {"vocabulary", "warnings", "answers", "labels"}
     export_answers(tmp_path)
-    assert (tmp_path / FILE).exists() == (second.val_top1 > first.val_top1), "0.1 has kept no answers of its epoch"
+    assert (tmp_path / ANSWERS).exists() == (second.val_top1 > first.val_top1), "0.1 has kept no answers of its epoch"
     assert now["spec"].keys() > before["spec"].keys()
     assert [now[entry].keys() for entry in entries] == [before[entry].keys() for entry in entries]
     assert [type(value) for value in now["confusions"][0]] == [type(value) for value in before["confusions"][0]]

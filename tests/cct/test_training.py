@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from cct import checkpoint
-from cct.answers import FILE, export_answers
+from cct.answers import export_answers
 from cct.checkpoint import Checkpoint, CheckpointMismatch
 from cct.data import load
 from cct.events import Confusion, EpochRecord, Facts, Look, Progress, RunWarning
+from cct.extension import ANSWERS
 from cct.models import create_model
 from cct.named_datasets import DATASETS
 from cct.pooling import POOLINGS
@@ -112,7 +113,7 @@ def test_the_confusion_matrix_counts_each_test_image_once_and_survives_a_resume(
         assert record.val_balanced == pytest.approx(100 * sum(recalls) / len(recalls))
     # The same, image by image.
     export_answers(tmp_path)
-    answers = np.load(tmp_path / FILE)
+    answers = np.load(tmp_path / ANSWERS)
     assert answers["label"].tolist() == load("digits", tmp_path)[1].labels.tolist()
     best = max((1, 2, 3), key=lambda epoch: records[epoch - 1].val_top1)
     for name, epoch in (("last", 3), ("best", best)):

@@ -96,6 +96,9 @@ def test_a_run_is_trained_and_the_same_spec_gives_the_same_numbers(board: httpx.
     assert {name for name in given if not np.array_equal(given[name], again[name])} == {"last_epoch", "best_epoch"}
     assert 100 * given["last_correct"].mean() == pytest.approx(done["final_top1"])
     assert 100 * given["best_correct"].mean() == pytest.approx(done["best_top1"])
+    figure = board.get(f"/figures/reliability?run={first}&run={evaluation}").json()
+    by_uid = {trace["uid"]: trace for trace in figure["data"]}
+    assert sum(by_uid["reliability_seqpool"]["customdata"]) == 2 * 360
 
 
 def test_a_pooling_that_mixes_the_batch_is_marked(board: httpx.Client) -> None:

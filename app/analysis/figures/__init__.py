@@ -3,6 +3,7 @@
 from app.analysis.figures.confusion import SHOWN, Epoch, class_differences, class_names, confusion
 from app.analysis.figures.curves import METRICS, Axis, Band, Metric, curves
 from app.analysis.figures.plan import course
+from app.analysis.figures.reliability import Sureness, reliability
 from app.analysis.figures.results import Cost, cost, differences, final_results
 from app.analysis.figures.style import Theme
 
@@ -14,6 +15,7 @@ __all__ = [
     "Cost",
     "Epoch",
     "Metric",
+    "Sureness",
     "Theme",
     "class_differences",
     "class_names",
@@ -23,4 +25,5 @@ __all__ = [
     "curves",
     "differences",
     "final_results",
+    "reliability",
 ]

@@ -133,6 +133,9 @@ export const differencesQuery = (query: Selection & FigureOptions<"/figures/diff
 export const planFigureQuery = (query: NonNullable<operations["draw_plan_figures_plan_get"]["parameters"]["query"]>) =>
   figureQuery(query, "plan", () => body(api.GET("/figures/plan", { params: { query } })));
 
+export const reliabilityQuery = (query: Selection & FigureOptions<"/figures/reliability">) =>
+  figureQuery(query, "reliability", () => body(api.GET("/figures/reliability", { params: { query } })));
+
 export const costQuery = (query: Selection & FigureOptions<"/figures/cost">) =>
   figureQuery(query, "cost", () => body(api.GET("/figures/cost", { params: { query } })));
 

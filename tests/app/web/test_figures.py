@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 from fastapi.testclient import TestClient
@@ -124,6 +125,24 @@ def test_variants_keep_their_colours() -> None:
     assert drawn == [{expected}] * 3
 
 
+def test_reliability_sets_right_answers_against_their_probability() -> None:
+    members = runs(seqpool=[88.0, 88.0], mean=[80.0], max=[70.0])
+    sure = np.array([0.95, 0.99, 0.5, 1.0], np.float32)
+    found = {
+        members[0].id: figures.Sureness(sure, np.array([True, False, True, True])),
+        members[1].id: figures.Sureness(sure, np.array([True, False, False, True])),
+        members[2].id: figures.Sureness(sure[:1], np.array([True])),
+    }
+    drawn = traces(figures.reliability(members, found))
+    assert set(drawn) == {"reliability_seqpool", "reliability_mean", "as_sure_as_right"}, "of max nothing is known"
+    line = drawn["reliability_seqpool"]
+    assert line.x == (50.0, pytest.approx(98.0)), "of two bins, over the answers of both runs"
+    assert line.y == (50.0, pytest.approx(100 * 4 / 6))
+    assert (line.customdata, line.marker.size[0] < line.marker.size[1]) == ((2, 6), True)
+    assert "2 runs" in line.hovertemplate
+    assert figures.reliability(members, {}).data == ()
+
+
 def test_cost() -> None:
     members = [
         run("mean", 0, 80.0, parameters=10, images_per_second=50.0),
@@ -145,6 +164,7 @@ def test_cost() -> None:
         ("finals?baseline=mean", "baseline=max"),
         ("differences?theme=dark", "group=seed"),
         ("cost?x=parameters", "x=money"),
+        ("reliability?epoch=best", "epoch=first"),
     ],
 )
 def test_charts_are_served(client: TestClient, path: str, wrong: str) -> None:

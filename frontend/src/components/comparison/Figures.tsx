@@ -18,9 +18,11 @@ import {
   costQuery,
   differencesQuery,
   finalsQuery,
+  reliabilityQuery,
   type CurvesQuery,
   type Selection,
 } from "../../api/queries";
+import { EpochChoice, useEpoch } from "../shared/ConfusionMatrix";
 import { ClassesPanel, ConfusionPanel } from "./ConfusionPanels";
 import { AskedFigure, Curves } from "../shared/Figure";
 import { useUrlParam } from "../shared/urlState";
@@ -33,6 +35,7 @@ const TABS = {
   finals: "Final results",
   differences: "Differences",
   cost: "Cost",
+  reliability: "Reliability",
   confusion: "Confusion",
   classes: "By class",
 };
@@ -72,6 +75,9 @@ export function Figures({ selection, group, baseline }: Props) {
         </Tabs.Panel>
         <Tabs.Panel value="cost">
           <Cost query={query} />
+        </Tabs.Panel>
+        <Tabs.Panel value="reliability">
+          <Reliability query={query} />
         </Tabs.Panel>
         <Tabs.Panel value="confusion">
           <ConfusionPanel selection={selection} group={group} />
@@ -204,6 +210,23 @@ function Differences({ query }: { query: Parameters<typeof differencesQuery>[0] 
         empty="Differences appear when two variants have completed the same seed."
       />
     </Paper>
+  );
+}
+
+function Reliability({ query }: { query: Omit<Parameters<typeof reliabilityQuery>[0], "epoch"> & Selection }) {
+  return (
+    <>
+      <Group mb="sm">
+        <EpochChoice of="the answers" />
+      </Group>
+      <Paper p="xs">
+        <AskedFigure
+          asked={useQuery(reliabilityQuery({ ...query, epoch: useEpoch() }))}
+          label="Right answers against their probability"
+          empty="What was answered is known when a run is completed."
+        />
+      </Paper>
+    </>
   );
 }
 

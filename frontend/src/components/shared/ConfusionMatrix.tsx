@@ -25,12 +25,12 @@ export function ConfusionMatrix({ selection, ...options }: Props) {
 
 export const useEpoch = () => (useUrlParam("at")[0] === "best" ? "best" : "last");
 
-export function EpochChoice() {
+export function EpochChoice({ of = "the matrix" }: { of?: string }) {
   const [, setEpoch] = useUrlParam("at");
   return (
     <NativeSelect
       size="xs"
-      aria-label="Epoch of the matrix"
+      aria-label={`Epoch of ${of}`}
       data={[
         { value: "last", label: "last epoch" },
         { value: "best", label: "best epoch" },
