@@ -37,7 +37,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
             parameters = str(operation.get("parameters"))
             once = "idempotency-key" in parameters  # whose first request may have been another, or its run deleted
             untimely = ("/runs/{run_id}/cancel", "/runs/{run_id}/retry", "/figures/confusion", "/figures/classes")
-            refusable = method == "delete" or path in (*untimely, "/lens/images")
+            refusable = method == "delete" or path in (*untimely, "/images", "/lens/images")
             findable = "{" in path or "experiment" in parameters or path == "/runs/sparklines" or once
             statuses = [400, 422, 503] + [404] * findable
             statuses += [403, 408, 413] * (method != "get") + [409] * (once or refusable)

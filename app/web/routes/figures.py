@@ -1,21 +1,18 @@
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from app.analysis import comparison, figures, report
 from app.errors import Invalid
 from app.limits import NAME_LENGTH
-from app.settings import Settings
 from app.store.rows import Confusion, Run
 from app.store.run_store import RunStore
 from app.web.dependencies import SelectedRuns, Store
 from app.web.plans import compared, courses
 from cct.events import EpochRecord
-from cct.extension import ANSWERS
 
 router = APIRouter(tags=["figures"])
 
@@ -112,29 +109,6 @@ def draw_plan(
     color = comparison.colors(factor, list(comparison.group_runs(runs, factor)))[variant]
     is_settled = row.planning.variants[variant].settled_at is not None
     return sent(figures.course(variant, color, found[variant], row.plan.smallest_difference, is_settled, theme))
-
-
-@router.get("/figures/reliability", summary="Draw whether variants are as often right as they are sure", **Figure)
-def draw_reliability(
-    request: Request,
-    runs: SelectedRuns,
-    group: Group = "pooling",
-    epoch: Annotated[figures.Epoch, Query(description="Each completed run's last epoch, or its best")] = "last",
-    theme: figures.Theme = "light",
-) -> Response:
-    """A Plotly figure: by variant the share of right answers against their probability, over all validation images.
-
-    Of completed runs that have `answers.npz` among their files.
-    """
-    import numpy as np
-
-    settings: Settings = request.app.state.settings
-    found = {}
-    for run in runs:
-        # A run that is not completed has none, nor has one of an earlier version.
-        with suppress(FileNotFoundError), np.load(settings.checkpoints(run.id) / ANSWERS) as answers:
-            found[run.id] = figures.Sureness(answers[f"{epoch}_confidence"], answers[f"{epoch}_correct"])
-    return sent(figures.reliability(runs, found, group, theme))
 
 
 @router.get("/figures/cost", summary="Draw results against their cost", **Figure)

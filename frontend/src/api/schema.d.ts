@@ -572,28 +572,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/figures/reliability": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Draw whether variants are as often right as they are sure
-         * @description A Plotly figure: by variant the share of right answers against their probability, over all validation images.
-         *
-         *     Of completed runs that have `answers.npz` among their files.
-         */
-        get: operations["draw_reliability_figures_reliability_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/figures/cost": {
         parameters: {
             query?: never;
@@ -709,6 +687,51 @@ export interface paths {
          *     measure alone decides.
          */
         get: operations["draw_class_differences_figures_classes_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/figures/reliability": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Draw whether variants are as often right as they are sure
+         * @description A Plotly figure: by variant the share of right answers against their probability, over all validation images.
+         *
+         *     Of completed runs that have `answers.npz` among their files.
+         */
+        get: operations["draw_reliability_figures_reliability_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/images": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See which validation images make the difference
+         * @description Images that one variant gets right with all seeds and the other with none, over the seeds that both completed.
+         *
+         *     And the difference in top-1 with its interval for other seeds and other images of the same kind: which images
+         *     happen to be validated on is a chance that no number of seeds takes away. Needs `answers.npz` of the runs.
+         */
+        get: operations["compare_by_image_images_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -895,6 +918,31 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * ByImage
+         * @description Two variants by validation image, over the seeds that both have completed.
+         */
+        ByImage: {
+            /** Variant */
+            variant: string;
+            /** Baseline */
+            baseline: string;
+            /** Seeds */
+            seeds: number[];
+            /** Images */
+            images: number;
+            /** Class Names */
+            class_names: string[];
+            difference: components["schemas"]["ElsewhereDifference"] | null;
+            /** Won */
+            won: number;
+            /** Lost */
+            lost: number;
+            /** Won Images */
+            won_images: components["schemas"]["Mistaken"][];
+            /** Lost Images */
+            lost_images: components["schemas"]["Mistaken"][];
+        };
         /**
          * Catalog
          * @description What can be chosen, the schemas of a run's spec and of a plan, a demo for `POST /experiments`, limits.
@@ -1103,6 +1151,28 @@ export interface components {
             variants: string[];
             /** Runs */
             runs: string[];
+        };
+        /**
+         * ElsewhereDifference
+         * @description A difference in points of top-1 with the variances of its parts, in squared points.
+         */
+        ElsewhereDifference: {
+            /** Mean */
+            mean: number;
+            /** Seeds */
+            seeds: number;
+            /** Images */
+            images: number;
+            /** From Seeds */
+            from_seeds: number;
+            /** From Images */
+            from_images: number;
+            /** From Both */
+            from_both: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
         };
         /** EpochFinished */
         EpochFinished: {
@@ -1613,6 +1683,18 @@ export interface components {
             name: string;
             /** Label */
             label: string;
+        };
+        /**
+         * Mistaken
+         * @description An image that one variant gets right with all seeds and another with none.
+         */
+        Mistaken: {
+            /** Image */
+            image: number;
+            /** Label */
+            label: number;
+            /** Taken For */
+            taken_for: number[];
         };
         /** ModelCost */
         ModelCost: {
@@ -6375,90 +6457,6 @@ export interface operations {
             };
         };
     };
-    draw_reliability_figures_reliability_get: {
-        parameters: {
-            query?: {
-                /** @description The spec field whose values are the variants */
-                group?: string;
-                /** @description Each completed run's last epoch, or its best */
-                epoch?: "last" | "best";
-                theme?: "light" | "dark";
-                /** @description All runs of this experiment */
-                experiment?: string | null;
-                /** @description These runs */
-                run?: string[];
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Figure"];
-                };
-            };
-            /** @description Bad Request */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Unauthorized */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too Many Requests */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
     draw_cost_figures_cost_get: {
         parameters: {
             query?: {
@@ -6916,6 +6914,186 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Figure"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draw_reliability_figures_reliability_get: {
+        parameters: {
+            query?: {
+                /** @description The spec field whose values are the variants */
+                group?: string;
+                /** @description Each run's last epoch, or that with its highest validation top-1 */
+                epoch?: "last" | "best";
+                theme?: "light" | "dark";
+                /** @description All runs of this experiment */
+                experiment?: string | null;
+                /** @description These runs */
+                run?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Figure"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    compare_by_image_images_get: {
+        parameters: {
+            query?: {
+                /** @description The spec field whose values are the variants */
+                group?: string;
+                /** @description A value of the spec field; the first that is not the baseline */
+                variant?: string | null;
+                /** @description The variant that others are compared with */
+                baseline?: string | null;
+                /** @description Each run's last epoch, or that with its highest validation top-1 */
+                epoch?: "last" | "best";
+                /** @description All runs of this experiment */
+                experiment?: string | null;
+                /** @description These runs */
+                run?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ByImage"];
                 };
             };
             /** @description Bad Request */
