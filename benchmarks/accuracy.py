@@ -28,8 +28,9 @@ from cct.download import DatasetUnavailable
 from cct.models import create_model
 from cct.schedule import learning_rate
 from cct.spec import PRECISIONS, RunSpec
-from cct.training import train_epoch, validate
+from cct.training import train_epoch
 from cct.trial import training_step
+from cct.validation import validate
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import gzip
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,6 +71,16 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     if values.device.type == "cpu" and device.type == "cuda":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)
+
+
+def equally_large(count: int, split: Split) -> int:
+    """How many of the split's images take the memory of `count` images of 32 pixels."""
+    return count * 3 * 32 * 32 // split.images[0].nbytes
+
+
+def batches(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """So many images at a time with their labels; the last are fewer."""
+    return zip(torch.split(images, size), torch.split(labels, size), strict=True)
 
 
 def load(

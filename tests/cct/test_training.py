@@ -23,8 +23,9 @@ from cct.named_datasets import DATASETS
 from cct.pooling import POOLINGS
 from cct.spec import RunSpec
 from cct.step import Stopped, normalisation
-from cct.training import NonFiniteLoss, calibration_error, train
+from cct.training import NonFiniteLoss, train
 from cct.trial import settle
+from cct.validation import calibration_error
 from tests.cct.test_image_files import write_folder
 from tests.cct.told import first, only
 
