@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 
@@ -57,6 +58,7 @@ def hostile() -> tuple[list[Run], dict[str, Confusion]]:
 def chart(name: str) -> Any:
     runs, found = hostile()
     records = {member.id: [RECORD] for member in runs}
+    sure = {member.id: figures.Sureness(np.array([0.9, 0.6], np.float32), np.array([True, False])) for member in runs}
     one, other = VARIANTS[:2]
     charts: dict[str, Callable[[], Any]] = {
         "curves": lambda: figures.curves(runs, records, group=GROUP, smoothing=0.5),
@@ -64,6 +66,7 @@ def chart(name: str) -> Any:
         "differences": lambda: figures.differences(runs, compare(runs, GROUP, one)),
         "course": lambda: figures.course(one, "#4477AA", STEPS, 0.5, is_settled=False),
         "cost": lambda: figures.cost(runs, "parameters", GROUP),
+        "reliability": lambda: figures.reliability(runs, sure, GROUP),
         "confusion": lambda: figures.confusion(runs, found, GROUP, one),
         "confusion minus": lambda: figures.confusion(runs, found, GROUP, one, other),
         "class_differences": lambda: figures.class_differences(runs, found, GROUP, one, other),
@@ -77,6 +80,7 @@ NAMED = {
     "differences": VARIANTS[1:],
     "course": VARIANTS[:1],
     "cost": VARIANTS,
+    "reliability": VARIANTS,
     "confusion": CLASSES,
     "confusion minus": CLASSES,
     "class_differences": (*CLASSES, *VARIANTS[:2]),
