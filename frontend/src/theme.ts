@@ -1,4 +1,4 @@
-import { createTheme, Notification, Paper, Popover, Select, Table, Tooltip } from "@mantine/core";
+import { Combobox, createTheme, Notification, Paper, Popover, Select, Table, Tooltip } from "@mantine/core";
 
 export const theme = createTheme({
   primaryColor: "indigo",
@@ -14,6 +14,8 @@ export const theme = createTheme({
     sizes: { h1: { fontSize: "1.5rem" }, h2: { fontSize: "1.0625rem" }, h3: { fontSize: "0.9375rem" } },
   },
   components: {
+    // Lists of suggestions are popovers too: on a busy machine they would close late, and take the focus from the next field.
+    Combobox: Combobox.extend({ defaultProps: { returnFocus: false } }),
     Notification: Notification.extend({ defaultProps: { closeButtonProps: { "aria-label": "Dismiss" } } }),
     Paper: Paper.extend({ defaultProps: { withBorder: true } }),
     Popover: Popover.extend({
