@@ -98,6 +98,6 @@ def test_a_damaged_or_foreign_checkpoint_is_told_of(tmp_path: Path) -> None:
     (tmp_path / checkpoint.LAST).write_bytes(b"damaged")
     with pytest.raises(UnusableWeights, match=r"last\.pt cannot be read"):
         look_with_checkpoints(SPEC, tmp_path, pixels)
-    torch.save({"model": {"weight": torch.zeros(1)}, "records": [{}]}, tmp_path / checkpoint.LAST)
+    torch.save({"model": {"weight": torch.zeros(1)}, "records": [{"epoch": 1}]}, tmp_path / checkpoint.LAST)
     with pytest.raises(UnusableWeights, match="train it anew"):
         look_with_checkpoints(SPEC, tmp_path, pixels)

@@ -32,7 +32,7 @@ def test_one_value_per_field_is_a_run_and_several_are_an_experiment(board: Comma
     assert "queued !" in listed
     compared = board("compare", store.experiments()[0].id).stdout
     assert "! The augmentation crop_flip mirrors images" in compared
-    assert "(seqpool: 1 run)" in compared
+    assert "(crop_flip: 1 run)" in compared
 
 
 def test_a_plan_is_submitted_and_told(board: Command, store: RunStore) -> None:
