@@ -10,11 +10,12 @@ import { createRoot } from "react-dom/client";
 import { createBrowserRouter, redirect } from "react-router";
 import { RouterProvider } from "react-router/dom";
 
-import { PREFIX } from "./address";
+import { ADDRESS, PREFIX } from "./address";
 import { ApiError } from "./api/client";
 import { sessionQuery } from "./api/queries";
 import { Layout, Loading } from "./components/frame/Layout";
 import { BoardPage } from "./pages/BoardPage";
+import { LostPage } from "./pages/LostPage";
 import { NotFoundPage } from "./pages/NotFoundPage";
 import { theme } from "./theme";
 
@@ -47,22 +48,32 @@ const pages = {
 const SOON_MS = 2_000;
 setTimeout(() => Object.values(pages).forEach((page) => void page().catch(() => undefined)), SOON_MS);
 
-// A page of a version that is gone: the board was updated since this page was loaded.
-addEventListener("vite:preloadError", () => location.reload());
+// A page of a version that is gone: the board was updated since this page was loaded. If it is away, nothing is better elsewhere.
+addEventListener("vite:preloadError", () => {
+  fetch(`${ADDRESS}/`).then(
+    ({ ok }) => ok && location.reload(),
+    () => undefined,
+  );
+});
 
 const routes = [
   {
     Component: Layout,
     HydrateFallback: Loading,
     children: [
-      { path: "/", Component: BoardPage },
-      { path: "/board", loader: () => redirect("/") }, // what is left of a page's address that was cut short
-      { path: "/board/new", lazy: pages.NewRunPage },
-      { path: "/board/compare", lazy: pages.ComparePage },
-      { path: "/board/experiments/:id", lazy: pages.ExperimentPage },
-      { path: "/board/runs/:id", lazy: pages.RunPage },
-      { path: "/board/workers", lazy: pages.WorkersPage },
-      { path: "*", Component: NotFoundPage },
+      {
+        ErrorBoundary: LostPage,
+        children: [
+          { path: "/", Component: BoardPage },
+          { path: "/board", loader: () => redirect("/") }, // what is left of a page's address that was cut short
+          { path: "/board/new", lazy: pages.NewRunPage },
+          { path: "/board/compare", lazy: pages.ComparePage },
+          { path: "/board/experiments/:id", lazy: pages.ExperimentPage },
+          { path: "/board/runs/:id", lazy: pages.RunPage },
+          { path: "/board/workers", lazy: pages.WorkersPage },
+          { path: "*", Component: NotFoundPage },
+        ],
+      },
     ],
   },
 ];

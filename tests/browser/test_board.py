@@ -175,7 +175,11 @@ def test_a_page_that_loses_the_server_says_so_and_catches_up(page: Page, setting
     with api(settings, store, port) as url:
         page.goto(url)
         expect(page.get_by_role("status").filter(has_text="live")).to_be_visible()
+    page.wait_for_timeout(2_500)  # the other pages were to be loaded meanwhile
     expect(page.get_by_role("status").filter(has_text=re.compile("reconnecting|stale"))).to_be_visible()
+    page.get_by_role("link", name="workers").click()
+    expect(page.get_by_role("heading", name="This page could not be loaded")).to_be_visible()
+    page.get_by_role("link", name="CCT Board").click()
     [run] = store.create_runs([RunSpec(dataset="digits")])
     with api(settings, store, port):
         expect(page.get_by_role("status").filter(has_text="live")).to_be_visible()
