@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from statistics import fmean
 from typing import Any
 
+from app.analysis.blocks import Blocks, Results, blocks_of, complete_levels, over_levels, results_by_level
 from app.analysis.doubts import Doubt, doubts
 from app.analysis.references import OtherReference, ReferenceResult, matching_references, other_references
-from app.analysis.statistics import METHOD, Difference, Outcome, Stat, differences, stat
-from app.analysis.verdicts import answer, verdict
+from app.analysis.statistics import METHOD, Difference, Outcome, Stat, differences, judged, stat
+from app.analysis.verdicts import answer, at_each_level, left_out, method_of_blocks, unpaired, verdict
 from app.errors import Invalid
 from app.store.plan import FINAL, Measure
 from app.store.rows import Run, State
@@ -31,8 +31,37 @@ UNFINISHED = (State.queued, State.running)
 
 
 @dataclass(frozen=True, slots=True)
+class AtLevel:
+    """A variant at one level of what else varies. Top-1 in percent; statistics are over seeds."""
+
+    level: str
+    runs: list[str]
+    """Ids."""
+    final: Stat | None
+    difference: Difference | None
+    """Final top-1 minus the baseline's at this level; null for the baseline, and where nothing else varies."""
+    outcome: Outcome | None
+    """What is claimed there; null like the difference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A block: values of what varies besides variant and seed."""
+
+    level: str
+    """All values in words; empty where nothing else varies."""
+    values: dict[str, str]
+    """By field of the spec."""
+    averaged: bool
+    """Whether it counts in the variants' own numbers, as all that are compared have results there."""
+    missing: list[str]
+    """Variants without a completed run there."""
+
+
+@dataclass(frozen=True, slots=True)
 class VariantComparison:
-    """One row of the comparison table. Top-1 in percent; statistics are over seeds."""
+    """One row of the comparison table. Top-1 in percent; statistics are over seeds, of which each counts with its mean
+    over the levels that are averaged."""
 
     variant: str
     color: str
@@ -59,6 +88,8 @@ class VariantComparison:
     """The claim as a sentence, with its size and how sure it is."""
     provisional: bool
     """Whether the verdict may change because runs of the variant or of the baseline are unfinished."""
+    levels: list[AtLevel]
+    """One for each level of the comparison, in its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +116,19 @@ class Comparison:
     agree."""
 
     group: str
+    factors: list[str]
+    """The fields of the spec whose values make a variant."""
     baseline: str | None
     answer: str
     """All verdicts in short."""
     variants: list[VariantComparison]
+    levels: list[Level]
+    """What else varies between runs of a variant; a single level if nothing does."""
     references: list[ReferenceResult]
     other_references: list[OtherReference]
     """Results for the same model or dataset that are not comparable."""
     fairness: list[Inequality]
-    """All in which the runs differ besides variant and seed: a difference in results may come from there."""
+    """All in which runs of the same level differ besides variant and seed: a difference may come from there."""
     doubts: list[Doubt]
     """Warnings that some of the runs have."""
     method: str
@@ -106,49 +141,93 @@ class Comparison:
     """Whether p values hold: not if the number of seeds depends on what was seen. With a plan its verdicts alone do."""
 
 
+def factors_of(group: str) -> list[str]:
+    """Fields of the spec, of which `group` names one or several with commas between. Raises `Invalid`."""
+    factors = group.split(",")
+    for factor in factors:
+        if factor not in GROUPS:
+            raise Invalid("group", f"{factor!r} cannot group runs; choose one of {', '.join(GROUPS)}")
+    if len(set(factors)) < len(factors):
+        raise Invalid("group", f"{group!r} names a field twice; name each once")
+    return factors
+
+
 def group_runs(runs: Sequence[Run], group: str) -> dict[str, list[Run]]:
-    """Runs by their value of a spec field, poolings in the order of the catalog, other values sorted.
+    """Runs by their values of one or several spec fields, poolings in the order of the catalog, other values sorted.
 
     Raises `Invalid` if there is no such field.
     """
-    if group not in GROUPS:
-        raise Invalid("group", f"{group!r} cannot group runs; choose one of {', '.join(GROUPS)}")
+    factors = factors_of(group)
     order = {name: position for position, name in enumerate(poolings())}
-    found: dict[Any, list[Run]] = {}
+    found: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        found.setdefault(getattr(run.spec, group), []).append(run)
-    values = sorted(found, key=lambda value: order.get(value, len(order)) if group == "pooling" else value)
-    return {str(value): found[value] for value in values}
+        found.setdefault(tuple(getattr(run.spec, factor) for factor in factors), []).append(run)
+    ranks = [order if factor == "pooling" else None for factor in factors]
+    ascending = sorted(
+        found,
+        key=lambda values: [
+            value if rank is None else rank.get(value, len(rank)) for rank, value in zip(ranks, values, strict=True)
+        ],
+    )
+    return {_name(factors, values): found[values] for values in ascending}
 
 
-def colors(group: str, variants: Sequence[str]) -> dict[str, str]:
-    """One colour per variant; a pooling keeps its colour wherever it appears, those that are gone come last."""
-    order = list(dict.fromkeys([*(poolings() if group == "pooling" else ()), *variants]))
-    return {variant: PALETTE[order.index(variant) % len(PALETTE)] for variant in variants}
+def _name(factors: Sequence[str], values: Sequence[Any]) -> str:
+    """The first factor's value as it is, those of others with the field's name: `seqpool, lr 0.0005`."""
+    others = (f"{factor.replace('_', ' ')} {value}" for factor, value in zip(factors[1:], values[1:], strict=True))
+    return ", ".join([str(values[0]), *others])
+
+
+def colors(group: str, grouped: Mapping[str, Sequence[Run]]) -> dict[str, str]:
+    """A colour for each value of the first factor, by variant; a pooling keeps its colour wherever it appears, those
+    that are gone come last."""
+    [first, *_] = factors_of(group)
+    values = {variant: str(getattr(members[0].spec, first)) for variant, members in grouped.items()}
+    order = list(dict.fromkeys([*(poolings() if first == "pooling" else ()), *values.values()]))
+    return {variant: PALETTE[order.index(value) % len(PALETTE)] for variant, value in values.items()}
 
 
 def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = None) -> Comparison:
     """Compares variants; the baseline is `seqpool` if it is among them, else the first, unless named.
 
-    Raises `Invalid` if `group` is not a spec field or `baseline` is not a variant.
+    Whatever else varies between the runs of a variant makes blocks: differences are those between runs of the same
+    block and seed, and means are over the blocks in which all compared variants have results. Raises `Invalid` if
+    `group` is not a spec field, or several, or `baseline` is not a variant.
     """
-    grouped = group_runs(runs, group)
+    factors, grouped = factors_of(group), group_runs(runs, group)
     baseline = baseline_of(grouped, baseline)
-    finals = results_by_seed(grouped)
+    blocks = blocks_of(grouped, group)
+    results = results_by_level(grouped, blocks)
+    averaged = complete_levels(results, baseline)
+    best = _averaged(results_by_level(grouped, blocks, "best val_top1"), averaged)
+    finals = _averaged(results, averaged)
     found = differences(finals, baseline) if baseline is not None else {}
-    color = colors(group, list(grouped))
-    fairness = inequalities(grouped, group)
+    levels = _at_levels(grouped, blocks, results, baseline)
+    color = colors(group, grouped)
+    fairness = inequalities(grouped, (*factors, *blocks.fields), blocks)
     variants = []
     for variant, members in grouped.items():
         completed = [run for run in members if run.state is State.completed]
+        counting = [run for run in completed if blocks.level_of[run.id] in averaged]
         probed = [run.mixes_batch for run in members if run.mixes_batch is not None]
         pooling = poolings().get(variant)
         difference = found.get(variant)
         mixes_batch = any(probed) if probed else None
-        provisional = any(run.state in UNFINISHED for run in [*members, *grouped[baseline or variant]])
+        # Of several blocks, what is averaged depends on the runs of all variants.
+        watched = runs if blocks.vary else [*members, *grouped[baseline or variant]]
+        provisional = any(run.state in UNFINISHED for run in watched)
         outcome: Outcome | None = None
         if variant != baseline:
             outcome = difference.outcome if difference else "unclear"
+        said = verdict(variant, baseline or "", difference, finals, provisional)
+        if blocks.vary and variant != baseline and baseline is not None:
+            if difference is None:
+                said = unpaired(variant, baseline, results, averaged, blocks)
+            said += at_each_level(
+                averaged if difference else [], {at.level: at.difference for at in levels[variant]}, blocks
+            )
+        if mixes_batch and variant != baseline:
+            said += "; its output for an image depends on the other images of the batch"
         variants.append(
             VariantComparison(
                 variant=variant,
@@ -158,66 +237,108 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
                 runs=len(members),
                 seeds=len({run.spec.seed for run in members if run.final_top1 is not None}),
                 finished=len(completed),
-                best=stat(_by_seed((run, run.best_top1) for run in completed).values()),
+                best=stat(best[variant].values()),
                 final=stat(finals[variant].values()),
-                minutes=stat(run.seconds / 60 for run in completed),
+                minutes=stat(run.seconds / 60 for run in counting),
                 difference=difference,
                 outcome=outcome,
-                verdict=verdict(variant, baseline or "", difference, finals, provisional, bool(mixes_batch)),
+                verdict=said,
                 provisional=provisional,
+                levels=levels[variant],
             )
         )
+    sentences = left_out(results, averaged, blocks) if found else []
     return Comparison(
         group=group,
+        factors=factors,
         baseline=baseline,
         answer=answer(
             baseline or "",
             found,
+            sentences,
             any(row.provisional for row in variants),
             [inequality.field for inequality in fairness],
         ),
         variants=variants,
+        levels=[
+            Level(level, values, level in averaged, [name for name, by_level in results.items() if not by_level[level]])
+            for level, values in blocks.levels.items()
+        ],
         references=matching_references(runs),
         other_references=other_references(runs),
         fairness=fairness,
         doubts=doubts(grouped),
-        method=METHOD,
+        method=METHOD + (method_of_blocks(blocks) if blocks.vary else ""),
         measure=FINAL,
         interval="95 % CI",
         claims=True,
     )
 
 
+def _at_levels(
+    grouped: Mapping[str, Sequence[Run]], blocks: Blocks, results: Results, baseline: str | None
+) -> dict[str, list[AtLevel]]:
+    """By variant; tests are corrected for all variants at all levels together."""
+    others = [variant for variant in grouped if variant != baseline] if blocks.vary else []
+    found = judged(
+        {
+            (variant, level): [
+                value - results[baseline][level][seed]
+                for seed, value in results[variant][level].items()
+                if seed in results[baseline][level]
+            ]
+            for variant in others
+            if baseline is not None
+            for level in blocks.levels
+        }
+    )
+
+    def at(variant: str, level: str) -> AtLevel:
+        difference = found.get((variant, level))
+        outcome: Outcome | None = "unclear" if (variant, level) in found else None
+        return AtLevel(
+            level=level,
+            runs=[run.id for run in grouped[variant] if blocks.level_of[run.id] == level],
+            final=stat(results[variant][level].values()),
+            difference=difference,
+            outcome=difference.outcome if difference else outcome,
+        )
+
+    return {variant: [at(variant, level) for level in blocks.levels] for variant in grouped}
+
+
 def baseline_of(variants: Iterable[str], named: str | None) -> str | None:
     """The variant that others are compared with; None if there are no variants. Raises `Invalid`."""
     variants = list(variants)
     if named is None:
-        return "seqpool" if "seqpool" in variants else next(iter(variants), None)
+        first = [variant for variant in variants if variant == "seqpool" or variant.startswith("seqpool, ")]
+        return next(iter([*first, *variants]), None)
     if named not in variants:
         raise Invalid("baseline", f"{named!r} is not compared here; choose one of {', '.join(variants)}")
     return named
 
 
-def results_by_seed(grouped: Mapping[str, Sequence[Run]], measure: Measure = FINAL) -> dict[str, dict[int, float]]:
-    """Top-1 of completed runs in percent by variant and seed, the mean where several have the same seed."""
-    return {
-        variant: _by_seed((run, run.measured(measure)) for run in members if run.state is State.completed)
-        for variant, members in grouped.items()
-    }
+def results_of(
+    runs: Sequence[Run], comparison: Comparison, measure: Measure = FINAL
+) -> tuple[dict[str, dict[int, float]], Results]:
+    """What a comparison's numbers are of, in percent: each seed's mean by variant, and the results at each level."""
+    grouped = group_runs(runs, comparison.group)
+    results = results_by_level(grouped, blocks_of(grouped, comparison.group), measure)
+    averaged = [level.level for level in comparison.levels if level.averaged]
+    return _averaged(results, averaged), results
 
 
-def _by_seed(results: Iterable[tuple[Run, float | None]]) -> dict[int, float]:
-    found: dict[int, list[float]] = {}
-    for run, top1 in results:
-        if top1 is not None:
-            found.setdefault(run.spec.seed, []).append(top1)
-    return {seed: fmean(values) for seed, values in sorted(found.items())}
+def _averaged(results: Results, levels: Sequence[str]) -> dict[str, dict[int, float]]:
+    return {variant: over_levels(by_level, levels) for variant, by_level in results.items()}
 
 
-def inequalities(grouped: Mapping[str, Sequence[Run]], group: str) -> list[Inequality]:
-    """In what the runs differ besides variant and seed; failed and cancelled runs count for nothing."""
+def inequalities(grouped: Mapping[str, Sequence[Run]], told: Sequence[str], blocks: Blocks) -> list[Inequality]:
+    """In what runs of the same level differ besides variant and seed; failed and cancelled runs count for nothing.
+
+    Fields that are `told`, as factors or blocks, are none.
+    """
     counting = [
-        (variant, run, _facts(run, group))
+        (variant, run, _facts(run, told))
         for variant, members in grouped.items()
         for run in members
         if run.state in UNFINISHED or run.state is State.completed
@@ -225,12 +346,15 @@ def inequalities(grouped: Mapping[str, Sequence[Run]], group: str) -> list[Inequ
     unequal = []
     for field in dict.fromkeys(field for _, _, facts in counting for field in facts):
         by_value: dict[str, list[tuple[str, str]]] = {}
+        at_level: dict[str, set[str]] = {}
         for variant, run, facts in counting:
             # On what a run is trained is unknown until it begins. The code of a pooling concerns its own runs only.
-            is_implied = group == "recipe" and field in RECIPE_FIELDS
+            is_implied = "recipe" in told and field in RECIPE_FIELDS
             if field in facts or (run.device is not None and not field.startswith(CODE_OF) and not is_implied):
-                by_value.setdefault(facts.get(field, "not recorded"), []).append((variant, run.id))
-        if len(by_value) > 1:
+                value = facts.get(field, "not recorded")
+                by_value.setdefault(value, []).append((variant, run.id))
+                at_level.setdefault(blocks.level_of[run.id], set()).add(value)
+        if any(len(values) > 1 for values in at_level.values()):
             settings = [
                 Setting(value, list(dict.fromkeys(variant for variant, _ in having)), [run_id for _, run_id in having])
                 for value, having in by_value.items()
@@ -239,7 +363,7 @@ def inequalities(grouped: Mapping[str, Sequence[Run]], group: str) -> list[Inequ
     return unequal
 
 
-def _facts(run: Run, group: str) -> dict[str, str]:
+def _facts(run: Run, told: Sequence[str]) -> dict[str, str]:
     """Spec and, once it is trained, provenance, which tells what `auto` stands for."""
     facts = {name: str(value) or "none" for name, value in asdict(run.spec).items() if value != "auto"}
     if run.provenance is not None:
@@ -249,6 +373,6 @@ def _facts(run: Run, group: str) -> dict[str, str]:
     facts.setdefault(EXTENDED, str(run.extends_epoch or "never"))
     if facts.get("compile") == "graph":
         facts["compile"] = "off"  # it has the same operations and the same random numbers
-    if group == "recipe" and run.spec.recipe != OWN:
+    if "recipe" in told and run.spec.recipe != OWN:
         facts = {name: value for name, value in facts.items() if name not in RECIPE_FIELDS}
-    return {name: value for name, value in facts.items() if name not in ("seed", "recipe", group)}
+    return {name: value for name, value in facts.items() if name not in ("seed", "recipe", *told)}

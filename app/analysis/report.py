@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 import plotly.offline
 
 from app.analysis import figures
-from app.analysis.comparison import Comparison, Inequality
+from app.analysis.comparison import AtLevel, Comparison, Inequality, VariantComparison
 from app.analysis.statistics import Stat
 from app.errors import Conflict, Invalid
 from app.store.rows import Confusion, Run
@@ -72,8 +72,8 @@ def html(
 <h2>Comparison</h2>{_variants(found)}
 <h2>Figures</h2>{drawn}
 {f"<p>{few}</p>" if confusions and len(found.variants) > VARIANTS_BY_CLASS else ""}
-<h2>Methods</h2><p>{escape(methods(runs, group))}</p><p>{escape(found.method)}</p>
-<h2>Runs</h2>{_runs(runs)}
+<h2>Methods</h2><p>{escape(methods(runs, found))}</p><p>{escape(found.method)}</p>
+<h2>Runs</h2>{_runs(runs, found)}
 </body></html>
 """
 
@@ -93,28 +93,38 @@ def _by_class(runs: Sequence[Run], confusions: Mapping[str, Confusion], found: C
                 )
 
 
-def methods(runs: Sequence[Run], group: str) -> str:
+def methods(runs: Sequence[Run], found: Comparison) -> str:
     """A sentence for a paper: what was trained or evaluated, with every setting that all runs share."""
     if not runs:
         return ""
     shared = {
         field.name: getattr(runs[0].spec, field.name)
         for field in fields(RunSpec)
-        if field.name not in ("seed", group) and len({getattr(run.spec, field.name) for run in runs}) == 1
+        if field.name not in ("seed", *found.factors) and len({getattr(run.spec, field.name) for run in runs}) == 1
     }
-    variants = list(dict.fromkeys(str(getattr(run.spec, group)) for run in runs))
+    varied = " and ".join(
+        f"{name} {', '.join(dict.fromkeys(str(getattr(run.spec, name)) for run in runs))}" for name in found.factors
+    )
+    if len(found.levels) > 1:
+        varied += f", each at {'; '.join(level.level for level in found.levels)},"
     seeds = sorted({run.spec.seed for run in runs})
     what = f"{shared.pop('model', 'the models')} on {shared.pop('dataset', 'the datasets')}"
     if all(run.spec.is_evaluation for run in runs):
         weights = f" with the weights {shared['pretrained']}" if "pretrained" in shared else ""
-        return f"We evaluated {what}{weights}, without training; {group} {', '.join(variants)}."
+        return f"We evaluated {what}{weights}, without training; {varied}.{_missing(found)}"
     epochs = f" for {shared.pop('epochs')} epochs" if "epochs" in shared else ""
     rest = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shared.items() if value != "")
     number = f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} each ({', '.join(map(str, seeds))})"
     return (
-        f"We trained {what}{epochs} with {group} {', '.join(variants)} and {number}; "
-        f"optimizer AdamW with a warm-up and a cosine schedule; {rest}."
+        f"We trained {what}{epochs} with {varied} and {number}; "
+        f"optimizer AdamW with a warm-up and a cosine schedule; {rest}.{_missing(found)}"
     )
+
+
+def _missing(found: Comparison) -> str:
+    """Which variants have no results at which levels."""
+    cells = [f"{variant} at {level.level}" for level in found.levels if level.level for variant in level.missing]
+    return f" Without a completed run: {'; '.join(cells)}." if cells else ""
 
 
 def epochs_csv(runs: Sequence[Run], records: Mapping[str, Sequence[EpochRecord]]) -> str:
@@ -136,37 +146,56 @@ def _inequality(one: Inequality) -> str:
 
 
 def _variants(found: Comparison) -> str:
+    several = len(found.levels) > 1
     rows = [
-        [
-            row.variant + (" (mixes the batch)" if row.mixes_batch else ""),
-            str(row.seeds),
-            _stat(row.final, " %"),
-            _stat(row.best, " %"),
-            _stat(row.difference, " points", found.interval) if row.variant != found.baseline else "baseline",
-            row.verdict,
-        ]
+        line
         for row in found.variants
+        for line in [_variant(row, found), *([_level(row, at, found) for at in row.levels] if several else [])]
     ]
     rows += [
         [f"{r.label}: {r.pooling}", "", _percent(r.final), _percent(r.best), "", f"{r.said}. {r.source}"]
         for r in found.references
     ]
-    return _table(
-        [found.group, "seeds", "final top-1", "best top-1", f"difference to {found.baseline}", "verdict"], rows
-    )
+    head = [", ".join(found.factors), "seeds", "final top-1", "best top-1", f"difference to {found.baseline}"]
+    return _table([*head, "verdict"], rows)
 
 
-def _runs(runs: Sequence[Run]) -> str:
+def _variant(row: VariantComparison, found: Comparison) -> list[str]:
+    return [
+        row.variant + (" (mixes the batch)" if row.mixes_batch else ""),
+        str(row.seeds),
+        _stat(row.final, " %"),
+        _stat(row.best, " %"),
+        _stat(row.difference, " points", found.interval) if row.variant != found.baseline else "baseline",
+        row.verdict,
+    ]
+
+
+def _level(row: VariantComparison, at: AtLevel, found: Comparison) -> list[str]:
+    """A variant at one level of what else varies."""
+    is_baseline = row.variant == found.baseline
+    return [
+        f"{row.variant}, {at.level}",
+        str(at.final.n if at.final else 0),
+        _stat(at.final, " %"),
+        "",
+        "baseline" if is_baseline else _stat(at.difference, " points", found.interval),
+        at.outcome or "" if at.final or is_baseline else "missing: no completed run",
+    ]
+
+
+def _runs(runs: Sequence[Run], found: Comparison) -> str:
+    varied = list(dict.fromkeys(["pooling", *found.factors, *(name for at in found.levels for name in at.values)]))
     rows: list[list[Any]] = [
         [
-            *(r.id, r.spec.pooling, r.spec.seed, r.state),
+            *(r.id, *(getattr(r.spec, name) for name in varied), r.spec.seed, r.state),
             "evaluation" if r.spec.is_evaluation else f"{r.epoch}/{r.spec.epochs}",
             *(r.best_top1, r.final_top1),
             *(_rounded(r.final_balanced), _rounded(r.majority_share), r.device),
         ]
         for r in runs
     ]
-    head = ["run", "pooling", "seed", "state", "epoch", "best top-1", "final top-1"]
+    head = ["run", *varied, "seed", "state", "epoch", "best top-1", "final top-1"]
     return _table([*head, "final balanced", "most frequent class", "device"], rows)
 
 

@@ -5,9 +5,9 @@ SciPy is imported where it is first needed: it takes half a second, which the AP
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 ALPHA = 0.05
 """Highest corrected p at which a difference is claimed; intervals cover 1 - ALPHA."""
@@ -34,6 +34,7 @@ METHOD = (
     "more than variant and seed are listed, for then a difference may have another cause."
 )
 
+Name = TypeVar("Name", bound=Hashable)
 Outcome = Literal["better", "worse", "alike", "unclear"]
 
 
@@ -100,16 +101,22 @@ def differences(results: Mapping[str, Mapping[int, float]], baseline: str) -> di
     `results` are percent by variant and seed. The correction counts every variant, so results that arrive later for
     one can only strengthen what is said of another.
     """
-    paired = {
-        variant: [value - results[baseline][seed] for seed, value in by_seed.items() if seed in results[baseline]]
-        for variant, by_seed in results.items()
-        if variant != baseline
-    }
-    p_values = {variant: _p_value(found) for variant, found in paired.items()}
+    return judged(
+        {
+            variant: [value - results[baseline][seed] for seed, value in by_seed.items() if seed in results[baseline]]
+            for variant, by_seed in results.items()
+            if variant != baseline
+        }
+    )
+
+
+def judged(paired: Mapping[Name, list[float]]) -> dict[Name, Difference | None]:
+    """Whether the differences of each name are zero on average, corrected after Holm for all names; None for none."""
+    p_values = {name: _p_value(found) for name, found in paired.items()}
     corrected = holm([1.0 if p is None else p for p in p_values.values()])
     return {
-        variant: _difference(paired[variant], p, p_corrected, comparisons=len(paired))
-        for (variant, p), p_corrected in zip(p_values.items(), corrected, strict=True)
+        name: _difference(paired[name], p, p_corrected, comparisons=len(paired))
+        for (name, p), p_corrected in zip(p_values.items(), corrected, strict=True)
     }
 
 

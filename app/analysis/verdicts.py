@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from app.analysis.blocks import LISTED, Blocks, Results, listed
 from app.analysis.statistics import SMALLEST_DIFFERENCE, Difference, Outcome
 
 CLAIMS: tuple[Outcome, ...] = ("better", "worse")
@@ -13,25 +14,26 @@ def verdict(
     difference: Difference | None,
     finals: Mapping[str, Mapping[int, float]],
     provisional: bool,
-    mixes_batch: bool,
 ) -> str:
     """One variant against the baseline; `finals` are the results by variant and seed that `difference` came from."""
     if variant == baseline:
         return "the baseline"
     if difference is None:
-        said = _without_pairs(variant, baseline, finals)
-    else:
-        said = ("so far, " if provisional else "") + _claim(variant, baseline, difference)
-    return said + ("; its output for an image depends on the other images of the batch" if mixes_batch else "")
+        return _without_pairs(variant, baseline, finals)
+    return ("so far, " if provisional else "") + _claim(variant, baseline, difference)
 
 
 def answer(
     baseline: str,
     differences: Mapping[str, Difference | None],
+    of_blocks: Sequence[str],
     provisional: bool,
     unequal: Sequence[str],
 ) -> str:
-    """All variants against the baseline, what is claimed first; empty if there is nothing to compare."""
+    """All variants against the baseline, what is claimed first; empty if there is nothing to compare.
+
+    `of_blocks` are sentences about what is averaged.
+    """
     if not differences:
         return ""
     heads: dict[Outcome, str] = {
@@ -46,11 +48,73 @@ def answer(
         by = f" by {_points(abs(difference.mean), difference)}" if difference and outcome in CLAIMS else ""
         named[outcome].append(variant + by)
     sentences = [f"{heads[outcome]}: {', '.join(variants)}." for outcome, variants in named.items() if variants]
+    sentences += of_blocks
     if provisional:
         sentences.append("Some runs are unfinished, so this may change.")
     if unequal:
         sentences.append(f"The runs differ in {', '.join(unequal)} too, which may be the cause.")
     return " ".join(sentences)
+
+
+def at_each_level(averaged: Sequence[str], differences: Mapping[str, Difference | None], blocks: Blocks) -> str:
+    """What follows a verdict: over which levels its difference is the mean, and the difference at each, once."""
+    said = ""
+    if averaged:
+        said = f", on average over {blocks.over(averaged)}" if len(averaged) > 1 else f", at {averaged[0]}"
+    known = {level: difference for level, difference in differences.items() if difference and [level] != averaged}
+    for level, difference in list(known.items())[:LISTED]:
+        ends = f"{_interval(difference)}, " if difference.low is not None else ""
+        claimed = f", {difference.outcome}" if difference.outcome != "unclear" else ""
+        seeds = f"{difference.n} {'seed' if difference.n == 1 else 'seeds'}"
+        sign = "+" if difference.mean > 0 else ""
+        said += f"; at {level} {sign}{_points(difference.mean, difference)} ({ends}{seeds}{claimed})"
+    return said + (f"; {len(known) - LISTED} more in the table" if len(known) > LISTED else "")
+
+
+def unpaired(variant: str, baseline: str, results: Results, averaged: Sequence[str], blocks: Blocks) -> str:
+    """Why there is no difference on average, where something else varies."""
+    having = {name: [level for level, found in results[name].items() if found] for name in (baseline, variant)}
+    if lacking := [name for name, levels in having.items() if not levels]:
+        return f"cannot tell: no completed run of {' and '.join(lacking)}"
+    if not set(having[variant]) & set(having[baseline]):
+        return f"cannot tell: {variant} and {baseline} were completed at no equal {blocks.named}"
+    if not averaged:
+        return f"no average: no {blocks.named} was completed by all variants"
+    return f"no average: no seed was completed by both {variant} and {baseline} at each of {blocks.over(averaged)}"
+
+
+def left_out(results: Results, averaged: Sequence[str], blocks: Blocks) -> list[str]:
+    """What is averaged where something else varies, and which cells are missing; nothing if nothing else does."""
+    if not blocks.vary:
+        return []
+    incomplete = {
+        level: [variant for variant, by_level in results.items() if not by_level[level]]
+        for level in blocks.levels
+        if level not in averaged
+    }
+    if not averaged:
+        sentences = [f"Nothing is averaged: no {blocks.named} was completed by all variants."]
+    elif len(averaged) == 1:
+        sentences = [f"All this at {averaged[0]} alone."]
+    else:
+        sentences = [f"All this on average over {blocks.over(averaged)}, each paired within itself."]
+    for level, missing in list(incomplete.items())[:LISTED]:
+        sentences.append(f"Left out: {level}, with no completed run of {listed(missing)}.")
+    if len(incomplete) > LISTED:
+        sentences.append(f"{len(incomplete) - LISTED} more are left out, see the table.")
+    return sentences
+
+
+def method_of_blocks(blocks: Blocks) -> str:
+    """What follows the method where something else varies."""
+    return (
+        f" The runs of a variant differ in {blocks.named}, too: each combination of values is a block. Differences are "
+        "taken between runs of equal block and seed. The difference of a seed is its mean over the blocks in which all "
+        "compared variants have completed runs, all with equal weight, and a seed counts if both sides have completed "
+        "it in each of them; what is claimed holds for the average over these very values. A block in which a variant "
+        "is missing is left out of it, and named. The difference in each block is told beside; its p is corrected "
+        "after Holm for all variants in all blocks together, apart from the averages."
+    )
 
 
 def _without_pairs(variant: str, baseline: str, finals: Mapping[str, Mapping[int, float]]) -> str:

@@ -32,7 +32,9 @@ Group = Annotated[str, typer.Option(help="Spec field whose values are the varian
 OwnGroup = Annotated[
     str | None,
     typer.Option(
-        help="Spec field whose values are the variants; without it what the experiment varies.", show_default=False
+        help="Spec field whose values are the variants, or several with commas between; without it one that the "
+        "experiment varies.",
+        show_default=False,
     ),
 ]
 

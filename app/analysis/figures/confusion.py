@@ -7,6 +7,7 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
+from app.analysis.blocks import Blocks, blocks_of
 from app.analysis.comparison import PALETTE, baseline_of, colors, group_runs
 from app.analysis.figures.style import LONGEST, Theme, ink, labels, layout, plain, uid, whole
 from app.analysis.statistics import ALPHA, Difference, differences
@@ -54,13 +55,13 @@ def confusion(
     Raises `Invalid` for an unknown group or variant and for several datasets, `Conflict` before the first epoch.
     """
     grouped = group_runs(runs, group)
-    label = labels(grouped)
+    label, blocks = labels(grouped), blocks_of(grouped, group)
     if baseline is not None:
         variant, baseline = _chosen_two(grouped, variant, baseline)
-        pairs = _pairs(grouped, variant, baseline, found)
+        pairs, over = _pairs(grouped, variant, baseline, found, blocks)
         mine, theirs = (_shares(_sum(side)) for side in zip(*pairs.values(), strict=True))
         names = _names([*grouped[variant], *grouped[baseline]], found)
-        title = f"{label[variant]} minus {label[baseline]}, {_seeds(len(pairs))}"
+        title = f"{label[variant]} minus {label[baseline]}, {_seeds(len(pairs))}{_over(over)}"
         return _difference_map(names, mine, theirs, title, theme)
     variant = _chosen(list(grouped), variant)
     unfinished = [run for run in grouped[variant] if run.state not in (State.failed, State.cancelled)]
@@ -73,7 +74,8 @@ def confusion(
     span = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
     if epochs == [0]:
         span = "evaluation"
-    return _share_map(names, counts, f"{label[variant]}, {_seeds(len(members))}, {span}", theme)
+    seeds = _seeds(len({run.spec.seed for run in members}))
+    return _share_map(names, counts, f"{label[variant]}, {seeds}, {span}{_over(blocks.of(members))}", theme)
 
 
 def class_differences(
@@ -94,7 +96,7 @@ def class_differences(
     """
     grouped = group_runs(runs, group)
     variant, baseline = _chosen_two(grouped, variant, baseline)
-    pairs = _pairs(grouped, variant, baseline, found)
+    pairs, over = _pairs(grouped, variant, baseline, found, blocks_of(grouped, group))
     names = _names([*grouped[variant], *grouped[baseline]], found)
     recalls = {seed: (_recalls(mine), _recalls(theirs)) for seed, (mine, theirs) in pairs.items()}
     tested = [label for label in range(len(names)) if all(label in mine for mine, _ in recalls.values())]
@@ -104,8 +106,9 @@ def class_differences(
     most = nlargest(SHOWN, stats, key=lambda name: abs(stats[name].mean))
     order = sorted(most, key=lambda name: -stats[name].mean)
     label, class_label = labels(grouped), labels(names)
-    title = f"Recall of {label[variant]}<br>minus that of {label[baseline]}, points<br>({_seeds(len(pairs))}; " + (
-        f"filled: clear among {len(stats):,} classes)" if claims else "nothing is claimed by class)"
+    title = (
+        f"Recall of {label[variant]}<br>minus that of {label[baseline]}, points{_over(over)}<br>({_seeds(len(pairs))}; "
+        + (f"filled: clear among {len(stats):,} classes)" if claims else "nothing is claimed by class)")
     )
     if len(order) < len(stats):
         title += f"<br>the {SHOWN} classes that differ most"
@@ -121,7 +124,7 @@ def class_differences(
         zeroline=False,
         showgrid=many,
     )
-    color = colors(group, list(grouped)).get(variant, PALETTE[0])
+    color = colors(group, grouped).get(variant, PALETTE[0])
     figure.add_scatter(
         uid=uid("seeds", variant),
         x=[value for name in order for value in results[name].values()],
@@ -186,24 +189,40 @@ def _names(runs: Sequence[Run], found: Mapping[str, Confusion]) -> list[str]:
 
 
 def _pairs(
-    grouped: Mapping[str, Sequence[Run]], variant: str, baseline: str, found: Mapping[str, Confusion]
-) -> dict[int, tuple[Counts, Counts]]:
-    """The matrices of variant and baseline by seed, over runs that are completed or have finished as many epochs."""
+    grouped: Mapping[str, Sequence[Run]], variant: str, baseline: str, found: Mapping[str, Confusion], blocks: Blocks
+) -> tuple[dict[int, tuple[Counts, Counts]], str]:
+    """The matrices of variant and baseline by seed, over runs that are completed or have finished as many epochs.
+
+    Where something else varies they are summed over the levels that both have, of seeds that both have at all of them;
+    the levels are returned in words.
+    """
     _names([*grouped[variant], *grouped[baseline]], found)
 
-    def by_progress(name: str) -> dict[tuple[int, int], Counts]:
-        matrices: dict[tuple[int, int], list[Counts]] = {}
+    def by_progress(name: str) -> dict[tuple[int, int], dict[str, Counts]]:
+        matrices: dict[tuple[int, int], dict[str, list[Counts]]] = {}
         for run in grouped[name]:
             if run.id in found:
                 progress = -1 if run.state is State.completed else run.epoch
-                matrices.setdefault((run.spec.seed, progress), []).append(found[run.id].counts)
-        return {key: _sum(of_seed) for key, of_seed in matrices.items()}
+                by_level = matrices.setdefault((run.spec.seed, progress), {})
+                by_level.setdefault(blocks.level_of[run.id], []).append(found[run.id].counts)
+        return {key: {level: _sum(of) for level, of in by_level.items()} for key, by_level in matrices.items()}
 
     mine, theirs = by_progress(variant), by_progress(baseline)
-    pairs = {key[0]: (mine[key], theirs[key]) for key in sorted(mine.keys() & theirs.keys(), reverse=True)}
+    has = [{level for by_level in side.values() for level in by_level} for side in (mine, theirs)]
+    shared = [level for level in blocks.levels if all(level in levels for levels in has)]
+    pairs = {
+        key[0]: (_sum(mine[key][level] for level in shared), _sum(theirs[key][level] for level in shared))
+        for key in sorted(mine.keys() & theirs.keys(), reverse=True)
+        if shared and all(level in mine[key] and level in theirs[key] for level in shared)
+    }
     if not pairs:
-        raise Conflict(f"{variant} and {baseline} have no seed yet of which both have finished the same epoch")
-    return dict(sorted(pairs.items()))
+        where = f" at each {blocks.named}" if blocks.vary else ""
+        raise Conflict(f"{variant} and {baseline} have no seed yet of which both have finished the same epoch{where}")
+    return dict(sorted(pairs.items())), blocks.over(shared) if blocks.vary else ""
+
+
+def _over(levels: str) -> str:
+    return f"<br>over {whole(levels)}" if levels else ""
 
 
 def _sum(matrices: Iterable[Counts]) -> list[list[float]]:

@@ -9,11 +9,11 @@ from math import ceil, inf, log10
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from app.analysis.comparison import colors, group_runs
+from app.analysis.figures.strands import Strand, strands_of
 from app.analysis.figures.style import (
     Theme,
     faint_ink,
     hover_of_reference,
-    labels,
     layout,
     plain,
     transparent,
@@ -92,37 +92,35 @@ def curves(
 ) -> dict[str, Any]:
     """A metric per epoch: each run as a thin line and, where a variant has several seeds, their mean and a band.
 
-    Mean and band are taken at exact epochs over the seeds that have reached them; n is shown on hover. Over seconds or
-    images a mean stands at the mean x of its epoch. `smoothing` (0 to below 1) is the weight of the past in an
-    exponential mean; what was measured stays visible. Top-1 results of others are dashed lines where model, dataset,
-    epochs and recipe match: final ones, else those of the best epoch, as their names tell. Returns a figure's `data`
-    and `layout` as plain lists, for `go.Figure` takes long to check thousands of points. Raises `Invalid` for an
-    unknown metric or group.
+    Where something else varies between its runs, each of its levels has a mean and a band of its own. Mean and band are
+    taken at exact epochs over the seeds that have reached them; n is shown on hover. Over seconds or images a mean
+    stands at the mean x of its epoch. `smoothing` (0 to below 1) is the weight of the past in an exponential mean; what
+    was measured stays visible. Top-1 results of others are dashed lines where model, dataset, epochs and recipe match:
+    final ones, else those of the best epoch, as their names tell. Returns a figure's `data` and `layout` as plain
+    lists, for `go.Figure` takes long to check thousands of points. Raises `Invalid` for an unknown metric or group.
     """
     if metric not in METRICS:
         raise Invalid("metric", f"{metric!r} is not measured; choose one of {', '.join(METRICS)}")
     shown = METRICS[metric]
-    grouped = group_runs(runs, group)
-    color, label = colors(group, list(grouped)), labels(grouped)
+    strands = strands_of(runs, group)
     revision = "/".join([metric, group] + [x] * (x != "epoch") + ["log"] * log_y)
     axes = json.loads(_layout(theme, _AXES[x], shown.label, revision))
     traces: list[dict[str, Any]] = []
     drawn: list[_Line] = []
-    for variant, members in grouped.items():
-        lines = [line for run in members if (line := _line(run, records.get(run.id, ()), metric, x, smoothing)).y]
+    for strand in strands:
+        lines = [line for run in strand.runs if (line := _line(run, records.get(run.id, ()), metric, x, smoothing)).y]
         several = len(lines) > 1
         for line in lines:
-            _add_run(
-                traces, variant, label[variant], line, color[variant], shown, several=several, smoothed=smoothing > 0
-            )
+            _add_run(traces, strand, line, shown, several=several, smoothed=smoothing > 0)
         if several:
-            _add_mean(traces, variant, label[variant], lines, color[variant], shown, band, log_y)
+            _add_mean(traces, strand, lines, shown, band, log_y)
         drawn += lines
     if log_y:
         axes["yaxis"]["type"] = "log"
     last = max((line.x[-1] for line in drawn), default=0)
-    if metric == "val_top1" and grouped:
+    if metric == "val_top1" and strands:
         span = _span(runs, drawn, x)
+        color = colors(group, group_runs(runs, group))
         if _add_references(traces, runs, group, color, faint_ink(theme), span) and span[1] > span[0]:
             axes["xaxis"]["range"] = list(span)
             last = span[1]
@@ -179,10 +177,8 @@ def _smooth(values: list[float], weight: float) -> list[float]:
 
 def _add_run(
     traces: list[dict[str, Any]],
-    variant: str,
-    label: str,
+    strand: Strand,
     line: _Line,
-    color: str,
     metric: Metric,
     *,
     several: bool,
@@ -192,38 +188,36 @@ def _add_run(
     _add(
         traces,
         uid=uid("run", line.run.id),
-        name=label,
-        legendgroup=variant,
+        name=strand.label,
+        legendgroup=strand.said,
         showlegend=not several and not smoothed,
         x=line.x,
         y=line.y,
         mode="lines" if len(line.y) > 1 else "markers",
-        line={"color": color, "width": 1 if several or smoothed else 2},
+        line={"color": strand.color, "width": 1 if several or smoothed else 2} | strand.dashed,
         opacity=min(measured_opacity, 0.25) if smoothed else measured_opacity,
         meta={"run_id": line.run.id},
-        hovertemplate=f"seed {line.run.spec.seed}: %{{y:.4~g}}{metric.unit}<extra>{whole(variant)}</extra>",
+        hovertemplate=f"seed {line.run.spec.seed}: %{{y:.4~g}}{metric.unit}<extra>{whole(strand.said)}</extra>",
     )
     if smoothed and not several:
         _add(
             traces,
             uid=uid("smooth", line.run.id),
-            name=label,
-            legendgroup=variant,
+            name=strand.label,
+            legendgroup=strand.said,
             x=line.x,
             y=line.smooth,
             mode="lines" if len(line.y) > 1 else "markers",
-            line={"color": color, "width": 2},
+            line={"color": strand.color, "width": 2} | strand.dashed,
             hovertemplate=f"seed {line.run.spec.seed}: %{{y:.4~g}}{metric.unit}"
-            f"<extra>{whole(variant)} (smoothed)</extra>",
+            f"<extra>{whole(strand.said)} (smoothed)</extra>",
         )
 
 
 def _add_mean(
     traces: list[dict[str, Any]],
-    variant: str,
-    label: str,
+    strand: Strand,
     lines: list[_Line],
-    color: str,
     metric: Metric,
     band: Band,
     log_y: bool,
@@ -234,14 +228,14 @@ def _add_mean(
         low, high = (_short(edge) for edge in seeds.edges(band, log_y))
         _add(
             traces,
-            uid=uid("band", variant),
-            name=f"{label} {_BANDS[band]}",
-            legendgroup=variant,
+            uid=uid("band", *strand.names),
+            name=f"{strand.label} {_BANDS[band]}",
+            legendgroup=strand.said,
             showlegend=False,
             x=x + x[::-1],
             y=high + low[::-1],
             fill="toself",
-            fillcolor=transparent(color, 0.15),
+            fillcolor=transparent(strand.color, 0.15),
             mode="lines",
             line={"width": 0},
             hoverinfo="skip",
@@ -255,16 +249,16 @@ def _add_mean(
     customdata = [list(values) for values in zip(*shown, seeds.n.tolist(), strict=True)]
     _add(
         traces,
-        uid=uid("mean", variant),
-        name=label,
-        legendgroup=variant,
+        uid=uid("mean", *strand.names),
+        name=strand.label,
+        legendgroup=strand.said,
         x=x,
         y=means,
         mode="lines+markers" if len(x) < 3 else "lines",
-        line={"color": color, "width": 2.5},
+        line={"color": strand.color, "width": 2.5, **strand.dashed},
         customdata=customdata,
         hovertemplate=f"%{{y:.4~g}}{spread}{metric.unit}, %{{customdata[{len(customdata[0]) - 1}]}} seeds"
-        f"<extra>{whole(variant)} (mean)</extra>",
+        f"<extra>{whole(strand.said)} (mean)</extra>",
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
+from app.analysis.blocks import blocks_of
 from app.analysis.comparison import colors, group_runs
 from app.analysis.figures.style import Theme, faint_ink, labels, layout, uid, whole
 from app.store.rows import Run
@@ -40,7 +41,8 @@ def reliability(
     import numpy as np
 
     grouped = group_runs(runs, group)
-    color, label = colors(group, list(grouped)), labels(grouped)
+    color, label = colors(group, grouped), labels(grouped)
+    blocks = blocks_of(grouped, group)
     figure = go.Figure(layout=layout(theme, "Probability of the answer (%)", "Right (%)", f"reliability/{group}"))
     for variant, members in grouped.items():
         sure = [found[run.id] for run in members if run.id in found]
@@ -56,6 +58,8 @@ def reliability(
             for values in (confidence, correct)
         )
         seeds = f"{len(sure)} {'run' if len(sure) == 1 else 'runs'}"
+        if over := blocks.of(run for run in members if run.id in found):
+            seeds += f", over {whole(over)}"
         figure.add_scatter(
             uid=uid("reliability", variant),
             name=label[variant],

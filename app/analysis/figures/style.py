@@ -17,6 +17,10 @@ Theme = Literal["light", "dark"]
 
 _INK = {"light": ("#212529", "#e9ecef", "#868e96"), "dark": ("#dee2e6", "#373a40", "#909296")}
 
+SYMBOLS = ("circle", "square", "triangle-up", "cross", "triangle-down", "star")
+DASHES = ("solid", "dot", "dashdot", "longdash", "longdashdot")
+"""Of lines that are of one colour; those that are dashed are others' results."""
+
 LONGEST = 24
 """Characters of a name on an axis, in a legend or a title; wide ones count twice."""
 _LINE = 60

@@ -16,11 +16,9 @@ from cct.events import EpochRecord
 
 router = APIRouter(tags=["figures"])
 
-Group = Annotated[str, Query(description="The spec field whose values are the variants", examples=["pooling"])]
-OwnGroup = Annotated[
-    str | None,
-    Query(description="The spec field whose values are the variants; without it what the experiment varies"),
-]
+_FACTORS = "The spec field whose values are the variants, or several with commas between, whose combinations are"
+Group = Annotated[str, Query(description=_FACTORS, examples=["pooling", "pooling,lr"])]
+OwnGroup = Annotated[str | None, Query(description=f"{_FACTORS}; without it a field that the experiment varies")]
 OfExperiment = Annotated[str | None, Query(description="All runs of this experiment")]
 Baseline = Annotated[str | None, Query(description="The variant that others are compared with")]
 Figure: dict[str, Any] = {
@@ -39,6 +37,7 @@ def compare(
 ) -> comparison.Comparison:
     """Which variant is better, by how much, how sure that is, and in what else the runs differ.
 
+    What else varies between the runs of a variant makes levels: differences are taken within each of them.
     An experiment with a plan is compared as its plan says, if group and baseline are the plan's.
     """
     if experiment:
@@ -106,7 +105,7 @@ def draw_plan(
     if row.plan is None or row.planning is None or variant not in found:
         raise Invalid("variant", f"{variant!r} is not compared here; choose one of {', '.join(found)}")
     factor = row.planning.factor
-    color = comparison.colors(factor, list(comparison.group_runs(runs, factor)))[variant]
+    color = comparison.colors(factor, comparison.group_runs(runs, factor))[variant]
     is_settled = row.planning.variants[variant].settled_at is not None
     return sent(figures.course(variant, color, found[variant], row.plan.smallest_difference, is_settled, theme))
 

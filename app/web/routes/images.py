@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.analysis import figures
+from app.analysis.blocks import blocks_of
 from app.analysis.comparison import baseline_of, group_runs
 from app.analysis.images import ByImage, Said, by_image
 from app.errors import Conflict, Invalid
@@ -57,6 +58,10 @@ def compare_by_image(
     if baseline is None or not others or (variant is not None and variant not in others):
         raise Invalid("variant", f"is compared with {baseline}; choose one of {', '.join(others) or 'two or more'}")
     variant = variant or others[0]
+    blocks = blocks_of(grouped, group)
+    if blocks.of([*grouped[variant], *grouped[baseline]]):
+        both = ",".join([group, *blocks.fields])
+        raise Invalid("group", f"leaves runs together that differ in {blocks.named}, too; use group={both}")
     answers = _answers(request, [*grouped[variant], *grouped[baseline]], epoch)
     sides = [{run.spec.seed: run.id for run in grouped[name] if run.id in answers} for name in (variant, baseline)]
     seeds = sorted(sides[0].keys() & sides[1].keys())

@@ -479,6 +479,7 @@ export interface paths {
          * Compare variants
          * @description Which variant is better, by how much, how sure that is, and in what else the runs differ.
          *
+         *     What else varies between the runs of a variant makes levels: differences are taken within each of them.
          *     An experiment with a plan is compared as its plan says, if group and baseline are the plan's.
          */
         get: operations["compare_comparison_get"];
@@ -919,6 +920,20 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * AtLevel
+         * @description A variant at one level of what else varies. Top-1 in percent; statistics are over seeds.
+         */
+        AtLevel: {
+            /** Level */
+            level: string;
+            /** Runs */
+            runs: string[];
+            final: components["schemas"]["Stat"] | null;
+            difference: components["schemas"]["Difference"] | null;
+            /** Outcome */
+            outcome: ("better" | "worse" | "alike" | "unclear") | null;
+        };
+        /**
          * ByImage
          * @description Two variants by validation image, over the seeds that both have completed.
          */
@@ -981,12 +996,16 @@ export interface components {
         Comparison: {
             /** Group */
             group: string;
+            /** Factors */
+            factors: string[];
             /** Baseline */
             baseline: string | null;
             /** Answer */
             answer: string;
             /** Variants */
             variants: components["schemas"]["VariantComparison"][];
+            /** Levels */
+            levels: components["schemas"]["Level"][];
             /** References */
             references: components["schemas"]["ReferenceResult"][];
             /** Other References */
@@ -1550,6 +1569,22 @@ export interface components {
             dataset: string;
             /** Looks */
             looks: components["schemas"]["Look"][];
+        };
+        /**
+         * Level
+         * @description A block: values of what varies besides variant and seed.
+         */
+        Level: {
+            /** Level */
+            level: string;
+            /** Values */
+            values: {
+                [key: string]: string;
+            };
+            /** Averaged */
+            averaged: boolean;
+            /** Missing */
+            missing: string[];
         };
         /**
          * Limits
@@ -3048,7 +3083,8 @@ export interface components {
         State: "queued" | "running" | "completed" | "failed" | "cancelled";
         /**
          * VariantComparison
-         * @description One row of the comparison table. Top-1 in percent; statistics are over seeds.
+         * @description One row of the comparison table. Top-1 in percent; statistics are over seeds, of which each counts with its mean
+         *     over the levels that are averaged.
          */
         VariantComparison: {
             /** Variant */
@@ -3075,6 +3111,8 @@ export interface components {
             verdict: string;
             /** Provisional */
             provisional: boolean;
+            /** Levels */
+            levels: components["schemas"]["AtLevel"][];
         };
         /**
          * Worker
@@ -6037,7 +6075,7 @@ export interface operations {
     compare_comparison_get: {
         parameters: {
             query?: {
-                /** @description The spec field whose values are the variants; without it what the experiment varies */
+                /** @description The spec field whose values are the variants, or several with commas between, whose combinations are; without it a field that the experiment varies */
                 group?: string | null;
                 /** @description The variant that others are compared with */
                 baseline?: string | null;
@@ -6122,7 +6160,7 @@ export interface operations {
             query?: {
                 /** @description A metric of the catalog */
                 metric?: string;
-                /** @description The spec field whose values are the variants */
+                /** @description The spec field whose values are the variants, or several with commas between, whose combinations are */
                 group?: string;
                 theme?: "light" | "dark";
                 /** @description The horizontal axis */
@@ -6212,7 +6250,7 @@ export interface operations {
     draw_finals_figures_finals_get: {
         parameters: {
             query?: {
-                /** @description The spec field whose values are the variants; without it what the experiment varies */
+                /** @description The spec field whose values are the variants, or several with commas between, whose combinations are; without it a field that the experiment varies */
                 group?: string | null;
                 /** @description The variant that others are compared with */
                 baseline?: string | null;
@@ -6296,7 +6334,7 @@ export interface operations {
     draw_differences_figures_differences_get: {
         parameters: {
             query?: {
-                /** @description The spec field whose values are the variants; without it what the experiment varies */
+                /** @description The spec field whose values are the variants, or several with commas between, whose combinations are; without it a field that the experiment varies */
                 group?: string | null;
                 /** @description The variant that others are compared with */
                 baseline?: string | null;
@@ -6462,7 +6500,7 @@ export interface operations {
             query?: {
                 /** @description The cost */
                 x?: "seconds" | "parameters" | "images_per_second";
-                /** @description The spec field whose values are the variants */
+                /** @description The spec field whose values are the variants, or several with commas between, whose combinations are */
                 group?: string;
                 theme?: "light" | "dark";
                 /** @description All runs of this experiment */
@@ -6545,7 +6583,7 @@ export interface operations {
         parameters: {
             query?: {
                 title?: string;
-                /** @description The spec field whose values are the variants; without it what the experiment varies */
+                /** @description The spec field whose values are the variants, or several with commas between, whose combinations are; without it a field that the experiment varies */
                 group?: string | null;
                 /** @description The variant that others are compared with */
                 baseline?: string | null;
@@ -6707,7 +6745,7 @@ export interface operations {
     read_confusions_confusion_get: {
         parameters: {
             query?: {
-                /** @description The spec field whose values are the variants */
+                /** @description The spec field whose values are the variants, or several with commas between, whose combinations are */
                 group?: string;
                 /** @description Each run's last epoch, or that with its highest validation top-1 */
                 epoch?: "last" | "best";
@@ -6790,7 +6828,7 @@ export interface operations {
     draw_confusion_figures_confusion_get: {
         parameters: {
             query?: {
-                /** @description The spec field whose values are the variants */
+                /** @description The spec field whose values are the variants, or several with commas between, whose combinations are */
                 group?: string;
                 /** @description A value of the spec field; the first that is not the baseline */
                 variant?: string | null;
@@ -6887,7 +6925,7 @@ export interface operations {
     draw_class_differences_figures_classes_get: {
         parameters: {
             query?: {
-                /** @description The spec field whose values are the variants */
+                /** @description The spec field whose values are the variants, or several with commas between, whose combinations are */
                 group?: string;
                 /** @description A value of the spec field; the first that is not the baseline */
                 variant?: string | null;
@@ -6984,7 +7022,7 @@ export interface operations {
     draw_reliability_figures_reliability_get: {
         parameters: {
             query?: {
-                /** @description The spec field whose values are the variants */
+                /** @description The spec field whose values are the variants, or several with commas between, whose combinations are */
                 group?: string;
                 /** @description Each run's last epoch, or that with its highest validation top-1 */
                 epoch?: "last" | "best";
@@ -7068,7 +7106,7 @@ export interface operations {
     compare_by_image_images_get: {
         parameters: {
             query?: {
-                /** @description The spec field whose values are the variants */
+                /** @description The spec field whose values are the variants, or several with commas between, whose combinations are */
                 group?: string;
                 /** @description A value of the spec field; the first that is not the baseline */
                 variant?: string | null;

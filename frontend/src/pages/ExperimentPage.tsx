@@ -145,5 +145,5 @@ function Runs({ experiment }: { experiment: Experiment }) {
   const { data: list } = useQuery(allRunsQuery({ experiment: experiment.id, archived: "shown" }));
   const { data: comparison } = useComparison({ experiment: experiment.id });
   if (!list || !comparison) return <Skeleton h={200} mt="xl" />;
-  return <RunMatrix experiment={experiment} runs={list.runs} group={comparison.group} variants={comparison.variants} />;
+  return <RunMatrix experiment={experiment} runs={list.runs} comparison={comparison} />;
 }

@@ -55,3 +55,12 @@ def test_variants_are_compared_by_image(client: TestClient, store: RunStore, set
     other = settings.checkpoints(runs["mean", 0]) / "answers.npz"
     np.savez(other, **dict(np.load(other)) | {"label": np.zeros(4, np.int32)})
     assert "were not validated on the same images" in compared().json()["detail"]
+    mixed = client.post(f"/experiments/{experiment}/runs", json={"axes": {"lr": [0.001]}})
+    assert mixed.status_code < 300
+    refused = compared()
+    assert (refused.status_code, refused.json()["errors"][0]["message"]) == (
+        422,
+        "leaves runs together that differ in lr, too; use group=pooling,lr",
+    )
+    by_both = compared(group="pooling,lr", variant="mean, lr 0.0005")
+    assert "were not validated on the same images" in by_both.json()["detail"]

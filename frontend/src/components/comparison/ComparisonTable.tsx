@@ -1,5 +1,6 @@
 import { Code, Group, Paper, Table, Text, Tooltip, UnstyledButton } from "@mantine/core";
 import { IconArrowDown, IconArrowUp } from "@tabler/icons-react";
+import { Fragment } from "react";
 
 import type { Comparison, Stat } from "../../api/client";
 import { meanAndSd } from "../../format";
@@ -21,7 +22,7 @@ type Sorted = keyof typeof SORTED;
 
 /** Variants over seeds with their differences to the baseline, and what others published under the same conditions. */
 export function ComparisonTable({ comparison }: { comparison: Comparison }) {
-  const { group, baseline, references, other_references: others } = comparison;
+  const { factors, baseline, levels, references, other_references: others } = comparison;
   const [order] = useUrlParam("order");
   const rows = sorted(comparison.variants, order);
   return (
@@ -32,7 +33,7 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
             <Table.Caption className="visually-hidden">Comparison</Table.Caption>
             <Table.Thead>
               <Table.Tr>
-                <Table.Th>{group}</Table.Th>
+                <Table.Th>{factors.join(", ").replaceAll("_", " ")}</Table.Th>
                 <Table.Th className="right">Seeds</Table.Th>
                 <SortableHead by="final" hint="Mean ± SD over seeds; below, the 95 % confidence interval of the mean">
                   Final top-1 (%)
@@ -62,38 +63,49 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
             </Table.Thead>
             <Table.Tbody>
               {rows.map((row) => (
-                <Table.Tr key={row.variant}>
-                  <Table.Th scope="row" fw={500}>
-                    <Group gap="2px 8px">
-                      <Variant name={row.variant} color={row.color} />
-                      <MixesBatchBadge mixes={row.mixes_batch} />
-                    </Group>
-                    {row.formula && (
-                      <Code fz="xs" bg="transparent" c="dimmed" pl="1rem" className="not-on-phones">
-                        {row.formula}
-                      </Code>
-                    )}
-                  </Table.Th>
-                  <Table.Td className="right nowrap">
-                    {row.finished < row.runs ? `${row.finished} of ${row.runs} done` : row.seeds}
-                  </Table.Td>
-                  <StatCell stat={row.final} interval />
-                  <StatCell stat={row.best} />
-                  <StatCell stat={row.minutes} digits={1} />
-                  {row.variant === baseline ? (
-                    <Table.Td className="right" c="dimmed">
-                      baseline
+                <Fragment key={row.variant}>
+                  <Table.Tr>
+                    <Table.Th scope="row" fw={500}>
+                      <Group gap="2px 8px">
+                        <Variant name={row.variant} color={row.color} />
+                        <MixesBatchBadge mixes={row.mixes_batch} />
+                      </Group>
+                      {row.formula && (
+                        <Code fz="xs" bg="transparent" c="dimmed" pl="1rem" className="not-on-phones">
+                          {row.formula}
+                        </Code>
+                      )}
+                    </Table.Th>
+                    <Table.Td className="right nowrap">
+                      {row.finished < row.runs ? `${row.finished} of ${row.runs} done` : row.seeds}
                     </Table.Td>
-                  ) : (
-                    <StatCell stat={row.difference} signed interval outcome={row.outcome ?? undefined} />
-                  )}
-                  <Table.Td className="right nowrap">
-                    {row.variant !== baseline && pValue(row.difference?.p_corrected)}
-                  </Table.Td>
-                  <Table.Td className="right nowrap">
-                    {row.variant !== baseline && (row.difference?.effect_size?.toFixed(2).replace("-", "−") ?? "–")}
-                  </Table.Td>
-                </Table.Tr>
+                    <StatCell stat={row.final} interval />
+                    <StatCell stat={row.best} />
+                    <StatCell stat={row.minutes} digits={1} />
+                    {row.variant === baseline ? (
+                      <Table.Td className="right" c="dimmed">
+                        baseline
+                      </Table.Td>
+                    ) : (
+                      <StatCell stat={row.difference} signed interval outcome={row.outcome ?? undefined} />
+                    )}
+                    <Table.Td className="right nowrap">
+                      {row.variant !== baseline && pValue(row.difference?.p_corrected)}
+                    </Table.Td>
+                    <Table.Td className="right nowrap">
+                      {row.variant !== baseline && (row.difference?.effect_size?.toFixed(2).replace("-", "−") ?? "–")}
+                    </Table.Td>
+                  </Table.Tr>
+                  {levels.length > 1 &&
+                    row.levels.map((at, position) => (
+                      <LevelRow
+                        key={at.level}
+                        at={at}
+                        isBaseline={row.variant === baseline}
+                        isAveraged={levels[position]?.averaged ?? false}
+                      />
+                    ))}
+                </Fragment>
               ))}
               {references.map((result) => (
                 <Table.Tr key={identity(result)}>
@@ -130,6 +142,38 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
         </details>
       )}
     </>
+  );
+}
+
+type LevelRowProps = { at: Row["levels"][number]; isBaseline: boolean; isAveraged: boolean };
+
+/** A variant at one level of what else varies, below the mean over those that all variants have completed. */
+function LevelRow({ at, isBaseline, isAveraged }: LevelRowProps) {
+  return (
+    <Table.Tr>
+      <Table.Th scope="row" fw={400} pl="xl">
+        at {at.level}
+        {!isAveraged && (
+          <Text size="xs" c="dimmed">
+            left out of the mean
+          </Text>
+        )}
+      </Table.Th>
+      <Table.Td className="right">{at.final?.n ?? "missing"}</Table.Td>
+      <StatCell stat={at.final} interval />
+      <Table.Td colSpan={2} />
+      {isBaseline ? (
+        <Table.Td className="right" c="dimmed">
+          baseline
+        </Table.Td>
+      ) : (
+        <StatCell stat={at.difference} signed interval outcome={at.outcome ?? undefined} />
+      )}
+      <Table.Td className="right nowrap">{!isBaseline && pValue(at.difference?.p_corrected)}</Table.Td>
+      <Table.Td className="right nowrap">
+        {!isBaseline && (at.difference?.effect_size?.toFixed(2).replace("-", "−") ?? "–")}
+      </Table.Td>
+    </Table.Tr>
   );
 }
 

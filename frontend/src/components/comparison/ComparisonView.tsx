@@ -29,6 +29,9 @@ export function ComparisonView({ selection, groups, title, mark, plan, children 
   const { data: comparison, error } = useComparison(selection);
 
   if (!comparison) return error ? <ErrorAlert title="No comparison" message={error.message} /> : <Skeleton h={320} />;
+  const { group, levels } = comparison;
+  const varying = [...new Set(levels.flatMap(({ values }) => Object.keys(values)))];
+  const choices = [...new Set([...groups, group, ...varying.map((field) => `${group},${field}`)])];
   return (
     <>
       {error && <ErrorAlert title="The comparison may be out of date" message={error.message} />}
@@ -37,11 +40,11 @@ export function ComparisonView({ selection, groups, title, mark, plan, children 
       <Group justify="space-between" mt="xl" mb="sm" gap="sm">
         <Title order={2}>Comparison</Title>
         <Group gap="sm">
-          {groups.length > 1 && (
+          {choices.length > 1 && (
             <NativeSelect
               size="xs"
               aria-label="Group by"
-              data={groups.map((value) => ({ value, label: `by ${value}` }))}
+              data={choices.map((value) => ({ value, label: `by ${value.replaceAll(",", " and ")}` }))}
               value={comparison.group}
               onChange={({ currentTarget: { value } }) => setGroup(value)}
             />

@@ -8,13 +8,14 @@ const stat = { mean: 61.5, sd: 0.25, n: 3, low: 60.88, high: 62.12 };
 
 function row(variant: string, more: Partial<Row> = {}): Row {
   const measured = { final: stat, best: { ...stat, mean: 62 }, minutes: { ...stat, sd: null }, difference: null };
-  return { variant, runs: 3, finished: 3, outcome: null, verdict: "", ...measured, ...more } as Row;
+  return { variant, runs: 3, finished: 3, outcome: null, verdict: "", levels: [], ...measured, ...more } as Row;
 }
 
 /** A baseline, and a variant with all that is special in some format in its name. */
 const found = {
-  group: "pooling",
+  factors: ["pooling"],
   baseline: "mean",
+  levels: [{ level: "" }],
   answer: "seqpool is better.",
   variants: [
     row("mean"),
@@ -55,6 +56,19 @@ test("a CSV cell with commas, quotes or a new line stays one cell, and numbers a
   expect(text).toContain('\n"a|b,""50 %""_{x}^~",3,3,61.5,0.25,3,60.88,62.12,');
   expect(text).toContain(',"worse,\nclearly"\n');
   expect(text.split("\n")[1]).toMatch(/^mean,3,3,.*,61\.5,,3,/);
+});
+
+test("where something else varies, each of its levels has a line after the mean over them", () => {
+  const at = (level: string, mean: number | null) => ({
+    ...{ level, runs: ["r"], outcome: null, difference: null },
+    final: mean === null ? null : { ...stat, mean },
+  });
+  const levels = [at("lr 0.001", 60), at("lr 0.002", null)];
+  const blocked = { ...found, levels, variants: [row("mean", { levels } as never)] } as unknown as Comparison;
+  const lines = FORMATS.Markdown.write(blocked).split("\n");
+  expect(lines[3]).toBe("| mean, lr 0.001 | 3 | 60.00 ± 0.25 | – | – | baseline | – | – |");
+  expect(lines[4]).toBe("| mean, lr 0.002 | 0 | – | – | – | baseline | – | – |");
+  expect(FORMATS.CSV.write(blocked)).toContain('\n"mean, lr 0.001",1,,60,0.25,3,60.88,62.12,');
 });
 
 test("JSON is the whole comparison", () => {

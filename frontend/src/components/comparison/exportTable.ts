@@ -1,6 +1,8 @@
 import type { Comparison, Stat } from "../../api/client";
 
 type Row = Comparison["variants"][number];
+type Shown = "variant" | "runs" | "final" | "best" | "minutes" | "difference" | "outcome" | "verdict";
+type Line = Pick<Row, Shown> & { finished: number | null; isBaseline: boolean };
 type Cell = string | number | null;
 
 /** How a comparison leaves the board: the ending of its file and its type. */
@@ -25,9 +27,22 @@ const spread = (stat: Stat | null, digits = 2) =>
 const interval = (stat: Stat | null) =>
   stat?.low == null || stat.high == null ? "" : ` [${stat.low.toFixed(2)}, ${stat.high.toFixed(2)}]`;
 
-function table({ group, baseline, variants, interval: named }: Comparison): [string[], string[][]] {
+/** A line for each variant and, where something else varies, for each of its levels after it. */
+function linesOf({ variants, levels, baseline }: Comparison): Line[] {
+  return variants.flatMap((row) => {
+    const isBaseline = row.variant === baseline;
+    const atLevels = row.levels.map(({ level, runs, ...at }) => ({
+      ...{ variant: `${row.variant}, ${level}`, runs: runs.length, finished: null, best: null, minutes: null },
+      ...{ verdict: "", isBaseline, ...at },
+    }));
+    return [{ ...row, isBaseline }, ...(levels.length > 1 ? atLevels : [])];
+  });
+}
+
+function table(found: Comparison): [string[], string[][]] {
+  const { factors, baseline, interval: named } = found;
   const head = [
-    group,
+    factors.join(", "),
     "n",
     "final top-1 (%)",
     "best top-1 (%)",
@@ -36,13 +51,13 @@ function table({ group, baseline, variants, interval: named }: Comparison): [str
     "p (Holm)",
     "d_z",
   ];
-  const rows = variants.map((row) => [
+  const rows = linesOf(found).map((row) => [
     row.variant,
     String(row.final?.n ?? 0),
     spread(row.final),
     spread(row.best),
     spread(row.minutes, 1),
-    row.variant === baseline ? "baseline" : spread(row.difference) + interval(row.difference),
+    row.isBaseline ? "baseline" : spread(row.difference) + interval(row.difference),
     pValue(row.difference?.p_corrected),
     row.difference?.effect_size?.toFixed(2) ?? "–",
   ]);
@@ -84,17 +99,17 @@ function latex(found: Comparison): string {
   ].join("\n");
 }
 
-const COLUMNS: [string, (row: Row) => Cell][] = [
+const COLUMNS: [string, (row: Line) => Cell][] = [
   ["variant", (row) => row.variant],
   ["runs", (row) => row.runs],
   ["completed", (row) => row.finished],
   ...(["final", "best", "minutes", "difference"] as const).flatMap((name) =>
-    (["mean", "sd", "n", "low", "high"] as const).map((part): [string, (row: Row) => Cell] => [
+    (["mean", "sd", "n", "low", "high"] as const).map((part): [string, (row: Line) => Cell] => [
       `${name}_${part}`,
       (row) => row[name]?.[part] ?? null,
     ]),
   ),
-  ...(["p", "p_corrected", "p_sign_flip", "effect_size"] as const).map((name): [string, (row: Row) => Cell] => [
+  ...(["p", "p_corrected", "p_sign_flip", "effect_size"] as const).map((name): [string, (row: Line) => Cell] => [
     name,
     (row) => row.difference?.[name] ?? null,
   ]),
@@ -103,11 +118,11 @@ const COLUMNS: [string, (row: Row) => Cell][] = [
 ];
 
 /** All numbers as they were computed; nothing where there is none. */
-function csv({ variants }: Comparison): string {
+function csv(found: Comparison): string {
   const quoted = (cell: Cell) => {
     const text = String(cell ?? "");
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  const rows = variants.map((row) => COLUMNS.map(([, read]) => quoted(read(row))).join(","));
+  const rows = linesOf(found).map((row) => COLUMNS.map(([, read]) => quoted(read(row))).join(","));
   return [COLUMNS.map(([name]) => name).join(","), ...rows, ""].join("\n");
 }

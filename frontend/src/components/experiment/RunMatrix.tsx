@@ -14,16 +14,16 @@ import { TurnIntoPlan } from "./TurnIntoPlan";
 const MORE_SEEDS = 2;
 const ADD_SEEDS = `Add ${MORE_SEEDS} seeds to all`;
 
-type Props = { experiment: Experiment; runs: Run[]; group: string; variants: Comparison["variants"] };
+type Props = { experiment: Experiment; runs: Run[]; comparison: Comparison };
 
-/** Variants × seeds, each tile a run; and what makes the study whole: missing runs, failed runs, further seeds. */
-export function RunMatrix({ experiment, runs, group, variants }: Props) {
+/** Variants, at each level of what else varies, × seeds, each tile a run; and what makes the study whole: missing runs, failed runs, further seeds. */
+export function RunMatrix({ experiment, runs, comparison: { factors, levels, variants } }: Props) {
   const { id, axes, failed } = experiment;
   const planned = Object.values(axes).reduce((product, values) => product * values.length, 1);
   const missing = planned - experiment.runs;
   const plannedSeeds = (axes.seed ?? []) as number[];
   const seeds = [...new Set([...plannedSeeds, ...runs.map((run) => run.spec.seed)])].toSorted((a, b) => a - b);
-  const variantOf = (run: Run) => String(run.spec[group as keyof Run["spec"]]);
+  const named = [...new Set([...factors, ...levels.flatMap(({ values }) => Object.keys(values))])].join(", ");
 
   const mayGrow = !experiment.plan && !runs.every(isEvaluation);
   const canBePlanned =
@@ -98,30 +98,37 @@ export function RunMatrix({ experiment, runs, group, variants }: Props) {
             <Table.Caption className="visually-hidden">Runs by seed</Table.Caption>
             <Table.Thead>
               <Table.Tr>
-                <Table.Th>{group}</Table.Th>
+                <Table.Th>{named.replaceAll("_", " ")}</Table.Th>
                 {seeds.map((seed) => (
                   <Table.Th key={seed}>seed {seed}</Table.Th>
                 ))}
               </Table.Tr>
             </Table.Thead>
             <Table.Tbody>
-              {variants.map(({ variant, color }) => (
-                <Table.Tr key={variant}>
-                  <Table.Th scope="row" fw={500}>
-                    <Variant name={variant} color={color} />
-                  </Table.Th>
-                  {seeds.map((seed) => {
-                    const here = runs.filter((run) => run.spec.seed === seed && variantOf(run) === variant);
-                    return (
-                      <Table.Td key={seed}>
-                        <Stack gap={4}>
-                          {here.length > 0 ? here.map((run) => <Tile key={run.id} run={run} />) : <Gap />}
-                        </Stack>
-                      </Table.Td>
-                    );
-                  })}
-                </Table.Tr>
-              ))}
+              {variants.flatMap(({ variant, color, levels: at }) =>
+                at.map(({ level, runs: ids }) => (
+                  <Table.Tr key={`${variant} ${level}`}>
+                    <Table.Th scope="row" fw={500}>
+                      <Variant name={variant} color={color} />
+                      {level && (
+                        <Text size="xs" c="dimmed">
+                          {level}
+                        </Text>
+                      )}
+                    </Table.Th>
+                    {seeds.map((seed) => {
+                      const here = runs.filter((run) => run.spec.seed === seed && ids.includes(run.id));
+                      return (
+                        <Table.Td key={seed}>
+                          <Stack gap={4}>
+                            {here.length > 0 ? here.map((run) => <Tile key={run.id} run={run} />) : <Gap />}
+                          </Stack>
+                        </Table.Td>
+                      );
+                    })}
+                  </Table.Tr>
+                )),
+              )}
             </Table.Tbody>
           </Table>
         </Table.ScrollContainer>
