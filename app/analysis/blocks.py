@@ -11,6 +11,7 @@ from typing import Any
 
 from app.store.plan import FINAL, Measure
 from app.store.rows import Run, State
+from cct.catalog import poolings
 from cct.recipes import OWN, RECIPE_FIELDS
 from cct.spec import RunSpec
 
@@ -40,7 +41,7 @@ class Blocks:
     @property
     def named(self) -> str:
         """The fields in words."""
-        return listed([_words(field) for field in self.fields])
+        return listed([words(field) for field in self.fields])
 
     def over(self, levels: Sequence[str]) -> str:
         """Some of the levels in words."""
@@ -48,7 +49,7 @@ class Blocks:
             return f"{len(levels)} values of {self.named}"
         if len(self.fields) == 1:
             [field] = self.fields
-            return f"{_words(field)} {listed([self.levels[level][field] for level in levels])}"
+            return f"{words(field)} {listed([self.levels[level][field] for level in levels])}"
         return "; ".join(levels)
 
     def of(self, runs: Iterable[Run]) -> str:
@@ -76,9 +77,16 @@ def blocks_of(grouped: Mapping[str, Sequence[Run]], group: str) -> Blocks:
         if any(len({values[run.id].get(name) for run in of_variant}) > 1 for of_variant in grouped.values())
     )
     levels = {run_id: tuple(found.get(name) for name in varying) for run_id, found in values.items()}
-    ascending = sorted(set(levels.values()), key=lambda level: [(value is not None, value) for value in level])
+    rank = {name: position for position, name in enumerate(poolings())}
+    ascending = sorted(
+        set(levels.values()),
+        key=lambda level: [
+            (value is not None, rank.get(str(value), len(rank)) if name == "pooling" else 0, value)
+            for name, value in zip(varying, level, strict=True)
+        ],
+    )
     label = {
-        level: ", ".join(f"{_words(name)} {_shown(value)}" for name, value in zip(varying, level, strict=True))
+        level: ", ".join(f"{words(name)} {_shown(value)}" for name, value in zip(varying, level, strict=True))
         for level in ascending
     }
     shown = {
@@ -101,12 +109,12 @@ def results_by_level(grouped: Mapping[str, Sequence[Run]], blocks: Blocks, measu
     return results
 
 
-def complete_levels(results: Results, baseline: str | None) -> list[str]:
+def complete_levels(results: Mapping[str, Mapping[str, Mapping[int, float]]], baseline: str | None) -> list[str]:
     """Levels at which all variants have results that share any level with the baseline: those may be averaged."""
     has = {variant: {level for level, by_seed in found.items() if by_seed} for variant, found in results.items()}
     of_baseline = has.get(baseline or "", set())
     compared = [found for found in has.values() if (found & of_baseline if of_baseline else found)]
-    levels = next(iter(results.values()), {})
+    levels: Mapping[str, object] = next(iter(results.values()), {})
     return [level for level in levels if all(level in found for found in compared)]
 
 
@@ -124,9 +132,9 @@ def over_levels(by_level: Mapping[str, Mapping[int, float]], levels: Sequence[st
     }
 
 
-def listed(words: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """`a`, `a and b`, or `a, b and c`."""
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
 def _values(run: Run, factors: Sequence[str], recipes_tell: bool) -> dict[str, Any]:
@@ -148,5 +156,6 @@ def _shown(value: Any) -> str:
     return "by recipe" if value is None else str(value) or "none"
 
 
-def _words(field: str) -> str:
+def words(field: str) -> str:
+    """A field's name as sentences have it."""
     return field.replace("_", " ")

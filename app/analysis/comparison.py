@@ -1,20 +1,21 @@
 """Groups runs into variants and compares them with a baseline and with published results. Pure functions."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from app.analysis.blocks import Blocks, Results, blocks_of, complete_levels, over_levels, results_by_level
 from app.analysis.doubts import Doubt, doubts
+from app.analysis.effects import METHOD as METHOD_OF_EFFECTS
+from app.analysis.effects import Effect, Factor, effects, summary
+from app.analysis.fairness import UNFINISHED, Inequality, inequalities
 from app.analysis.references import OtherReference, ReferenceResult, matching_references, other_references
 from app.analysis.statistics import METHOD, Difference, Outcome, Stat, differences, judged, stat
-from app.analysis.verdicts import answer, at_each_level, left_out, method_of_blocks, unpaired, verdict
+from app.analysis.verdicts import answer, at_each_level, caveats, left_out, method_of_blocks, unpaired, verdict
 from app.errors import Invalid
 from app.store.plan import FINAL, Measure
 from app.store.rows import Run, State
 from cct.catalog import poolings
-from cct.events import CODE_OF, EXTENDED
-from cct.recipes import OWN, RECIPE_FIELDS
 from cct.spec import RunSpec
 
 # From Paul Tol's qualitative schemes, which colour-blind people can tell apart; readable on light and dark.
@@ -25,9 +26,6 @@ PALETTE = (
 
 GROUPS = tuple(field.name for field in fields(RunSpec) if field.name != "seed")
 """Spec fields by which runs can be grouped into variants."""
-
-
-UNFINISHED = (State.queued, State.running)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +91,6 @@ class VariantComparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """A value that some of the compared runs have."""
-
-    value: str
-    variants: list[str]
-    runs: list[str]
-    """Ids."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inequality:
-    """A field of the spec or of the provenance in which the compared runs differ."""
-
-    field: str
-    settings: list[Setting]
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """Variants side by side; results are comparable with `references` where model, dataset, epochs and recipe
     agree."""
@@ -124,6 +104,8 @@ class Comparison:
     variants: list[VariantComparison]
     levels: list[Level]
     """What else varies between runs of a variant; a single level if nothing does."""
+    effects: list[Effect]
+    """Of two factors; else none."""
     references: list[ReferenceResult]
     other_references: list[OtherReference]
     """Results for the same model or dataset that are not comparable."""
@@ -248,31 +230,53 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
             )
         )
     sentences = left_out(results, averaged, blocks) if found else []
+    is_provisional, unequal = any(row.provisional for row in variants), [one.field for one in fairness]
+    said = answer(baseline or "", found, sentences, is_provisional, unequal)
+    of_factors: list[Effect] = []
+    if len(factors) == 2 and baseline is not None and len(grouped) > 1:
+        of_factors, told = _effects(runs, factors, grouped, baseline, finals)
+        said = " ".join([*told, *sentences, *caveats(is_provisional, unequal)])
     return Comparison(
         group=group,
         factors=factors,
         baseline=baseline,
-        answer=answer(
-            baseline or "",
-            found,
-            sentences,
-            any(row.provisional for row in variants),
-            [inequality.field for inequality in fairness],
-        ),
+        answer=said,
         variants=variants,
         levels=[
             Level(level, values, level in averaged, [name for name, by_level in results.items() if not by_level[level]])
             for level, values in blocks.levels.items()
         ],
+        effects=of_factors,
         references=matching_references(runs),
         other_references=other_references(runs),
         fairness=fairness,
         doubts=doubts(grouped),
-        method=METHOD + (method_of_blocks(blocks) if blocks.vary else ""),
+        method=METHOD + (method_of_blocks(blocks) if blocks.vary else "") + (METHOD_OF_EFFECTS if of_factors else ""),
         measure=FINAL,
         interval="95 % CI",
         claims=True,
     )
+
+
+def _effects(
+    runs: Sequence[Run],
+    factors: Sequence[str],
+    grouped: Mapping[str, Sequence[Run]],
+    baseline: str,
+    finals: Mapping[str, Mapping[int, float]],
+) -> tuple[list[Effect], list[str]]:
+    """Of two factors, and all of them in short."""
+    values = {
+        variant: tuple(str(getattr(members[0].spec, factor)) for factor in factors)
+        for variant, members in grouped.items()
+    }
+    first, second = (
+        Factor(factor, list(group_runs(runs, factor)), of_baseline)
+        for factor, of_baseline in zip(factors, values[baseline], strict=True)
+    )
+    cells = {(a, b): finals[variant] for variant, (a, b) in values.items()}
+    found = effects(first, second, cells)
+    return found, summary(first, second, found, cells)
 
 
 def _at_levels(
@@ -330,49 +334,3 @@ def results_of(
 
 def _averaged(results: Results, levels: Sequence[str]) -> dict[str, dict[int, float]]:
     return {variant: over_levels(by_level, levels) for variant, by_level in results.items()}
-
-
-def inequalities(grouped: Mapping[str, Sequence[Run]], told: Sequence[str], blocks: Blocks) -> list[Inequality]:
-    """In what runs of the same level differ besides variant and seed; failed and cancelled runs count for nothing.
-
-    Fields that are `told`, as factors or blocks, are none.
-    """
-    counting = [
-        (variant, run, _facts(run, told))
-        for variant, members in grouped.items()
-        for run in members
-        if run.state in UNFINISHED or run.state is State.completed
-    ]
-    unequal = []
-    for field in dict.fromkeys(field for _, _, facts in counting for field in facts):
-        by_value: dict[str, list[tuple[str, str]]] = {}
-        at_level: dict[str, set[str]] = {}
-        for variant, run, facts in counting:
-            # On what a run is trained is unknown until it begins. The code of a pooling concerns its own runs only.
-            is_implied = "recipe" in told and field in RECIPE_FIELDS
-            if field in facts or (run.device is not None and not field.startswith(CODE_OF) and not is_implied):
-                value = facts.get(field, "not recorded")
-                by_value.setdefault(value, []).append((variant, run.id))
-                at_level.setdefault(blocks.level_of[run.id], set()).add(value)
-        if any(len(values) > 1 for values in at_level.values()):
-            settings = [
-                Setting(value, list(dict.fromkeys(variant for variant, _ in having)), [run_id for _, run_id in having])
-                for value, having in by_value.items()
-            ]
-            unequal.append(Inequality(field, settings))
-    return unequal
-
-
-def _facts(run: Run, told: Sequence[str]) -> dict[str, str]:
-    """Spec and, once it is trained, provenance, which tells what `auto` stands for."""
-    facts = {name: str(value) or "none" for name, value in asdict(run.spec).items() if value != "auto"}
-    if run.provenance is not None:
-        facts |= run.provenance
-    elif run.device is not None:
-        facts["device"] = run.device
-    facts.setdefault(EXTENDED, str(run.extends_epoch or "never"))
-    if facts.get("compile") == "graph":
-        facts["compile"] = "off"  # it has the same operations and the same random numbers
-    if "recipe" in told and run.spec.recipe != OWN:
-        facts = {name: value for name, value in facts.items() if name not in RECIPE_FIELDS}
-    return {name: value for name, value in facts.items() if name not in ("seed", "recipe", *told)}

@@ -72,7 +72,7 @@ def beside_plan(found: Comparison, plan: Plan, planning: Planning) -> Comparison
         for row in found.variants
     ]
     answer = BESIDE_PLAN.format(factor=planning.factor, baseline=plan.baseline)
-    return replace(found, variants=rows, answer=answer, claims=False)
+    return replace(found, variants=rows, answer=answer, effects=[], claims=False)
 
 
 def _without_p(row: VariantComparison) -> Difference | None:

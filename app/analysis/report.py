@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 import plotly.offline
 
 from app.analysis import figures
-from app.analysis.comparison import AtLevel, Comparison, Inequality, VariantComparison
+from app.analysis.comparison import AtLevel, Comparison, VariantComparison
+from app.analysis.fairness import Inequality
 from app.analysis.statistics import Stat
 from app.errors import Conflict, Invalid
 from app.store.rows import Confusion, Run
@@ -49,6 +50,7 @@ def html(
     charts = [
         go.Figure(figures.curves(runs, records, "val_top1", group)),
         go.Figure(figures.curves(runs, records, "val_loss", group)),
+        *([figures.interaction(runs, found)] if len(found.factors) == 2 else []),
         figures.final_results(runs, found),
         figures.differences(runs, found),
         *_by_class(runs, confusions, found),
@@ -67,6 +69,7 @@ def html(
 <h1>{escape(title)}</h1>
 <small>CCT Board, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC</small>
 <p class="answer">{escape(found.answer) or "There is nothing to compare yet."}</p>
+{_effects(found)}
 {warning if unequal else ""}
 {doubts if told else ""}
 <h2>Comparison</h2>{_variants(found)}
@@ -76,6 +79,12 @@ def html(
 <h2>Runs</h2>{_runs(runs, found)}
 </body></html>
 """
+
+
+def _effects(found: Comparison) -> str:
+    """Main effects and interactions of two factors, one by one."""
+    items = "".join(f"<li>{escape(effect.text)}</li>" for effect in found.effects)
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def _by_class(runs: Sequence[Run], confusions: Mapping[str, Confusion], found: Comparison) -> Iterator[go.Figure]:

@@ -45,15 +45,21 @@ def answer(
     named: dict[Outcome, list[str]] = {outcome: [] for outcome in heads}
     for variant, difference in differences.items():
         outcome = difference.outcome if difference else "unclear"
-        by = f" by {_points(abs(difference.mean), difference)}" if difference and outcome in CLAIMS else ""
+        by = f" by {points(abs(difference.mean), difference)}" if difference and outcome in CLAIMS else ""
         named[outcome].append(variant + by)
     sentences = [f"{heads[outcome]}: {', '.join(variants)}." for outcome, variants in named.items() if variants]
     sentences += of_blocks
+    return " ".join([*sentences, *caveats(provisional, unequal)])
+
+
+def caveats(provisional: bool, unequal: Sequence[str]) -> list[str]:
+    """Why an answer may not be the last word, as sentences."""
+    sentences = []
     if provisional:
         sentences.append("Some runs are unfinished, so this may change.")
     if unequal:
         sentences.append(f"The runs differ in {', '.join(unequal)} too, which may be the cause.")
-    return " ".join(sentences)
+    return sentences
 
 
 def at_each_level(averaged: Sequence[str], differences: Mapping[str, Difference | None], blocks: Blocks) -> str:
@@ -63,11 +69,11 @@ def at_each_level(averaged: Sequence[str], differences: Mapping[str, Difference 
         said = f", on average over {blocks.over(averaged)}" if len(averaged) > 1 else f", at {averaged[0]}"
     known = {level: difference for level, difference in differences.items() if difference and [level] != averaged}
     for level, difference in list(known.items())[:LISTED]:
-        ends = f"{_interval(difference)}, " if difference.low is not None else ""
+        ends = f"{interval(difference)}, " if difference.low is not None else ""
         claimed = f", {difference.outcome}" if difference.outcome != "unclear" else ""
         seeds = f"{difference.n} {'seed' if difference.n == 1 else 'seeds'}"
         sign = "+" if difference.mean > 0 else ""
-        said += f"; at {level} {sign}{_points(difference.mean, difference)} ({ends}{seeds}{claimed})"
+        said += f"; at {level} {sign}{points(difference.mean, difference)} ({ends}{seeds}{claimed})"
     return said + (f"; {len(known) - LISTED} more in the table" if len(known) > LISTED else "")
 
 
@@ -95,9 +101,9 @@ def left_out(results: Results, averaged: Sequence[str], blocks: Blocks) -> list[
     if not averaged:
         sentences = [f"Nothing is averaged: no {blocks.named} was completed by all variants."]
     elif len(averaged) == 1:
-        sentences = [f"All this at {averaged[0]} alone."]
+        sentences = [f"This is at {averaged[0]} alone."]
     else:
-        sentences = [f"All this on average over {blocks.over(averaged)}, each paired within itself."]
+        sentences = [f"This is on average over {blocks.over(averaged)}, paired within each."]
     for level, missing in list(incomplete.items())[:LISTED]:
         sentences.append(f"Left out: {level}, with no completed run of {listed(missing)}.")
     if len(incomplete) > LISTED:
@@ -129,29 +135,30 @@ def _claim(variant: str, baseline: str, difference: Difference) -> str:
     match d.outcome:
         case "better" | "worse" as direction:
             sign = 1 if d.mean > 0 else -1
-            sure = f"{_interval(d, sign)}, {seeds}" if d.low is not None else f"on each of {seeds}"
-            return f"{variant} is {direction} than {baseline} by {_points(abs(d.mean), d)} ({sure})"
+            sure = f"{interval(d, sign)}, {seeds}" if d.low is not None else f"on each of {seeds}"
+            return f"{variant} is {direction} than {baseline} by {points(abs(d.mean), d)} ({sure})"
         case "alike" if d.low is None:
             return f"{variant} gives the very results of {baseline} ({seeds})"
         case "alike":
             return (
                 f"{variant} is like {baseline}: a difference of {SMALLEST_DIFFERENCE:g} points or more is unlikely "
-                f"({_points(d.mean, d)}, {_interval(d)}, {seeds})"
+                f"({points(d.mean, d)}, {interval(d)}, {seeds})"
             )
     if d.n == 1:
-        return f"cannot tell: one seed ({_points(d.mean, d)})"
-    observed = f"{_points(d.mean, d)}, {_interval(d)}" if d.low is not None else f"{_points(d.mean, d)} on each"
+        return f"cannot tell: one seed ({points(d.mean, d)})"
+    observed = f"{points(d.mean, d)}, {interval(d)}" if d.low is not None else f"{points(d.mean, d)} on each"
     further = "over 1,000 more" if d.further_seeds is None else f"roughly {d.further_seeds} more"
     return f"cannot tell yet: {seeds} ({observed}), {further} to resolve {d.target:.1f} points"
 
 
-def _interval(difference: Difference, sign: int = 1) -> str:
+def interval(difference: Difference, sign: int = 1) -> str:
     """Ends in ascending order, of the difference times `sign`."""
     low, high = sorted((sign * (difference.low or 0.0), sign * (difference.high or 0.0)))
     return f"95 % CI {_number(low, difference)} to {_number(high, difference)}"
 
 
-def _points(value: float, difference: Difference) -> str:
+def points(value: float, difference: Difference) -> str:
+    """With the decimals that the interval's width warrants."""
     return f"{_number(value, difference)} points"
 
 

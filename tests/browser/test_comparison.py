@@ -132,13 +132,45 @@ def test_unfair_comparisons_say_so(
 ) -> None:
     [other] = store.create_runs([replace(SPEC, pooling="mean", lr=0.01, seed=9)])
     train(store, claim, 1)
-    runs = [run.id for run in store.experiment_runs(study.id)] + [other.id]
+    runs = [run.id for run in store.experiment_runs(study.id) if run.spec.pooling != "mean"] + [other.id]
     page.goto(f"{site}/board/compare?" + "&".join(f"run={run}" for run in runs))
     note = page.get_by_role("note", name="The runs differ in more than variant and seed")
     expect(row_of(note, "lr")).to_contain_text("0.0005")
     expect(note.get_by_role("row").filter(has_text="0.01")).to_contain_text("mean (1 run)")
     expect(page.locator(".js-plotly-plot .trace").first).to_be_visible()
     check_page("unfair")
+
+
+def test_two_factors_are_never_averaged_silently(
+    site: str, store: RunStore, claim: Callable[[], Lease], page: Page, check_page: Save
+) -> None:
+    axes: dict[str, list[Any]] = {"pooling": ["seqpool", "mean"], "lr": [0.00005, 0.002], "seed": [0, 1]}
+    specs = [
+        replace(SPEC, pooling=pooling, lr=lr, seed=seed)
+        for pooling in axes["pooling"]
+        for lr in axes["lr"]
+        for seed in axes["seed"]
+    ]
+    experiment = store.create_experiment("Does the rate matter?", {"dataset": "digits", "epochs": 6}, axes, specs)
+    train(store, claim, 6)
+    for _ in range(2):
+        claim().release(State.failed, "diverged")
+    page.goto(f"{site}/board/experiments/{experiment.id}")
+    answer = page.get_by_role("region", name="Answer")
+    expect(answer).to_contain_text("at lr 5e-05 alone. Left out: lr 0.002, with no completed run of mean.")
+    matrix = page.get_by_role("table", name="Runs by seed")
+    expect(matrix.get_by_role("columnheader", name="pooling, lr")).to_be_visible()
+    expect(matrix.get_by_role("link")).to_have_count(8)
+    failed = matrix.get_by_role("row", name=re.compile("mean.*lr 0.002"))
+    expect(failed.get_by_role("link").filter(has_text="failed")).to_have_count(2)
+    table = page.get_by_role("table", name="Comparison")
+    expect(table.get_by_role("row", name=re.compile("at lr 0.002.*left out of the mean.*missing"))).to_have_count(1)
+    page.get_by_label("Group by").select_option("by pooling and lr")
+    expect(answer).to_contain_text("The grid is incomplete: no result of mean with lr 0.002.")
+    expect(page).to_have_url(re.compile("group=pooling%2Clr"))
+    page.get_by_role("tab", name="Interaction").click()
+    expect(page.locator(".js-plotly-plot .trace").first).to_be_visible()
+    check_page("factors")
 
 
 def test_a_study_grows_is_watched_and_deleted(

@@ -2,6 +2,7 @@
 
 from app.analysis.figures.confusion import SHOWN, Epoch, class_differences, class_names, confusion
 from app.analysis.figures.curves import METRICS, Axis, Band, Metric, curves
+from app.analysis.figures.interaction import interaction
 from app.analysis.figures.plan import course
 from app.analysis.figures.reliability import Sureness, reliability
 from app.analysis.figures.results import Cost, cost, differences, final_results
@@ -25,5 +26,6 @@ __all__ = [
     "curves",
     "differences",
     "final_results",
+    "interaction",
     "reliability",
 ]

@@ -92,6 +92,18 @@ def draw_differences(
     return sent(figures.differences(runs, compare(store, runs, group, baseline, experiment), theme))
 
 
+@router.get("/figures/interaction", summary="Draw two factors at once", **Figure)
+def draw_interaction(
+    store: Store,
+    runs: SelectedRuns,
+    group: Annotated[str, Query(description="Two fields of the spec with a comma between", examples=["pooling,lr"])],
+    experiment: OfExperiment = None,
+    theme: figures.Theme = "light",
+) -> Response:
+    """A Plotly figure: final top-1 over the second field's values, a line for each of the first, a point per seed."""
+    return sent(figures.interaction(runs, compare(store, runs, group, None, experiment), theme))
+
+
 @router.get("/figures/plan", summary="Draw how far a variant of a plan is from being settled", **Figure)
 def draw_plan(
     store: Store,

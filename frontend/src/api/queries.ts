@@ -136,6 +136,9 @@ export const planFigureQuery = (query: NonNullable<operations["draw_plan_figures
 export const reliabilityQuery = (query: Selection & FigureOptions<"/figures/reliability">) =>
   figureQuery(query, "reliability", () => body(api.GET("/figures/reliability", { params: { query } })));
 
+export const interactionQuery = (query: Selection & FigureOptions<"/figures/interaction">) =>
+  figureQuery(query, "interaction", () => body(api.GET("/figures/interaction", { params: { query } })));
+
 export const costQuery = (query: Selection & FigureOptions<"/figures/cost">) =>
   figureQuery(query, "cost", () => body(api.GET("/figures/cost", { params: { query } })));
 

@@ -553,6 +553,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/figures/interaction": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Draw two factors at once
+         * @description A Plotly figure: final top-1 over the second field's values, a line for each of the first, a point per seed.
+         */
+        get: operations["draw_interaction_figures_interaction_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/figures/plan": {
         parameters: {
             query?: never;
@@ -1006,6 +1026,8 @@ export interface components {
             variants: components["schemas"]["VariantComparison"][];
             /** Levels */
             levels: components["schemas"]["Level"][];
+            /** Effects */
+            effects: components["schemas"]["Effect"][];
             /** References */
             references: components["schemas"]["ReferenceResult"][];
             /** Other References */
@@ -1170,6 +1192,31 @@ export interface components {
             variants: string[];
             /** Runs */
             runs: string[];
+        };
+        /**
+         * Effect
+         * @description A main effect, of one value of a factor, or an interaction, of a value of each. Points of top-1.
+         */
+        Effect: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "main" | "interaction";
+            /** Factor */
+            factor: string;
+            /** Value */
+            value: string;
+            /** At */
+            at: string;
+            difference: components["schemas"]["Difference"] | null;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "better" | "worse" | "alike" | "unclear";
+            /** Text */
+            text: string;
         };
         /**
          * ElsewhereDifference
@@ -6338,6 +6385,88 @@ export interface operations {
                 group?: string | null;
                 /** @description The variant that others are compared with */
                 baseline?: string | null;
+                /** @description All runs of this experiment */
+                experiment?: string | null;
+                theme?: "light" | "dark";
+                /** @description These runs */
+                run?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Figure"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draw_interaction_figures_interaction_get: {
+        parameters: {
+            query: {
+                /** @description Two fields of the spec with a comma between */
+                group: string;
                 /** @description All runs of this experiment */
                 experiment?: string | null;
                 theme?: "light" | "dark";

@@ -78,8 +78,7 @@ def test_differences_are_taken_within_blocks_and_each_block_is_told() -> None:
         "at lr 0.002 +1.21 points (95 % CI 1.19 to 1.23, 4 seeds, better)"
     )
     assert comparison.answer == (
-        "Better than seqpool: mean by 0.41 points. "
-        "All this on average over lr 0.0005 and 0.002, each paired within itself."
+        "Better than seqpool: mean by 0.41 points. This is on average over lr 0.0005 and 0.002, paired within each."
     )
     assert comparison.fairness == [], "what is paired within is no other cause"
     assert "differ in lr, too" in comparison.method
@@ -98,7 +97,7 @@ def test_an_incomplete_block_is_named_and_left_out() -> None:
     assert round(final.mean, 2) == 90.05
     assert at(comparison, "max", LOW).difference, "which is told beside"
     assert (at(comparison, "mean", LOW).difference, at(comparison, "mean", LOW).outcome) == (None, "unclear")
-    assert comparison.answer.endswith("All this at lr 0.002 alone. Left out: lr 0.0005, with no completed run of mean.")
+    assert comparison.answer.endswith("This is at lr 0.002 alone. Left out: lr 0.0005, with no completed run of mean.")
     assert row(comparison, "mean").verdict.endswith("4 seeds), at lr 0.002")
     assert report.methods(grid(LACKING), comparison).endswith("Without a completed run: mean at lr 0.0005.")
 

@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -60,6 +61,12 @@ def chart(name: str) -> Any:
     records = {member.id: [RECORD] for member in runs}
     sure = {member.id: figures.Sureness(np.array([0.9, 0.6], np.float32), np.array([True, False])) for member in runs}
     one, other = VARIANTS[:2]
+    few = [member for member in runs if getattr(member.spec, GROUP) in VARIANTS[:4]]
+    mean = [
+        member.model_copy(update={"id": f"{member.id}m", "spec": replace(member.spec, pooling="mean")})
+        for member in runs
+    ]
+    pair = [*runs, *mean]
     charts: dict[str, Callable[[], Any]] = {
         "curves": lambda: figures.curves(runs, records, group=GROUP, smoothing=0.5),
         "final_results": lambda: figures.final_results(runs, compare(runs, GROUP, one)),
@@ -69,6 +76,13 @@ def chart(name: str) -> Any:
         "reliability": lambda: figures.reliability(runs, sure, GROUP),
         "confusion": lambda: figures.confusion(runs, found, GROUP, one),
         "confusion minus": lambda: figures.confusion(runs, found, GROUP, one, other),
+        "interaction": lambda: figures.interaction(runs, compare(runs, f"{GROUP},pooling")),
+        "interaction across": lambda: figures.interaction(runs, compare(runs, f"pooling,{GROUP}")),
+        "curves in blocks": lambda: figures.curves(runs, records),
+        "final_results in blocks": lambda: figures.final_results(runs, compare(runs)),
+        "differences in blocks": lambda: figures.differences(pair, compare(pair)),
+        "cost in blocks": lambda: figures.cost(runs, "parameters"),
+        "reliability in blocks": lambda: figures.reliability(few, sure),
         "class_differences": lambda: figures.class_differences(runs, found, GROUP, one, other),
     }
     return charts[name]()
@@ -83,6 +97,13 @@ NAMED = {
     "reliability": VARIANTS,
     "confusion": CLASSES,
     "confusion minus": CLASSES,
+    "interaction": VARIANTS,
+    "interaction across": VARIANTS,
+    "curves in blocks": VARIANTS,
+    "final_results in blocks": VARIANTS,
+    "differences in blocks": VARIANTS,
+    "cost in blocks": VARIANTS,
+    "reliability in blocks": VARIANTS[:4],
     "class_differences": (*CLASSES, *VARIANTS[:2]),
 }
 """By chart whose names are to be read in whole when the pointer is over a point."""

@@ -7,7 +7,7 @@ import { Warnings } from "../shared/Warnings";
 
 /** What came out, in words; what may be wrong with it; how it was found. */
 export function Answer({ comparison, mark }: { comparison: Comparison; mark?: React.ReactNode }) {
-  const { variants, baseline, answer, fairness, doubts, method } = comparison;
+  const { variants, baseline, answer, effects, fairness, doubts, method } = comparison;
   const provisional = variants.some((row) => row.provisional);
   return (
     <Paper p="md" component="section" aria-labelledby="answer">
@@ -19,7 +19,14 @@ export function Answer({ comparison, mark }: { comparison: Comparison; mark?: Re
         {mark}
       </Group>
       <Text className="answer">{answer || "Nothing to compare: there is only one variant."}</Text>
-      {variants.length > 1 && (
+      {effects.length > 0 && (
+        <List listStyleType="none" spacing={2} size="sm" mt="xs" aria-label="Effects of both factors">
+          {effects.map(({ text }) => (
+            <List.Item key={text}>{text}</List.Item>
+          ))}
+        </List>
+      )}
+      {variants.length > 1 && effects.length === 0 && (
         <List listStyleType="none" spacing={2} size="sm" mt="xs">
           {variants
             .filter(({ variant }) => variant !== baseline)

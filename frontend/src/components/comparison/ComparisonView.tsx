@@ -64,7 +64,7 @@ export function ComparisonView({ selection, groups, title, mark, plan, children 
       <ComparisonTable comparison={comparison} />
       {children}
       <Figures selection={selection} group={comparison.group} baseline={baseline ?? undefined} />
-      <LensView selection={selection} />
+      <LensView selection={selection} comparison={comparison} />
     </>
   );
 }

@@ -18,6 +18,7 @@ import {
   costQuery,
   differencesQuery,
   finalsQuery,
+  interactionQuery,
   reliabilityQuery,
   type CurvesQuery,
   type Selection,
@@ -32,6 +33,7 @@ const BESIDE = "val_loss";
 
 const TABS = {
   curves: "Curves",
+  interaction: "Interaction",
   finals: "Final results",
   differences: "Differences",
   cost: "Cost",
@@ -51,14 +53,17 @@ export function Figures({ selection, group, baseline }: Props) {
   const [shown, setShown] = useUrlParam("figure");
   const theme = useComputedColorScheme("light");
   const query = { ...selection, group, theme };
+  const hasTwoFactors = group.split(",").length === 2;
+  const tabs = Object.entries(TABS).filter(([tab]) => tab !== "interaction" || hasTwoFactors);
+  const open = tabs.some(([tab]) => tab === shown) ? shown : "curves";
   return (
     <section aria-labelledby="figures">
       <Title order={2} id="figures" mt="xl" mb="xs">
         Figures
       </Title>
-      <Tabs value={shown ?? "curves"} onChange={(tab) => setShown(tab === "curves" ? null : tab)} keepMounted={false}>
+      <Tabs value={open} onChange={(tab) => setShown(tab === "curves" ? null : tab)} keepMounted={false}>
         <Tabs.List mb="sm">
-          {Object.entries(TABS).map(([tab, title]) => (
+          {tabs.map(([tab, title]) => (
             <Tabs.Tab key={tab} value={tab}>
               {title}
             </Tabs.Tab>
@@ -66,6 +71,9 @@ export function Figures({ selection, group, baseline }: Props) {
         </Tabs.List>
         <Tabs.Panel value="curves">
           <CurvesPanel selection={selection} group={group} />
+        </Tabs.Panel>
+        <Tabs.Panel value="interaction">
+          <Interaction query={query} />
         </Tabs.Panel>
         <Tabs.Panel value="finals">
           <Finals query={{ ...query, baseline }} />
@@ -186,6 +194,18 @@ function Smoothing({ value, onChange }: { value: number; onChange: (value: numbe
         onChangeEnd={onChange}
       />
     </Group>
+  );
+}
+
+function Interaction({ query }: { query: Parameters<typeof interactionQuery>[0] }) {
+  return (
+    <Paper p="xs">
+      <AskedFigure
+        asked={useQuery(interactionQuery(query))}
+        label="Two factors at once"
+        empty="Results appear when a run is completed."
+      />
+    </Paper>
   );
 }
 

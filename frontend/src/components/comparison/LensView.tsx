@@ -2,7 +2,7 @@ import { Group, Paper, Select, Slider, Switch, Table, Text, Title } from "@manti
 import { queryOptions, useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
 
-import { api, body } from "../../api/client";
+import { api, body, type Comparison } from "../../api/client";
 import { catalogQuery, type Selection } from "../../api/queries";
 import { DropZone, OwnImageButton, OwnImageRows, OwnImageStatus, useOwnImage } from "./OwnImage";
 import { IMAGE_PIXELS, Seen } from "./Seen";
@@ -15,7 +15,7 @@ const lensQuery = (selection: Selection) =>
   });
 
 /** For the same test images, side by side over poolings: which tokens count, what is predicted; epoch and seed in the address. */
-export function LensView({ selection }: { selection: Selection }) {
+export function LensView({ selection, comparison }: { selection: Selection; comparison: Comparison }) {
   const { data: lens } = useQuery(lensQuery(selection));
   const { data: catalog } = useQuery(catalogQuery);
   const [epochParam, setEpoch] = useUrlParam("lens_epoch");
@@ -98,6 +98,9 @@ export function LensView({ selection }: { selection: Selection }) {
                       >
                         {run.pooling}
                       </Link>
+                      <Text size="xs" fw={400}>
+                        {besidePooling(comparison, run.run_id)}
+                      </Text>
                       <Text size="xs" c="dimmed" fw={400}>
                         {look
                           ? `${look.epoch ? `epoch ${look.epoch}` : "evaluation"}, entropy ${mean(look.entropy).toFixed(2)}`
@@ -137,6 +140,15 @@ export function LensView({ selection }: { selection: Selection }) {
       </Paper>
     </section>
   );
+}
+
+/** What tells the run from another of the same pooling: its variant, if that is not the pooling, and its level. */
+function besidePooling({ factors, variants }: Comparison, runId: string): string {
+  for (const { variant, levels } of variants) {
+    const here = levels.find(({ runs }) => runs.includes(runId));
+    if (here) return [factors.join() === "pooling" ? "" : variant, here.level].filter(Boolean).join(", ");
+  }
+  return "";
 }
 
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
