@@ -131,8 +131,10 @@ def methods(runs: Sequence[Run], found: Comparison) -> str:
 
 
 def _missing(found: Comparison) -> str:
-    """Which variants have no results at which levels."""
-    cells = [f"{variant} at {level.level}" for level in found.levels if level.level for variant in level.missing]
+    """Which cells of a grid of several fields have no results."""
+    if len(found.levels) == len(found.factors) == 1:
+        return ""
+    cells = [f"{name} at {at.level}" if at.level else name for at in found.levels for name in at.missing]
     return f" Without a completed run: {'; '.join(cells)}." if cells else ""
 
 

@@ -114,6 +114,7 @@ def test_an_interaction_is_drawn_as_lines_that_are_not_parallel() -> None:
     with pytest.raises(Invalid, match="names two fields"):
         figures.interaction(members, compare(members))
     page = report.html("Both", members, {one.id: [] for one in members}, {}, comparison)
+    assert report.methods(members, comparison).endswith("Without a completed run: max, lr 0.0005.")
     assert f"<li>{of(comparison, 'interaction', 'mean').text}</li>" in page
 
 
