@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,9 +18,12 @@ from app.settings import Settings
 from app.store.lease import Lease
 from app.store.run_store import RunStore
 from cct.spec import RunSpec
+from tests.conftest import DIGITS
 
-SHORT = RunSpec(dataset="digits", epochs=2, warmup_epochs=0, augmentation="none")
-LONG = RunSpec(dataset="digits", epochs=1000, warmup_epochs=0, augmentation="none")
+QUICK: dict[str, Any] = DIGITS | {"val_share": 0.9}
+"""A spec whose epochs take a second; tests add how many."""
+SHORT = RunSpec(**QUICK, epochs=2)
+LONG = RunSpec(**QUICK, epochs=1000)
 
 
 @pytest.fixture

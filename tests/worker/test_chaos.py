@@ -38,7 +38,7 @@ from cct.events import EpochRecord
 from cct.spec import RunSpec
 from cct.training import train
 from tests.cct.told import only
-from tests.conftest import wait_for
+from tests.conftest import DIGITS, wait_for
 
 FAULTS = int(os.environ.get("CHAOS_FAULTS", "2"))
 SEED = int(os.environ.get("CHAOS_SEED", "110"))
@@ -49,7 +49,7 @@ STALL_SECONDS = 25.0
 TIMED = ("seconds", "images_per_second", "peak_memory_bytes")
 """What two trainings of one spec may differ in."""
 SPECS: list[dict[str, Any]] = [
-    {"dataset": "digits", "epochs": 4, "batch_size": 64, "warmup_epochs": 1, "augmentation": "crop", "pooling": pooling}
+    DIGITS | {"epochs": 4, "batch_size": 64, "augmentation": "crop", "pooling": pooling}
     for pooling in ("seqpool", "class_token")
 ]
 

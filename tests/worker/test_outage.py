@@ -26,6 +26,7 @@ from app.store.run_store import RunStore
 from cct.checkpoint import LAST
 from cct.spec import RunSpec
 from tests.conftest import wait_for
+from tests.worker.conftest import QUICK
 
 LEASE_SECONDS = 3
 OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "7"))
@@ -83,7 +84,7 @@ def test_training_outlives_outages_of_the_database(tmp_path: Path) -> None:
         }
         services.start("api", [sys.executable, "-m", "app.cli", "api", "--port", str(port)], environment)
         services.start("worker", [sys.executable, "-m", "app.cli", "worker"], environment)
-        [run] = store.create_runs([RunSpec(dataset="digits", epochs=8, warmup_epochs=1, augmentation="none")])
+        [run] = store.create_runs([RunSpec(**QUICK, epochs=16)])
         wait_for(lambda: store.run(run.id).epoch, 90)
         board, seen = f"http://127.0.0.1:{port}", list[str]()
         watcher = threading.Thread(target=follow_database_events, args=(board, seen))
@@ -114,11 +115,11 @@ def test_training_outlives_outages_of_the_database(tmp_path: Path) -> None:
 
         wait_for(ended, 180)
         done = store.run(run.id)
-        assert (done.state, done.attempt, done.epoch) == (State.completed, 1, 8)
-        assert [record.epoch for record in store.epochs([run.id])[0]] == list(range(1, 9))
+        assert (done.state, done.attempt, done.epoch) == (State.completed, 1, 16)
+        assert [record.epoch for record in store.epochs([run.id])[0]] == list(range(1, 17))
         watcher.join(30)
         assert [json.loads(data) for data in seen] == [{"reachable": False}, {"reachable": True}] * 2
-        [after] = store.create_runs([RunSpec(dataset="digits", epochs=1, warmup_epochs=0, augmentation="none")])
+        [after] = store.create_runs([RunSpec(**QUICK, epochs=1)])
         wait_for(lambda: store.run(after.id).state is State.completed, 90)
     finally:
         services.stop()

@@ -10,14 +10,15 @@ import pytest
 
 from app.cli.board import running
 from app.cli.services import free_port
-from tests.conftest import DIGITS, wait_for
+from tests.conftest import wait_for
+from tests.worker.conftest import QUICK
 
 
 @pytest.mark.timeout(300)
 def test_a_plan_ends_by_itself_whatever_breaks_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CCTBOARD_LEASE_SECONDS", "3")
     request = {
-        "spec": DIGITS | {"epochs": 1, "batch_size": 64, "lr": 0.002},
+        "spec": QUICK | {"epochs": 1, "batch_size": 64, "lr": 0.002},
         "axes": {"pooling": ["seqpool", "mean"]},
         "plan": {"max_seeds": 4, "smallest_difference": 0.5},
     }

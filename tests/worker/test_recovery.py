@@ -22,7 +22,8 @@ from app.settings import Settings
 from app.store.rows import State
 from app.store.run_store import RunStore
 from cct.spec import RunSpec
-from tests.conftest import DIGITS, wait_for
+from tests.conftest import wait_for
+from tests.worker.conftest import LONG, QUICK
 from worker.supervisor import Exit, Supervisor
 
 
@@ -65,7 +66,7 @@ def test_ctrl_c_stops_every_process_and_a_new_start_continues(tmp_path: Path) ->
 
         with up(tmp_path, port) as board:
             wait_for(answers, 60)
-            run_id = client.post("/runs", json=DIGITS | {"epochs": 6}).json()["id"]
+            run_id = client.post("/runs", json=QUICK | {"epochs": 12}).json()["id"]
             wait_for(lambda: run()["epoch"], 60)
             assert processes_using(tmp_path)
             asked = time.monotonic()
@@ -76,14 +77,14 @@ def test_ctrl_c_stops_every_process_and_a_new_start_continues(tmp_path: Path) ->
         with up(tmp_path, port):
             wait_for(lambda: run()["state"] == "completed", 150)
             assert run()["attempt"] == 2
-            assert [record["epoch"] for record in client.get(f"/runs/{run_id}/epochs").json()] == [1, 2, 3, 4, 5, 6]
+            assert [record["epoch"] for record in client.get(f"/runs/{run_id}/epochs").json()] == list(range(1, 13))
 
 
 def test_a_killed_worker_loses_its_run_to_another(settings: Settings, store: RunStore) -> None:
     """The trainer that outlives its worker cannot write any more; the next one continues from the checkpoint."""
     quick = settings.model_copy(update={"lease_seconds": 1.0})
     store = RunStore(quick)
-    [run] = store.create_runs([RunSpec(dataset="digits", epochs=2, augmentation="none")])
+    [run] = store.create_runs([RunSpec(**QUICK, epochs=2)])
     lost = store.claim("killed worker")
     assert lost is not None
     sign_of_life = settings.data / "alive"
@@ -110,7 +111,7 @@ def test_repeated_and_lost_messages_do_no_harm(tmp_path: Path) -> None:
     with running(tmp_path, "127.0.0.1", free_port(), workers=1, redis_url=None) as services:
         settings = Settings(redis_url=RedisDsn(services.redis_url), data=tmp_path)
         store, queue = RunStore(settings), create_queue(settings)
-        specs = [RunSpec(dataset="digits", epochs=1, augmentation="none", seed=seed) for seed in (0, 1)]
+        specs = [RunSpec(**QUICK, epochs=1, seed=seed) for seed in (0, 1)]
         [repeated] = store.create_runs(specs[:1])
         wake_workers(queue, 5)
         wait_for(lambda: store.run(repeated.id).state is State.completed, 90)
@@ -165,7 +166,7 @@ def test_a_run_that_did_not_ask_for_recorded_steps_goes_on_without(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("CCTBOARD_REDIS_URL", str(settings.redis_url))
     monkeypatch.setenv("CCTBOARD_DATA", str(settings.data))
-    [run] = store.create_runs([RunSpec(dataset="digits", epochs=2, augmentation="none", compile=chosen)])
+    [run] = store.create_runs([RunSpec(**QUICK, epochs=2, compile=chosen)])
     Supervisor(settings, store, "w").train_next()
     ended = store.run(run.id)
     assert (ended.state, ended.attempt) == (state, 1)
@@ -175,7 +176,7 @@ def test_a_run_that_did_not_ask_for_recorded_steps_goes_on_without(
 
 
 def test_a_trainer_ends_with_its_supervisor(settings: Settings, store: RunStore) -> None:
-    [run] = store.create_runs([RunSpec(dataset="digits", epochs=1000, augmentation="none")])
+    [run] = store.create_runs([LONG])
     lease = store.claim("w")
     assert lease is not None
     environment = os.environ | {"CCTBOARD_REDIS_URL": str(settings.redis_url), "CCTBOARD_DATA": str(settings.data)}
