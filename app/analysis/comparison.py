@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from app.analysis.blocks import Blocks, Results, blocks_of, complete_levels, over_levels, results_by_level
+from app.analysis.colors import VariantColor, colors_of
 from app.analysis.doubts import Doubt, doubts
 from app.analysis.effects import METHOD as METHOD_OF_EFFECTS
 from app.analysis.effects import Effect, Factor, effects, summary
@@ -17,12 +18,6 @@ from app.store.plan import FINAL, Measure
 from app.store.rows import Run, State
 from cct.catalog import poolings
 from cct.spec import RunSpec
-
-# From Paul Tol's qualitative schemes, which colour-blind people can tell apart; readable on light and dark.
-PALETTE = (
-    *("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377"),
-    *("#EE8866", "#44AA99", "#999933", "#CC6677", "#AA4499", "#77AADD"),
-)
 
 GROUPS = tuple(field.name for field in fields(RunSpec) if field.name != "seed")
 """Spec fields by which runs can be grouped into variants."""
@@ -62,7 +57,7 @@ class VariantComparison:
     over the levels that are averaged."""
 
     variant: str
-    color: str
+    color: VariantColor
     formula: str
     """How the pooling is computed, when runs are grouped by pooling."""
     mixes_batch: bool | None
@@ -160,13 +155,12 @@ def _name(factors: Sequence[str], values: Sequence[Any]) -> str:
     return ", ".join([str(values[0]), *others])
 
 
-def colors(group: str, grouped: Mapping[str, Sequence[Run]]) -> dict[str, str]:
-    """A colour for each value of the first factor, by variant; a pooling keeps its colour wherever it appears, those
-    that are gone come last."""
+def colors(group: str, grouped: Mapping[str, Sequence[Run]]) -> dict[str, VariantColor]:
+    """A look for each value of the first factor, by variant."""
     [first, *_] = factors_of(group)
     values = {variant: str(getattr(members[0].spec, first)) for variant, members in grouped.items()}
-    order = list(dict.fromkeys([*(poolings() if first == "pooling" else ()), *values.values()]))
-    return {variant: PALETTE[order.index(value) % len(PALETTE)] for variant, value in values.items()}
+    color = colors_of(list(values.values()), poolings() if first == "pooling" else ())
+    return {variant: color[value] for variant, value in values.items()}
 
 
 def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = None) -> Comparison:

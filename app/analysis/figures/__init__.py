@@ -1,12 +1,12 @@
 """Stored rows to Plotly figures. Pure functions; every chart of the product is one of them."""
 
+from app.analysis.colors import Theme
 from app.analysis.figures.confusion import SHOWN, Epoch, class_differences, class_names, confusion
 from app.analysis.figures.curves import METRICS, Axis, Band, Metric, curves
 from app.analysis.figures.interaction import interaction
 from app.analysis.figures.plan import course
 from app.analysis.figures.reliability import Sureness, reliability
 from app.analysis.figures.results import Cost, cost, differences, final_results
-from app.analysis.figures.style import Theme
 
 __all__ = [
     "METRICS",

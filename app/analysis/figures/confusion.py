@@ -8,8 +8,9 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from app.analysis.blocks import Blocks, blocks_of
-from app.analysis.comparison import PALETTE, baseline_of, colors, group_runs
-from app.analysis.figures.style import LONGEST, Theme, ink, labels, layout, plain, uid, whole
+from app.analysis.colors import Theme
+from app.analysis.comparison import baseline_of, colors, group_runs
+from app.analysis.figures.style import LONGEST, ink, labels, layout, plain, uid, whole
 from app.analysis.statistics import ALPHA, Difference, differences
 from app.errors import Conflict, Invalid
 from app.store.rows import Confusion, Run, State
@@ -124,7 +125,7 @@ def class_differences(
         zeroline=False,
         showgrid=many,
     )
-    color = colors(group, grouped).get(variant, PALETTE[0])
+    color = colors(group, grouped)[variant].on(theme) if variant in grouped else ink(theme)
     figure.add_scatter(
         uid=uid("seeds", variant),
         x=[value for name in order for value in results[name].values()],

@@ -8,10 +8,10 @@ from itertools import accumulate, compress
 from math import ceil, inf, log10
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from app.analysis.colors import Theme
 from app.analysis.comparison import colors, group_runs
 from app.analysis.figures.strands import Strand, strands_of
 from app.analysis.figures.style import (
-    Theme,
     faint_ink,
     hover_of_reference,
     layout,
@@ -102,7 +102,7 @@ def curves(
     if metric not in METRICS:
         raise Invalid("metric", f"{metric!r} is not measured; choose one of {', '.join(METRICS)}")
     shown = METRICS[metric]
-    strands = strands_of(runs, group)
+    strands = strands_of(runs, group, theme)
     revision = "/".join([metric, group] + [x] * (x != "epoch") + ["log"] * log_y)
     axes = json.loads(_layout(theme, _AXES[x], shown.label, revision))
     traces: list[dict[str, Any]] = []
@@ -120,7 +120,7 @@ def curves(
     last = max((line.x[-1] for line in drawn), default=0)
     if metric == "val_top1" and strands:
         span = _span(runs, drawn, x)
-        color = colors(group, group_runs(runs, group))
+        color = {variant: one.on(theme) for variant, one in colors(group, group_runs(runs, group)).items()}
         if _add_references(traces, runs, group, color, faint_ink(theme), span) and span[1] > span[0]:
             axes["xaxis"]["range"] = list(span)
             last = span[1]

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from app.analysis.colors import SYMBOLS, Theme
 from app.analysis.comparison import Comparison, group_runs, results_of
-from app.analysis.figures.style import SYMBOLS, Theme, labels, layout, plain, uid, whole
+from app.analysis.figures.style import labels, layout, plain, uid, whole
 from app.errors import Invalid
 from app.store.rows import Run
 
@@ -39,7 +40,7 @@ def interaction(runs: Sequence[Run], comparison: Comparison, theme: Theme = "lig
     for position, row in enumerate(rows):
         aside = 0.3 * ((position + 0.5) / len(rows) - 0.5)
         cells = [at.get((row, column)) for column in columns]
-        color = next(found[cell].color for cell in cells if cell)
+        color = next(found[cell].color.on(theme) for cell in cells if cell)
         stats = [found[cell].final if cell else None for cell in cells]
         points = [
             (x + aside, top1, seed) for x, cell in enumerate(cells) if cell for seed, top1 in finals[cell].items()

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from app.analysis.figures.style import Theme, faint_ink, ink, layout, transparent, uid, whole
+from app.analysis.colors import Theme
+from app.analysis.figures.style import faint_ink, ink, layout, transparent, uid, whole
 from app.analysis.sequential import Step
 
 _HEIGHT = 230

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 
 from app.analysis.blocks import blocks_of
+from app.analysis.colors import Theme
 from app.analysis.comparison import colors, group_runs
-from app.analysis.figures.style import Theme, faint_ink, labels, layout, uid, whole
+from app.analysis.figures.style import faint_ink, labels, layout, uid, whole
 from app.store.rows import Run
 
 if TYPE_CHECKING:
@@ -66,8 +67,12 @@ def reliability(
             x=sureness.tolist(),
             y=right.tolist(),
             mode="lines+markers",
-            line={"color": color[variant], "width": 1.5},
-            marker={"color": color[variant], "size": (5 + 20 * np.sqrt(counts[held] / counts.sum())).tolist()},
+            line={"color": color[variant].on(theme), "width": 1.5, "dash": color[variant].dash},
+            marker={
+                "color": color[variant].on(theme),
+                "symbol": color[variant].symbol,
+                "size": (5 + 20 * np.sqrt(counts[held] / counts.sum())).tolist(),
+            },
             customdata=counts[held].tolist(),
             hovertemplate="%{y:.1f} % right where %{x:.1f} % sure<br>%{customdata:,} answers of "
             f"{seeds}<extra>{whole(variant)}</extra>",

@@ -1,16 +1,15 @@
 """What training came to: final results, differences to the baseline, cost. One row or colour per variant."""
 
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import cycle, product
 from typing import Literal
 
 import plotly.graph_objects as go
 
 from app.analysis.blocks import blocks_of
+from app.analysis.colors import SYMBOLS, Theme
 from app.analysis.comparison import AtLevel, Comparison, VariantComparison, colors, group_runs, results_of
 from app.analysis.figures.style import (
-    SYMBOLS,
-    Theme,
     faint_ink,
     hover_of_reference,
     ink,
@@ -58,10 +57,10 @@ def final_results(runs: Sequence[Run], comparison: Comparison, theme: Theme = "l
     heights = _heights({seed for by_level in results.values() for found in by_level.values() for seed in found})
     for row, (found, level) in enumerate(rows):
         by_seed = finals[found.variant] if level is None else results[found.variant][level]
-        _add_seeds(figure, found, level, row, by_seed, heights, "%{x:.2f} %")
+        _add_seeds(figure, found, level, row, by_seed, heights, "%{x:.2f} %", theme)
         mean = found.final if level is None else _at(found, level).final
         if mean:
-            _add_mean(figure, found, level, row, mean, " %", found.verdict)
+            _add_mean(figure, found, level, row, mean, " %", found.verdict, theme)
     _add_references(figure, comparison, len(rows), theme)
     return figure
 
@@ -84,7 +83,7 @@ def differences(runs: Sequence[Run], comparison: Comparison, theme: Theme = "lig
         by_variant = finals if level is None else {name: by_level[level] for name, by_level in results.items()}
         zero = by_variant.get(baseline, {})
         by_seed = {seed: top1 - zero[seed] for seed, top1 in by_variant[found.variant].items() if seed in zero}
-        _add_seeds(figure, found, level, row, by_seed, heights, "%{x:+.2f} points")
+        _add_seeds(figure, found, level, row, by_seed, heights, "%{x:+.2f} points", theme)
         said = found if level is None else _at(found, level)
         if said.difference:
             _add_mean(
@@ -95,6 +94,7 @@ def differences(runs: Sequence[Run], comparison: Comparison, theme: Theme = "lig
                 said.difference,
                 " points",
                 found.verdict,
+                theme,
                 filled=said.outcome in ("better", "worse"),
                 named=comparison.interval,
             )
@@ -106,7 +106,8 @@ def cost(runs: Sequence[Run], x: Cost = "seconds", group: str = "pooling", theme
     grouped = group_runs(runs, group)
     color, label = colors(group, grouped), labels(grouped)
     blocks = blocks_of(grouped, group)
-    symbol = dict(zip(blocks.levels, cycle(SYMBOLS), strict=False))
+    turns = sorted({one.turn for one in color.values()})
+    symbol = dict(zip(product(turns, blocks.levels), cycle(SYMBOLS), strict=False))
     figure = go.Figure(layout=layout(theme, _COSTS[x], "Final top-1 (%)", f"cost/{group}/{x}"))
     for variant, members in grouped.items():
         done = [run for run in members if run.state is State.completed and getattr(run, x) is not None]
@@ -119,10 +120,10 @@ def cost(runs: Sequence[Run], x: Cost = "seconds", group: str = "pooling", theme
             y=[run.final_top1 for run in done],
             mode="markers",
             marker={
-                "color": color[variant],
+                "color": color[variant].on(theme),
                 "size": 9,
                 "opacity": 0.8,
-                "symbol": [symbol[blocks.level_of[run.id]] for run in done],
+                "symbol": [symbol[color[variant].turn, blocks.level_of[run.id]] for run in done],
             },
             customdata=[
                 [
@@ -188,6 +189,7 @@ def _add_seeds(
     by_seed: dict[int, float],
     heights: dict[int, float],
     shown: str,
+    theme: Theme,
 ) -> None:
     names, said = _named(of, level)
     figure.add_scatter(
@@ -198,7 +200,7 @@ def _add_seeds(
         x=list(by_seed.values()),
         y=[row + heights[seed] for seed in by_seed],
         mode="markers",
-        marker={"color": of.color, "size": 6, "opacity": 0.55},
+        marker={"color": of.color.on(theme), "size": 6, "opacity": 0.55},
         customdata=list(by_seed),
         hovertemplate=f"seed %{{customdata}}: {shown}<extra>{whole(said)}</extra>",
     )
@@ -212,10 +214,12 @@ def _add_mean(
     found: Stat,
     unit: str,
     verdict: str,
+    theme: Theme,
     filled: bool = True,
     named: str = "95 % CI",
 ) -> None:
     names, said = _named(of, level)
+    color = of.color.on(theme)
     reach = found.high - found.mean if found.high is not None else 0.0
     interval = "" if found.low is None or found.high is None else f" ({named} {found.low:.2f} to {found.high:.2f})"
     figure.add_scatter(
@@ -227,19 +231,19 @@ def _add_mean(
         y=[row + _MEAN],
         mode="markers",
         marker={
-            "color": of.color,
+            "color": color,
             "size": 11 if level is None else 8,
             "symbol": "diamond" if filled else "diamond-open",
-            "line": {"width": 2, "color": of.color},
+            "line": {"width": 2, "color": color},
         },
-        error_x={"array": [reach], "color": of.color, "thickness": 2, "width": 5},
+        error_x={"array": [reach], "color": color, "thickness": 2, "width": 5},
         hovertemplate=f"mean %{{x:.2f}}{unit}{interval}, n = {found.n}<br>{whole(verdict)}<extra>{whole(said)}</extra>",
     )
 
 
 def _add_references(figure: go.Figure, comparison: Comparison, rows: int, theme: Theme) -> None:
     """Of the final results alone: one that is the best of its epochs cannot be held against those of the last epoch."""
-    color = {row.variant: row.color for row in comparison.variants} if comparison.group == "pooling" else {}
+    color = {row.variant: row.color.on(theme) for row in comparison.variants} if comparison.group == "pooling" else {}
     origins: set[str] = set()
     for result in comparison.references:
         if result.final is None:

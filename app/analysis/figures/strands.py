@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.analysis.blocks import blocks_of
+from app.analysis.colors import DASHES, Theme
 from app.analysis.comparison import colors, group_runs
-from app.analysis.figures.style import DASHES, labels
+from app.analysis.figures.style import labels
 from app.store.rows import Run
 
 
@@ -32,8 +33,8 @@ class Strand:
         return {} if self.dash == "solid" else {"dash": self.dash}
 
 
-def strands_of(runs: Sequence[Run], group: str) -> list[Strand]:
-    """Colours stand for the first factor, dashes for the others and for what else varies."""
+def strands_of(runs: Sequence[Run], group: str, theme: Theme = "light") -> list[Strand]:
+    """Colours stand for the first factor, dashes for the others, what else varies, and variants beyond eight."""
     grouped = group_runs(runs, group)
     blocks, others = blocks_of(grouped, group), group.split(",")[1:]
     color, label, level_label = colors(group, grouped), labels(grouped), labels(blocks.levels)
@@ -44,9 +45,9 @@ def strands_of(runs: Sequence[Run], group: str) -> list[Strand]:
             here = [run for run in members if blocks.level_of[run.id] == level]
             if not here:
                 continue
-            look = (*(getattr(here[0].spec, other) for other in others), level)
+            look = (color[variant].turn, *(getattr(here[0].spec, other) for other in others), level)
             dash = dashes.setdefault(look, DASHES[len(dashes) % len(DASHES)])
             names = (variant, level) if blocks.vary else (variant,)
             shown = f"{label[variant]}, {level_label[level]}" if blocks.vary else label[variant]
-            strands.append(Strand(here, names, shown, color[variant], dash))
+            strands.append(Strand(here, names, shown, color[variant].on(theme), dash))
     return strands

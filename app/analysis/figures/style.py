@@ -5,21 +5,15 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import accumulate
 from textwrap import wrap
-from typing import Literal
 from unicodedata import east_asian_width
 from zlib import crc32
 
 import plotly.graph_objects as go
 
+from app.analysis.colors import Theme
 from app.analysis.references import ReferenceResult
 
-Theme = Literal["light", "dark"]
-
 _INK = {"light": ("#212529", "#e9ecef", "#868e96"), "dark": ("#dee2e6", "#373a40", "#909296")}
-
-SYMBOLS = ("circle", "square", "triangle-up", "cross", "triangle-down", "star")
-DASHES = ("solid", "dot", "dashdot", "longdash", "longdashdot")
-"""Of lines that are of one colour; those that are dashed are others' results."""
 
 LONGEST = 24
 """Characters of a name on an axis, in a legend or a title; wide ones count twice."""

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from app import limits
-from app.analysis.comparison import PALETTE
+from app.analysis.colors import VariantColor, colors_of
 from app.analysis.figures import METRICS
 from app.store.plan import MOST_SEEDS, Plan
 from app.web.demo import DEMO
@@ -35,7 +35,7 @@ class PoolingEntry(BaseModel):
     name: str
     summary: str
     formula: str
-    color: str
+    color: VariantColor
 
 
 class DatasetEntry(BaseModel):
@@ -113,8 +113,8 @@ def _catalog(version: str) -> Catalog:
     return Catalog(
         models=[ModelEntry(name=name, **_pick(ModelEntry, asdict(config))) for name, config in MODELS.items()],
         poolings=[
-            PoolingEntry(**asdict(info), color=PALETTE[position % len(PALETTE)])
-            for position, info in enumerate(poolings().values())
+            PoolingEntry(**asdict(info), color=color)
+            for info, color in zip(poolings().values(), colors_of(list(poolings())).values(), strict=True)
         ],
         datasets=[
             DatasetEntry(name=name, has_texts=info.has_texts, **_pick(DatasetEntry, asdict(info)))

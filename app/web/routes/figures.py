@@ -117,7 +117,7 @@ def draw_plan(
     if row.plan is None or row.planning is None or variant not in found:
         raise Invalid("variant", f"{variant!r} is not compared here; choose one of {', '.join(found)}")
     factor = row.planning.factor
-    color = comparison.colors(factor, comparison.group_runs(runs, factor))[variant]
+    color = comparison.colors(factor, comparison.group_runs(runs, factor))[variant].on(theme)
     is_settled = row.planning.variants[variant].settled_at is not None
     return sent(figures.course(variant, color, found[variant], row.plan.smallest_difference, is_settled, theme))
 

@@ -29,6 +29,7 @@ export type Sparkline = Schemas["Sparkline"];
 export type Session = Schemas["Session"];
 export type State = Schemas["State"];
 export type Stat = Schemas["Stat"];
+export type VariantColor = Schemas["VariantColor"];
 export type Worker = Schemas["Worker"];
 export type WorkerList = Schemas["WorkerList"];
 
@@ -40,6 +41,9 @@ export class ApiError extends Error {
     super(problem.detail);
   }
 }
+
+/** A variant's colour on pages of either theme, for CSS. */
+export const inColor = ({ light, dark }: VariantColor) => `light-dark(${light}, ${dark})`;
 
 /** Whether there is no such thing, or no longer: what was read of it before must not be shown then. */
 export const isGone = (error: Error | null) => error instanceof ApiError && error.problem.status === 404;

@@ -2101,8 +2101,7 @@ export interface components {
             summary: string;
             /** Formula */
             formula: string;
-            /** Color */
-            color: string;
+            color: components["schemas"]["VariantColor"];
         };
         /**
          * Preview
@@ -3129,6 +3128,22 @@ export interface components {
          */
         State: "queued" | "running" | "completed" | "failed" | "cancelled";
         /**
+         * VariantColor
+         * @description What tells a variant from the others of its view.
+         */
+        VariantColor: {
+            /** Light */
+            light: string;
+            /** Dark */
+            dark: string;
+            /** Turn */
+            turn: number;
+            /** Symbol */
+            symbol: string;
+            /** Dash */
+            dash: string;
+        };
+        /**
          * VariantComparison
          * @description One row of the comparison table. Top-1 in percent; statistics are over seeds, of which each counts with its mean
          *     over the levels that are averaged.
@@ -3136,8 +3151,7 @@ export interface components {
         VariantComparison: {
             /** Variant */
             variant: string;
-            /** Color */
-            color: string;
+            color: components["schemas"]["VariantColor"];
             /** Formula */
             formula: string;
             /** Mixes Batch */

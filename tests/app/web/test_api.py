@@ -290,7 +290,7 @@ def test_runs_of_what_was_removed_since_are_still_shown(
     for page in (*pages, "comparison?", "comparison?group=dataset&", "report?", "epochs.csv?", "confusion?", "lens?"):
         answer = client.get(f"/{page}experiment={experiment}")
         assert answer.status_code == 200, f"{page}: {answer.text}"
-    colors = [row["color"] for row in client.get(f"/comparison?experiment={experiment}").json()["variants"]]
+    colors = [row["color"]["light"] for row in client.get(f"/comparison?experiment={experiment}").json()["variants"]]
     assert len(set(colors)) == 2
     unknown = client.get(f"/figures/curves?x=images&experiment={experiment}")
     assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (422, "x")

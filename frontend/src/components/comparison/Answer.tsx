@@ -1,6 +1,6 @@
 import { Badge, Code, Group, List, Paper, Table, Text, Title, Tooltip } from "@mantine/core";
 
-import type { Comparison } from "../../api/client";
+import type { Comparison, VariantColor } from "../../api/client";
 import { plural } from "../../format";
 import { Variant } from "../shared/RunFacts";
 import { Warnings } from "../shared/Warnings";
@@ -65,7 +65,7 @@ export function Mark({ label, why }: { label: string; why: string }) {
 }
 
 /** The sentence, after the variant's name if the sentence does not begin with it. */
-function Verdict({ variant, color, verdict }: { variant: string; color: string; verdict: string }) {
+function Verdict({ variant, color, verdict }: { variant: string; color: VariantColor; verdict: string }) {
   if (!verdict.startsWith(`${variant} `)) {
     return (
       <>

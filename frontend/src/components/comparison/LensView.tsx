@@ -2,7 +2,7 @@ import { Group, Paper, Select, Slider, Switch, Table, Text, Title } from "@manti
 import { queryOptions, useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
 
-import { api, body, type Comparison } from "../../api/client";
+import { api, body, type Comparison, inColor } from "../../api/client";
 import { catalogQuery, type Selection } from "../../api/queries";
 import { DropZone, OwnImageButton, OwnImageRows, OwnImageStatus, useOwnImage } from "./OwnImage";
 import { IMAGE_PIXELS, Seen } from "./Seen";
@@ -37,7 +37,10 @@ export function LensView({ selection, comparison }: { selection: Selection; comp
     .map((image, number) => ({ ...image, number }))
     .filter(({ number }) => !disputed || new Set(shown.map(({ look }) => look?.predicted[number])).size > 1);
   const classNames = lens.class_names[dataset] ?? [];
-  const colorOf = (pooling: string) => catalog?.poolings.find(({ name }) => name === pooling)?.color ?? "#888888";
+  const colorOf = (pooling: string) => {
+    const color = catalog?.poolings.find(({ name }) => name === pooling)?.color;
+    return color ? inColor(color) : "#888888";
+  };
 
   return (
     <section aria-labelledby="lens">

@@ -9,7 +9,7 @@ import {
 } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 
-import type { Run, State } from "../../api/client";
+import { inColor, type Run, type State, type VariantColor } from "../../api/client";
 import { catalogQuery } from "../../api/queries";
 import { isEvaluation, runProgress, withinEpoch } from "../../format";
 
@@ -79,10 +79,10 @@ export function ProgressBars({ value, within, label }: { value: number; within?:
   );
 }
 
-export function Variant({ name, color }: { name: string; color?: string }) {
+export function Variant({ name, color }: { name: string; color?: VariantColor }) {
   return (
     <span className="variant">
-      {color && <span className="dot" style={{ background: color }} aria-hidden />}
+      {color && <span className="dot" data-symbol={color.symbol} style={{ background: inColor(color) }} aria-hidden />}
       <span>{name}</span>
     </span>
   );
