@@ -14,6 +14,8 @@ RUNS_PER_PAGE = 1_000
 """Most runs of one page of the list."""
 SEEDS_PER_REQUEST = 100
 """Most new seeds that one request may add to an experiment."""
+GLANCES = 60
+"""Experiments that one request may ask for in short."""
 SPARKLINES = 250
 """Runs whose course one request may ask for."""
 BODY_BYTES = 1_000_000

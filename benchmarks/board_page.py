@@ -45,8 +45,15 @@ PAINTS = "Object.fromEntries(performance.getEntriesByType('paint').map(({name, s
 
 
 def fill(store: RunStore, runs: int, completed: int) -> None:
-    specs = [RunSpec(seed=number, epochs=EPOCHS, pooling=POOLINGS[number % len(POOLINGS)]) for number in range(runs)]
-    store.create_runs(specs)
+    """Experiments of 50 runs, and the rest alone."""
+    specs = [RunSpec(seed=n // len(POOLINGS), epochs=EPOCHS, pooling=POOLINGS[n % len(POOLINGS)]) for n in range(runs)]
+    for first in range(0, 300, 50):
+        axes: dict[str, list[Any]] = {
+            "pooling": list(POOLINGS),
+            "seed": [spec.seed for spec in specs[first : first + 50 : 5]],
+        }
+        store.create_experiment("Poolings", {"epochs": EPOCHS}, axes, specs[first : first + 50])
+    store.create_runs(specs[300:])
     for number in range(completed):
         lease = store.claim("benchmark")
         assert lease is not None
@@ -56,7 +63,7 @@ def fill(store: RunStore, runs: int, completed: int) -> None:
         lease.release(State.completed)
 
 
-def answers(url: str, newest: list[str], times: int) -> dict[str, list[float]]:
+def answers(url: str, newest: list[str], experiments: list[str], times: int) -> dict[str, list[float]]:
     """Milliseconds of each of `times` answers, by what was asked for."""
     asked: dict[str, tuple[str, dict[str, Any]]] = {
         "runs, 100 of all": ("/runs", {"limit": 100}),
@@ -65,6 +72,7 @@ def answers(url: str, newest: list[str], times: int) -> dict[str, list[float]]:
         "groups by pooling": ("/runs/groups", {"by": "pooling"}),
         "50 sparklines": ("/runs/sparklines", {"run": newest}),
         "queue": ("/queue", {}),
+        "6 experiments in short": ("/experiments/glances", {"experiment": experiments}),
     }
     taken: dict[str, list[float]] = {}
     with httpx.Client(base_url=url, timeout=60) as client:
@@ -127,9 +135,10 @@ def main() -> None:
             store = RunStore(Settings(redis_url=RedisDsn(services.redis_url)))
             fill(store, options.runs, options.completed)
             completed = [run.id for run in store.runs() if run.state is State.completed][:50]
+            experiments = [experiment.id for experiment in store.experiments()][:6]
             print(f"{options.runs} runs, {options.completed} of them with {EPOCHS} epochs\n")
             print(f"{'answers, ms':28} {'p50':>6} {'p99':>8}")
-            for name, taken in answers(url, completed, options.times).items():
+            for name, taken in answers(url, completed, experiments, options.times).items():
                 print(f"{name:28} {statistics.median(taken):6.1f} {sorted(taken)[int(0.99 * len(taken))]:8.1f}")
             browser = play.chromium.launch(executable_path=installed, args=FLAGS)
             page = f"{url}/?sort=-best_top1"

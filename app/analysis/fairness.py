@@ -1,12 +1,13 @@
 """In what compared runs differ besides variant and seed: a difference in results may come from there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 from app.analysis.blocks import Blocks
 from app.store.rows import Run, State
 from cct.events import CODE_OF, EXTENDED
 from cct.recipes import OWN, RECIPE_FIELDS
+from cct.spec import RunSpec
 
 UNFINISHED = (State.queued, State.running)
 
@@ -27,6 +28,10 @@ class Inequality:
 
     field: str
     settings: list[Setting]
+
+
+_FIELDS = tuple(field.name for field in fields(RunSpec))
+"""Read one by one: `asdict` copies each value, which is most of the time that a comparison takes."""
 
 
 def inequalities(grouped: Mapping[str, Sequence[Run]], told: Sequence[str], blocks: Blocks) -> list[Inequality]:
@@ -62,7 +67,7 @@ def inequalities(grouped: Mapping[str, Sequence[Run]], told: Sequence[str], bloc
 
 def _facts(run: Run, told: Sequence[str]) -> dict[str, str]:
     """Spec and, once it is trained, provenance, which tells what `auto` stands for."""
-    facts = {name: str(value) or "none" for name, value in asdict(run.spec).items() if value != "auto"}
+    facts = {name: str(value) or "none" for name in _FIELDS if (value := getattr(run.spec, name)) != "auto"}
     if run.provenance is not None:
         facts |= run.provenance
     elif run.device is not None:

@@ -58,10 +58,14 @@ class RunReader:
             raise NotFound("experiment", experiment_id)
         return Experiment.parsed(found)
 
+    def experiments_by_id(self, experiment_ids: Iterable[str]) -> list[Experiment]:
+        """The experiments of these ids but for those that were deleted."""
+        return [Experiment.parsed(found) for found in self._hashes("experiment", experiment_ids) if found]
+
     def experiments(self) -> list[Experiment]:
         """All experiments, newest first."""
         ids = cast(list[str], self.redis.zrange(self.key("experiments"), 0, -1, desc=True))
-        return [Experiment.parsed(found) for found in self._hashes("experiment", ids) if found]
+        return self.experiments_by_id(ids)
 
     def experiment_runs(self, experiment_id: str) -> list[Run]:
         """The experiment's runs in the order of their creation. Raises `NotFound`."""

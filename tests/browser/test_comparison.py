@@ -94,7 +94,11 @@ def check_page(
 
 
 def test_the_answer_stands_on_top(site: str, study: Experiment, page: Page, check_page: Save) -> None:
-    page.goto(f"{site}/board/experiments/{study.id}")
+    page.goto(site)
+    card = page.get_by_role("article", name=study.name)
+    expect(card).to_contain_text("seqpool_softmax_batch and seqpool are alike: 0.1 points apart")
+    expect(card.locator(".picture circle")).to_have_count(15)
+    card.get_by_role("link").click()
     answer = page.get_by_role("region", name="Answer")
     expect(answer).to_contain_text("Worse than seqpool: mean by")
     expect(answer).to_contain_text(re.compile("mean is worse than seqpool by .* 5 seeds"))

@@ -3,21 +3,22 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.analysis.forecast import forecast, spread_between_seeds, told
+from app.analysis.glance import Glance, glance
 from app.analysis.schedule import expected_seconds
 from app.errors import Conflict, Invalid
-from app.limits import RUNS_PER_REQUEST, SEEDS_PER_REQUEST
+from app.limits import GLANCES, RUNS_PER_REQUEST, SEEDS_PER_REQUEST
 from app.store.plan import MOST_SEEDS, Plan, Planning
 from app.store.rows import Experiment, Run
-from app.store.run_store import Grown
+from app.store.run_store import Grown, RunStore
 from app.web.demo import DEMO
 from app.web.dependencies import Store
-from app.web.plans import planned, with_seeds
+from app.web.plans import compared, planned, with_seeds
 from app.web.routes.runs import IdempotencyKey
 from app.web.specs import Name, Note, Priority, Request, parse_spec
 from cct.cost import cost_of_run
@@ -180,6 +181,15 @@ class ExperimentList(BaseModel):
     experiments: Sequence[Experiment]
 
 
+class ExperimentGlance(BaseModel):
+    experiment_id: str
+    glance: Glance
+
+
+class Glances(BaseModel):
+    glances: Sequence[ExperimentGlance]
+
+
 @router.post("", status_code=201, summary="Queue an experiment")
 def create_experiment(
     store: Store, response: Response, request: ExperimentRequest, idempotency_key: IdempotencyKey = None
@@ -243,6 +253,21 @@ def _cost(spec: RunSpec) -> ModelCost:
 @router.get("", summary="List experiments, newest first")
 def list_experiments(store: Store) -> ExperimentList:
     return ExperimentList(experiments=store.experiments())
+
+
+@router.get("/glances", summary="Read in short what experiments have found out")
+def read_glances(
+    store: Store,
+    experiment: Annotated[list[str], Query(description="The experiments that are asked for", max_length=GLANCES)],
+) -> Glances:
+    """One sentence each, a small picture's points, and what is wrong. Experiments that are not there are left out."""
+    found = store.experiments_by_id(dict.fromkeys(experiment))
+    return Glances(glances=[ExperimentGlance(experiment_id=one.id, glance=_glance(store, one)) for one in found])
+
+
+def _glance(store: RunStore, experiment: Experiment) -> Glance:
+    runs = store.experiment_runs(experiment.id)
+    return glance(runs, compared(store, experiment, runs), experiment.exploratory)
 
 
 @router.get("/{experiment_id}", summary="Read an experiment")

@@ -11,6 +11,7 @@ export type Experiment = Schemas["Experiment"];
 /** What the server tells of changes: the data of each kind of event. */
 export type Events = Schemas["Events"];
 export type Figure = Schemas["Figure"];
+export type Glance = Schemas["Glance"];
 export type ExperimentEdit = Schemas["ExperimentEdit"];
 export type Lens = Schemas["Lens"];
 export type Look = Schemas["Look"];

@@ -9,6 +9,7 @@ export const LIMITS = {
   runs_per_page: 1000,
   seeds_per_request: 100,
   planned_seeds: 200,
+  glances: 60,
   sparklines: 250,
   image_bytes: 5000000,
   log_lines: 5000,

@@ -136,12 +136,14 @@ test("verdicts and figures are asked for again when a plan has decided, not at e
   const comparison = shown(["comparison", { experiment: "e" }]);
   const figure = shown(["figure", { experiment: "e", variant: "a" }, "plan"]);
   const elsewhere = shown(["figure", { experiment: "another" }, "plan"]);
+  const glances = shown(["glances", ["d", "e"]]);
   await pause(10);
   cache.experiment(planned(0, "open"));
   await pause(ROUND_MS);
-  expect([comparison.times, figure.times]).toEqual([1, 1]);
+  expect([comparison.times, figure.times, glances.times]).toEqual([1, 1, 1]);
   cache.experiment(planned(0, "ended"));
   await pause(ROUND_MS);
+  expect(glances.times).toBe(2);
   expect([comparison.times, figure.times, elsewhere.times]).toEqual([2, 2, 1]);
 });
 

@@ -45,10 +45,15 @@ export class LiveCache {
     this.refetchLists();
     this.refetch(({ queryKey: [kind, id] }) => kind === "history" && id === run.id);
     this.refetchDerived(run.id, run.experiment_id ?? null);
+    this.refetchGlance(run.experiment_id);
   }
 
   experiment(experiment: Experiment) {
-    const known = this.queries.getQueryData<Experiment>(["experiment", experiment.id]);
+    const known =
+      this.queries.getQueryData<Experiment>(["experiment", experiment.id]) ??
+      this.queries
+        .getQueryData<{ experiments: Experiment[] }>(["experiments"])
+        ?.experiments.find(({ id }) => id === experiment.id);
     // What its plan has decided is in the verdicts and figures, too.
     if (known && JSON.stringify(planOf(known)) !== JSON.stringify(planOf(experiment))) {
       this.refetchExperiment(experiment.id);
@@ -91,6 +96,7 @@ export class LiveCache {
     void this.queries.resetQueries({ queryKey: run ? ["run", run] : ["experiment", experiment], exact: true });
     this.refetchLists();
     if (run) this.refetchDerived(run, experiment);
+    this.refetchGlance(experiment);
   }
 
   ownImage(event: Events["own_image"]) {
@@ -115,7 +121,12 @@ export class LiveCache {
     });
   }
 
+  private refetchGlance(experiment: string | null | undefined) {
+    this.refetch(({ queryKey: [kind, ids] }) => kind === "glances" && (ids as unknown[]).includes(experiment));
+  }
+
   private refetchExperiment(id: string) {
+    this.refetchGlance(id);
     this.refetch(
       ({ queryKey: [kind, query] }) =>
         (kind === "figure" || kind === "comparison") && (query as { experiment?: string }).experiment === id,

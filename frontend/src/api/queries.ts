@@ -35,6 +35,14 @@ export const experimentsQuery = queryOptions({
   queryFn: () => body(api.GET("/experiments")),
 });
 
+/** What experiments have found out, in short; asked for again when the state of one of their runs changes. */
+export const glancesQuery = (ids: string[]) =>
+  queryOptions({
+    queryKey: ["glances", ids],
+    queryFn: () => body(api.GET("/experiments/glances", { params: { query: { experiment: ids } } })),
+    placeholderData: keepPreviousData,
+  });
+
 export const experimentQuery = (id: string) =>
   queryOptions({
     queryKey: ["experiment", id],

@@ -302,6 +302,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/experiments/glances": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read in short what experiments have found out
+         * @description One sentence each, a small picture's points, and what is wrong. Experiments that are not there are left out.
+         */
+        get: operations["read_glances_experiments_glances_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/experiments/{experiment_id}": {
         parameters: {
             query?: never;
@@ -1475,6 +1495,12 @@ export interface components {
             /** Cancelled */
             cancelled: number;
         };
+        /** ExperimentGlance */
+        ExperimentGlance: {
+            /** Experiment Id */
+            experiment_id: string;
+            glance: components["schemas"]["Glance"];
+        };
         /** ExperimentList */
         ExperimentList: {
             /** Experiments */
@@ -1538,6 +1564,29 @@ export interface components {
             priority: number;
             /** @description With a plan, such as `{}`, seeds are queued until the answer is known; the axes then vary one field, not seed. */
             plan?: components["schemas"]["Plan"] | null;
+        };
+        /**
+         * Glance
+         * @description An experiment in short.
+         */
+        Glance: {
+            /** Answer */
+            answer: string;
+            /** Outcome */
+            outcome: ("better" | "worse" | "alike" | "unclear") | null;
+            /** Provisional */
+            provisional: boolean;
+            /** Variants */
+            variants: components["schemas"]["PicturedVariant"][];
+            /** Left Out */
+            left_out: number;
+            /** Problems */
+            problems: string[];
+        };
+        /** Glances */
+        Glances: {
+            /** Glances */
+            glances: components["schemas"]["ExperimentGlance"][];
         };
         /** History */
         History: {
@@ -1692,6 +1741,12 @@ export interface components {
              * @default 200
              */
             planned_seeds: number;
+            /**
+             * Glances
+             * @description Experiments that one request may ask for in short
+             * @default 60
+             */
+            glances: number;
             /**
              * Sparklines
              * @description Runs whose course one request may ask for
@@ -1947,6 +2002,15 @@ export interface components {
         OwnImageSeen: {
             /** Id */
             id: string;
+        };
+        /** PicturedVariant */
+        PicturedVariant: {
+            /** Variant */
+            variant: string;
+            color: components["schemas"]["VariantColor"];
+            /** Top1 */
+            top1: number[];
+            final: components["schemas"]["Stat"] | null;
         };
         /**
          * Plan
@@ -4992,6 +5056,83 @@ export interface operations {
             };
             /** @description Request Entity Too Large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_glances_experiments_glances_get: {
+        parameters: {
+            query: {
+                /** @description The experiments that are asked for */
+                experiment: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Glances"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

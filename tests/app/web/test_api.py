@@ -290,6 +290,8 @@ def test_runs_of_what_was_removed_since_are_still_shown(
     for page in (*pages, "comparison?", "comparison?group=dataset&", "report?", "epochs.csv?", "confusion?", "lens?"):
         answer = client.get(f"/{page}experiment={experiment}")
         assert answer.status_code == 200, f"{page}: {answer.text}"
+    [seen] = client.get("/experiments/glances", params={"experiment": [experiment, "gone"]}).json()["glances"]
+    assert (seen["experiment_id"], seen["glance"]["provisional"]) == (experiment, False)
     colors = [row["color"]["light"] for row in client.get(f"/comparison?experiment={experiment}").json()["variants"]]
     assert len(set(colors)) == 2
     unknown = client.get(f"/figures/curves?x=images&experiment={experiment}")

@@ -1,44 +1,48 @@
-import { Button, Group, Paper, SimpleGrid, Text } from "@mantine/core";
+import { Button, SimpleGrid } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { Link } from "react-router";
 
 import type { Experiment } from "../../api/client";
-import { moment } from "../../format";
-import { ExperimentProgress } from "../shared/ExperimentFacts";
+import { glancesQuery } from "../../api/queries";
+import { ExperimentCard } from "./ExperimentCard";
 
 const SHOWN = 6;
+const MORE = 24;
 
 export function ExperimentList({ experiments }: { experiments: Experiment[] }) {
-  const [all, setAll] = useState(false);
+  const [most, setMost] = useState(SHOWN);
+  const shown = experiments.slice(0, most);
+  const left = experiments.length - shown.length;
   return (
     <>
-      <SimpleGrid cols={{ base: 1, sm: 2, lg: 3 }} spacing="sm">
-        {experiments.slice(0, all ? undefined : SHOWN).map((experiment) => (
-          <Paper key={experiment.id} p="sm" component="article">
-            <Group justify="space-between" wrap="nowrap" gap="xs">
-              <Text
-                component={Link}
-                to={`/board/experiments/${experiment.id}`}
-                fw={600}
-                size="sm"
-                truncate
-                className="row-link"
-              >
-                {experiment.name}
-              </Text>
-              <Text size="xs" c="dimmed" style={{ whiteSpace: "nowrap" }}>
-                {moment(experiment.created_at)}
-              </Text>
-            </Group>
-            <ExperimentProgress experiment={experiment} />
-          </Paper>
-        ))}
-      </SimpleGrid>
-      {experiments.length > SHOWN && (
-        <Button variant="subtle" size="compact-sm" mt="xs" onClick={() => setAll(!all)} aria-expanded={all}>
-          {all ? "Show the newest only" : `Show all ${experiments.length} experiments`}
+      <Cards experiments={shown.slice(0, SHOWN)} />
+      {Array.from({ length: Math.ceil((shown.length - SHOWN) / MORE) }, (_, part) => (
+        // biome-ignore lint/suspicious/noArrayIndexKey: parts are asked for one by one and stay where they are
+        <Cards key={part} experiments={shown.slice(SHOWN + part * MORE, SHOWN + (part + 1) * MORE)} />
+      ))}
+      {left > 0 && (
+        <Button variant="subtle" size="compact-sm" mt="xs" onClick={() => setMost(most + MORE)}>
+          Show {Math.min(left, MORE)} more of {experiments.length} experiments
+        </Button>
+      )}
+      {most > SHOWN && (
+        <Button variant="subtle" size="compact-sm" mt="xs" onClick={() => setMost(SHOWN)}>
+          Show the newest only
         </Button>
       )}
     </>
+  );
+}
+
+/** Experiments whose answers are asked for together. */
+function Cards({ experiments }: { experiments: Experiment[] }) {
+  const { data } = useQuery(glancesQuery(experiments.map(({ id }) => id)));
+  const found = new Map(data?.glances.map(({ experiment_id, glance }) => [experiment_id, glance]));
+  return (
+    <SimpleGrid cols={{ base: 1, sm: 2, lg: 3 }} spacing="sm" mb="sm">
+      {experiments.map((experiment) => (
+        <ExperimentCard key={experiment.id} experiment={experiment} glance={found.get(experiment.id)} />
+      ))}
+    </SimpleGrid>
   );
 }
