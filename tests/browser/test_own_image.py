@@ -75,7 +75,7 @@ def test_runs_tell_what_they_make_of_a_dropped_image(
     own_images.answer(taken[0], run_ids[1], {"looks": {"last": look(6, 4), "best": look(5, 4)}})
     own_images.answer(taken[0], run_ids[2], {"error": "has no checkpoint yet"})
     own_images.finish(*taken)
-    expect(status).to_contain_text("Your image is in the first two rows")
+    expect(status).to_contain_text("Your image is in the first two columns")
     expect(lens.get_by_role("img", name="your image, best epoch")).to_be_visible()
     expect(lens.get_by_text("4 · 93 %")).to_have_count(3)
     expect(lens.get_by_text("epoch 5, entropy 1.09")).to_have_count(2)

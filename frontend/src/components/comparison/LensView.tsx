@@ -1,12 +1,21 @@
-import { Group, Paper, Select, Slider, Switch, Table, Text, Title } from "@mantine/core";
+import { ActionIcon, Group, Modal, Paper, Select, SimpleGrid, Slider, Switch, Table, Text, Title } from "@mantine/core";
+import { IconPlayerPause, IconPlayerPlay } from "@tabler/icons-react";
 import { queryOptions, useQuery } from "@tanstack/react-query";
+import { useEffect, useState } from "react";
 import { Link } from "react-router";
 
-import { api, body, type Comparison, inColor } from "../../api/client";
-import { catalogQuery, type Selection } from "../../api/queries";
-import { DropZone, OwnImageButton, OwnImageRows, OwnImageStatus, useOwnImage } from "./OwnImage";
-import { IMAGE_PIXELS, Seen } from "./Seen";
+import { api, body, type Comparison, inColor, type Lens, type Look } from "../../api/client";
+import type { Selection } from "../../api/queries";
+import { mostDisputedFirst } from "./disagreement";
+import { DropZone, OwnImageButton, OwnImageCells, OwnImageHeads, OwnImageStatus, useOwnImage } from "./OwnImage";
+import { IMAGE_PIXELS, LARGE_PIXELS, Seen } from "./Seen";
 import { useUrlParam } from "../shared/urlState";
+
+const EPOCH_SHOWN_MS = 700;
+
+type LensRun = Lens["runs"][number];
+type Shown = { run: LensRun; look: Look | undefined };
+type Picture = Lens["images"][string][number] & { number: number };
 
 const lensQuery = (selection: Selection) =>
   queryOptions({
@@ -14,13 +23,14 @@ const lensQuery = (selection: Selection) =>
     queryFn: () => body(api.GET("/lens", { params: { query: selection } })),
   });
 
-/** For the same test images, side by side over poolings: which tokens count, what is predicted; epoch and seed in the address. */
+/** Which tokens count and what is predicted: variants below each other, the same test images side by side, those on
+ * which the variants disagree most first; epoch and seed in the address. */
 export function LensView({ selection, comparison }: { selection: Selection; comparison: Comparison }) {
   const { data: lens } = useQuery(lensQuery(selection));
-  const { data: catalog } = useQuery(catalogQuery);
   const [epochParam, setEpoch] = useUrlParam("lens_epoch");
   const [seedParam, setSeed] = useUrlParam("lens_seed");
   const [disputed, setDisputed] = useUrlParam("lens_disputed");
+  const [large, setLarge] = useState<Picture | null>(null);
   const own = useOwnImage(selection);
   const looked = lens?.runs.filter((run) => run.looks.length > 0) ?? [];
   if (!lens || looked.length === 0) return null;
@@ -32,15 +42,17 @@ export function LensView({ selection, comparison }: { selection: Selection; comp
   const runs = ofDataset.filter((run) => run.seed === seed);
   const epochs = [...new Set(runs.flatMap((run) => run.looks.map((look) => look.epoch)))].sort((a, b) => a - b);
   const epoch = epochs.find((value) => String(value) === epochParam) ?? epochs.at(-1)!;
-  const shown = runs.map((run) => ({ run, look: run.looks.findLast((look) => look.epoch <= epoch) }));
-  const images = (lens.images[dataset] ?? [])
-    .map((image, number) => ({ ...image, number }))
+  const shown: Shown[] = runs.map((run) => ({ run, look: run.looks.findLast((look) => look.epoch <= epoch) }));
+  const pictures = lens.images[dataset] ?? [];
+  // By the newest epoch, whichever is shown: nothing changes its place while epochs go by.
+  const order = mostDisputedFirst(
+    runs.map(({ looks }) => looks.at(-1)!),
+    pictures.length,
+  );
+  const images: Picture[] = order
+    .map((number) => ({ ...pictures[number]!, number }))
     .filter(({ number }) => !disputed || new Set(shown.map(({ look }) => look?.predicted[number])).size > 1);
   const classNames = lens.class_names[dataset] ?? [];
-  const colorOf = (pooling: string) => {
-    const color = catalog?.poolings.find(({ name }) => name === pooling)?.color;
-    return color ? inColor(color) : "#888888";
-  };
 
   return (
     <section aria-labelledby="lens">
@@ -71,66 +83,48 @@ export function LensView({ selection, comparison }: { selection: Selection; comp
         <DropZone {...own}>
           <Text size="sm" c="dimmed" mb="sm">
             Bright tokens count most towards the prediction. A pooling without weights is shown as what it amounts to,
-            the class token by its attention. Below each image: the prediction and its probability. Drop an image here
-            to see what the runs make of it.
+            the class token by its attention. Below each image: the prediction and its probability; a click enlarges it.
+            Drop an image here to see what the runs make of it.
           </Text>
           <OwnImageStatus {...own} />
           {epochs.length > 1 && (
-            <Slider
-              thumbLabel="Epoch of the lens"
-              mx="sm"
-              mb="xl"
-              min={0}
-              max={epochs.length - 1}
-              value={epochs.indexOf(epoch)}
-              onChange={(position) => setEpoch(String(epochs[position]))}
-              label={(position) => `epoch ${epochs[position]}`}
-              marks={epochs.map((value, position) => ({ value: position, label: value }))}
-            />
+            <Epochs epochs={epochs} epoch={epoch} onChange={(chosen) => setEpoch(String(chosen))} />
           )}
           <Table.ScrollContainer minWidth={0} scrollAreaProps={{ viewportProps: { tabIndex: 0 } }}>
-            <Table withRowBorders={false} w="auto">
+            <Table withRowBorders={false} w="auto" className="lens named-rows" horizontalSpacing={3}>
               <Table.Thead>
                 <Table.Tr>
-                  <Table.Th>image</Table.Th>
-                  {shown.map(({ run, look }) => (
-                    <Table.Th key={run.run_id} miw={IMAGE_PIXELS + 16}>
-                      <Link
-                        to={`/board/runs/${run.run_id}`}
-                        style={{ borderBottom: `3px solid ${colorOf(run.pooling)}` }}
-                      >
-                        {run.pooling}
-                      </Link>
-                      <Text size="xs" fw={400}>
-                        {besidePooling(comparison, run.run_id)}
-                      </Text>
-                      <Text size="xs" c="dimmed" fw={400}>
-                        {look
-                          ? `${look.epoch ? `epoch ${look.epoch}` : "evaluation"}, entropy ${mean(look.entropy).toFixed(2)}`
-                          : "not yet"}
-                      </Text>
-                    </Table.Th>
-                  ))}
-                </Table.Tr>
-              </Table.Thead>
-              <Table.Tbody>
-                {own.image && <OwnImageRows image={own.image} runs={runs} classNames={classNames} dataset={dataset} />}
-                {images.map(({ url, label, number }) => (
-                  <Table.Tr key={number}>
-                    <Table.Td>
+                  <Table.Th>variant</Table.Th>
+                  {own.image && <OwnImageHeads image={own.image} dataset={dataset} />}
+                  {images.map(({ url, label, number }) => (
+                    <Table.Th key={number}>
                       <img
                         src={url}
                         width={IMAGE_PIXELS}
                         height={IMAGE_PIXELS}
                         alt={`test sample of class ${classNames[label] ?? label}`}
                       />
-                      <Text size="xs" ta="center" w={IMAGE_PIXELS} lineClamp={3}>
-                        class {classNames[label] ?? label}
+                      <Text size="xs" ta="center" w={IMAGE_PIXELS} lineClamp={2} fw={400}>
+                        {classNames[label] ?? label}
                       </Text>
-                    </Table.Td>
-                    {shown.map(({ run, look }) => (
-                      <Table.Td key={run.run_id}>
-                        {look && <Seen url={url} label={label} look={look} number={number} classNames={classNames} />}
+                    </Table.Th>
+                  ))}
+                </Table.Tr>
+              </Table.Thead>
+              <Table.Tbody>
+                {shown.map(({ run, look }) => (
+                  <Table.Tr key={run.run_id}>
+                    <Table.Th scope="row">
+                      <RunName comparison={comparison} run={run} look={look} />
+                    </Table.Th>
+                    {own.image && <OwnImageCells image={own.image} runId={run.run_id} {...{ classNames, dataset }} />}
+                    {images.map((image) => (
+                      <Table.Td key={image.number}>
+                        {look && (
+                          <button type="button" className="enlarge" onClick={() => setLarge(image)}>
+                            <Seen {...image} look={look} classNames={classNames} />
+                          </button>
+                        )}
                       </Table.Td>
                     ))}
                   </Table.Tr>
@@ -141,17 +135,91 @@ export function LensView({ selection, comparison }: { selection: Selection; comp
           {images.length === 0 && <Text size="sm">The variants agree on all images in this epoch.</Text>}
         </DropZone>
       </Paper>
+      <Modal
+        opened={large !== null}
+        onClose={() => setLarge(null)}
+        size="auto"
+        title={large && `An image of class ${classNames[large.label] ?? large.label}, epoch ${epoch}`}
+        closeButtonProps={{ "aria-label": "Close" }}
+      >
+        <SimpleGrid cols={{ base: 1, xs: 2, md: Math.min(4, shown.length) }}>
+          {large &&
+            shown.map(({ run, look }) => (
+              <div key={run.run_id}>
+                <RunName comparison={comparison} run={run} look={look} />
+                {look && <Seen {...large} look={look} classNames={classNames} pixels={LARGE_PIXELS} />}
+              </div>
+            ))}
+        </SimpleGrid>
+      </Modal>
     </section>
   );
 }
 
-/** What tells the run from another of the same pooling: its variant, if that is not the pooling, and its level. */
-function besidePooling({ factors, variants }: Comparison, runId: string): string {
-  for (const { variant, levels } of variants) {
-    const here = levels.find(({ runs }) => runs.includes(runId));
-    if (here) return [factors.join() === "pooling" ? "" : variant, here.level].filter(Boolean).join(", ");
-  }
-  return "";
+type EpochsProps = { epochs: number[]; epoch: number; onChange: (epoch: number) => void };
+
+/** A slider over the epochs that were looked at, and a button that shows one after the other. */
+function Epochs({ epochs, epoch, onChange }: EpochsProps) {
+  const [isPlaying, setPlaying] = useState(false);
+  const position = epochs.indexOf(epoch);
+  const next = epochs[position + 1];
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the next step is due when this one is shown
+  useEffect(() => {
+    if (!isPlaying) return;
+    if (next === undefined) return setPlaying(false);
+    const timer = setTimeout(() => onChange(next), EPOCH_SHOWN_MS);
+    return () => clearTimeout(timer);
+  }, [isPlaying, next]);
+  const play = () => {
+    if (!isPlaying && next === undefined) onChange(epochs[0]!);
+    setPlaying(!isPlaying);
+  };
+  return (
+    <Group wrap="nowrap" gap="lg" mb="xl" mr="sm">
+      <ActionIcon variant="default" aria-label={isPlaying ? "Stop" : "Play the epochs"} onClick={play}>
+        {isPlaying ? <IconPlayerPause size={16} aria-hidden /> : <IconPlayerPlay size={16} aria-hidden />}
+      </ActionIcon>
+      <Slider
+        thumbLabel="Epoch of the lens"
+        flex={1}
+        maw="40rem"
+        min={0}
+        max={epochs.length - 1}
+        value={position}
+        onChange={(chosen) => onChange(epochs[chosen]!)}
+        label={(chosen) => `epoch ${epochs[chosen]}`}
+        marks={epochs.map((value, place) => ({ value: place, label: value }))}
+      />
+    </Group>
+  );
+}
+
+/** What tells the run from the others of its seed, in the colour of its variant. */
+function RunName({ comparison, run, look }: { comparison: Comparison } & Shown) {
+  const { factors, variants } = comparison;
+  const variant = variants.find(({ levels }) => levels.some(({ runs }) => runs.includes(run.run_id)));
+  const level = variant?.levels.find(({ runs }) => runs.includes(run.run_id))?.level;
+  const beside = [factors.join() === "pooling" ? "" : variant?.variant, level].filter(Boolean).join(", ");
+  return (
+    <>
+      <Link
+        to={`/board/runs/${run.run_id}`}
+        style={{ borderBottom: `3px solid ${variant ? inColor(variant.color) : "transparent"}` }}
+      >
+        {run.pooling}
+      </Link>
+      {beside && (
+        <Text size="xs" fw={400}>
+          {beside}
+        </Text>
+      )}
+      <Text size="xs" c="dimmed" fw={400}>
+        {look
+          ? `${look.epoch ? `epoch ${look.epoch}` : "evaluation"}, entropy ${mean(look.entropy).toFixed(2)}`
+          : "not yet"}
+      </Text>
+    </>
+  );
 }
 
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;

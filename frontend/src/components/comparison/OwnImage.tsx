@@ -3,14 +3,14 @@ import { IconPhotoUp } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type DragEvent, type ReactNode } from "react";
 
-import { api, body, type Lens, type OwnImage } from "../../api/client";
+import { api, body, type OwnImage } from "../../api/client";
 import { LIMITS } from "../../api/limits";
 import { ownImageQuery, workersQuery, type Selection } from "../../api/queries";
 import { IMAGE_PIXELS, Seen } from "./Seen";
 import { useUrlParam } from "../shared/urlState";
 
 const TYPES = ["image/png", "image/jpeg", "image/webp", "image/gif"];
-const DONE = "Your image is in the first two rows, with each run’s last and best checkpoint.";
+const DONE = "Your image is in the first two columns, with each run’s last and best checkpoint.";
 const CHECKPOINTS = { last: "last epoch", best: "best epoch" } as const;
 
 /** The image that the user shows to the runs; which one is in the address, for as long as the board keeps it. */
@@ -109,45 +109,49 @@ export function OwnImageStatus({ image, error, forget }: State) {
   );
 }
 
-type RowsProps = {
-  image: OwnImage;
-  runs: readonly Lens["runs"][number][];
-  classNames: readonly string[];
-  dataset: string;
-};
+type OfImage = { image: OwnImage; dataset: string };
 
-/** The image as the models see it, and what each run's last and best checkpoint make of it. */
-export function OwnImageRows({ image, runs, classNames, dataset }: RowsProps) {
+/** The image as the models see it, once for each checkpoint. */
+export function OwnImageHeads({ image, dataset }: OfImage) {
   const url = image.images[dataset];
   if (!url) return null;
-  return Object.entries(CHECKPOINTS).map(([checkpoint, epochName]) => (
-    <Table.Tr key={checkpoint}>
-      <Table.Td>
-        <img src={url} width={IMAGE_PIXELS} height={IMAGE_PIXELS} alt={`your image, ${epochName}`} />
-        <Text size="xs" ta="center" w={IMAGE_PIXELS}>
-          yours, {epochName}
-        </Text>
-      </Table.Td>
-      {runs.map(({ run_id }) => {
-        const said = image.runs.find((run) => run.run_id === run_id);
-        const look = said?.looks[checkpoint];
-        return (
-          <Table.Td key={run_id}>
-            {look ? (
-              <>
-                <Seen url={url} look={look} number={0} classNames={classNames} />
-                <Text size="xs" c="dimmed">
-                  {look.epoch ? `epoch ${look.epoch}` : "evaluation"}, entropy {look.entropy[0]!.toFixed(2)}
-                </Text>
-              </>
-            ) : (
-              <Text size="xs" c="dimmed">
-                {said?.error ?? (image.done ? "was not asked" : "…")}
-              </Text>
-            )}
-          </Table.Td>
-        );
-      })}
-    </Table.Tr>
+  return Object.values(CHECKPOINTS).map((epochName) => (
+    <Table.Th key={epochName}>
+      <img src={url} width={IMAGE_PIXELS} height={IMAGE_PIXELS} alt={`your image, ${epochName}`} />
+      <Text size="xs" ta="center" fw={400}>
+        yours, {epochName}
+      </Text>
+    </Table.Th>
   ));
+}
+
+/** What a run's last and best checkpoint make of it. */
+export function OwnImageCells({
+  image,
+  dataset,
+  runId,
+  classNames,
+}: OfImage & { runId: string; classNames: readonly string[] }) {
+  const url = image.images[dataset];
+  if (!url) return null;
+  const said = image.runs.find((run) => run.run_id === runId);
+  return (["last", "best"] as const).map((checkpoint) => {
+    const look = said?.looks[checkpoint];
+    return (
+      <Table.Td key={checkpoint} miw="6rem">
+        {look ? (
+          <>
+            <Seen url={url} look={look} number={0} classNames={classNames} />
+            <Text size="xs" c="dimmed">
+              {look.epoch ? `epoch ${look.epoch}` : "evaluation"}, entropy {look.entropy[0]!.toFixed(2)}
+            </Text>
+          </>
+        ) : (
+          <Text size="xs" c="dimmed">
+            {said?.error ?? (image.done ? "was not asked" : "…")}
+          </Text>
+        )}
+      </Table.Td>
+    );
+  });
 }

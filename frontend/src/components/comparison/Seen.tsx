@@ -3,24 +3,33 @@ import { useEffect, useRef } from "react";
 
 import type { Look } from "../../api/client";
 
-export const IMAGE_PIXELS = 72;
+export const IMAGE_PIXELS = 56;
+export const LARGE_PIXELS = 224;
 
-type Props = { url: string; look: Look; number: number; classNames: readonly string[]; label?: number };
+type Props = {
+  url: string;
+  look: Look;
+  number: number;
+  classNames: readonly string[];
+  label?: number;
+  /** The side. */
+  pixels?: number;
+};
 
 /** An image with the shares of its tokens laid over it, and the prediction, marked if it is not the label. */
-export function Seen({ url, look, number, classNames, label }: Props) {
+export function Seen({ url, look, number, classNames, label, pixels = IMAGE_PIXELS }: Props) {
   const predicted = look.predicted[number]!;
   const wrong = label !== undefined && predicted !== label;
   return (
     <>
-      <div style={{ position: "relative", width: IMAGE_PIXELS, height: IMAGE_PIXELS }}>
-        <img src={url} width={IMAGE_PIXELS} height={IMAGE_PIXELS} alt="" />
+      <div style={{ position: "relative", width: pixels, height: pixels }}>
+        <img src={url} width={pixels} height={pixels} alt="" />
         <Shares shares={look.shares[number]!} />
       </div>
       <Text
-        size="xs"
+        fz={pixels === IMAGE_PIXELS ? "0.6875rem" : "sm"}
         ta="center"
-        w={IMAGE_PIXELS}
+        w={pixels}
         lineClamp={3}
         c={wrong ? "var(--bad)" : undefined}
         fw={wrong ? 600 : 400}
