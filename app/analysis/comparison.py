@@ -11,7 +11,7 @@ from app.analysis.effects import METHOD as METHOD_OF_EFFECTS
 from app.analysis.effects import Effect, Factor, effects, summary
 from app.analysis.fairness import UNFINISHED, Inequality, inequalities
 from app.analysis.references import OtherReference, ReferenceResult, matching_references, other_references
-from app.analysis.statistics import METHOD, Difference, Outcome, Stat, differences, judged, stat
+from app.analysis.statistics import METHOD, Difference, Outcome, Stat, differences, judged, stat, stat_of_percents
 from app.analysis.verdicts import answer, at_each_level, caveats, left_out, method_of_blocks, unpaired, verdict
 from app.errors import Invalid
 from app.store.plan import FINAL, Measure
@@ -213,8 +213,8 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
                 runs=len(members),
                 seeds=len({run.spec.seed for run in members if run.final_top1 is not None}),
                 finished=len(completed),
-                best=stat(best[variant].values()),
-                final=stat(finals[variant].values()),
+                best=stat_of_percents(best[variant].values()),
+                final=stat_of_percents(finals[variant].values()),
                 minutes=stat(run.seconds / 60 for run in counting),
                 difference=difference,
                 outcome=outcome,
@@ -297,7 +297,7 @@ def _at_levels(
         return AtLevel(
             level=level,
             runs=[run.id for run in grouped[variant] if blocks.level_of[run.id] == level],
-            final=stat(results[variant][level].values()),
+            final=stat_of_percents(results[variant][level].values()),
             difference=difference,
             outcome=difference.outcome if difference else outcome,
         )

@@ -26,7 +26,8 @@ METHOD = (
     "of a two-sided paired t-test, which assumes that the differences are roughly normal; it is corrected after Holm "
     "for all variants that are compared with the baseline, those without results included. A variant is called better "
     "or worse only if the corrected p is below 0.05, and alike if the 95 % confidence interval lies within 0.3 points "
-    "of zero. Intervals are t intervals and not corrected. The exact sign-flip test assumes less, only that a "
+    "of zero. Intervals are t intervals and not corrected; those of a result, not of a difference, are taken on the "
+    "logit scale, so that they stay between 0 and 100. The exact sign-flip test assumes less, only that a "
     "difference could as well have had the other sign; it is shown beside, since on 5 pairs its p cannot fall below "
     "0.0625. Where all differences are equal there is no spread, and its p replaces that of the t-test. The number of "
     "further seeds is a rough figure: it takes the observed spread for the true one, at 80 % power. Decide how many "
@@ -46,7 +47,8 @@ class Stat:
     sd: float | None
     n: int
     low: float | None
-    """Lower end of the 95 % confidence interval (Student's t); null for a single value and for equal values."""
+    """Lower end of the 95 % confidence interval (Student's t, of percents on the logit scale); null for a single value
+    and for equal values."""
     high: float | None
     """Its upper end."""
 
@@ -93,6 +95,25 @@ def stat(values: Iterable[float]) -> Stat | None:
         return Stat(mean, sd, n, None, None)
     half = _t_quantile(n - 1, 1 - ALPHA / 2) * sd / math.sqrt(n)
     return Stat(mean, sd, n, mean - half, mean + half)
+
+
+def stat_of_percents(values: Iterable[float]) -> Stat | None:
+    """Of values from 0 to 100, with an interval that stays there: Student's t on the logit scale, by the delta method.
+
+    Where the interval is short beside the distance from 0 and 100 it is that of `stat`.
+    """
+    found = stat(values)
+    if found is None or found.high is None:
+        return found
+    share = found.mean / 100
+    at = math.log(share / (1 - share))
+    half = (found.high - found.mean) / 100 / (share * (1 - share))
+    return replace(found, low=_percent(at - half), high=_percent(at + half))
+
+
+def _percent(logit: float) -> float:
+    """Written with tanh, which does not overflow."""
+    return 50 * (1 + math.tanh(logit / 2))
 
 
 def differences(results: Mapping[str, Mapping[int, float]], baseline: str) -> dict[str, Difference | None]:

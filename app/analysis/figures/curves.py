@@ -40,6 +40,10 @@ class Metric:
     label: str
     unit: str = ""
 
+    @property
+    def is_percent(self) -> bool:
+        return self.unit == " %"
+
 
 METRICS = {
     metric.name: metric
@@ -225,7 +229,7 @@ def _add_mean(
     seeds = _Seeds.at_each_epoch(lines)
     x, means = _short(seeds.x), _short(seeds.mean)
     if band != "none":
-        low, high = (_short(edge) for edge in seeds.edges(band, log_y))
+        low, high = (_short(edge) for edge in seeds.edges(band, log_y, metric.is_percent))
         _add(
             traces,
             uid=uid("band", *strand.names),
@@ -298,7 +302,7 @@ class _Seeds:
             np.where(reached, y, -np.inf).max(axis=0),
         )
 
-    def edges(self, band: Band, log_y: bool) -> tuple["NDArray[Any]", "NDArray[Any]"]:
+    def edges(self, band: Band, log_y: bool, is_percent: bool) -> tuple["NDArray[Any]", "NDArray[Any]"]:
         """Lower and upper ends of the band."""
         import numpy as np
 
@@ -309,9 +313,22 @@ class _Seeds:
             from scipy.special import stdtrit
 
             half = stdtrit(np.maximum(self.n - 1, 1), 1 - ALPHA / 2) * self.sd / np.sqrt(self.n)
+            if is_percent:
+                return _within_percents(self.mean, half)
         low, high = self.mean - half, self.mean + half
+        if is_percent:
+            low, high = np.maximum(low, 0), np.minimum(high, 100)
         # A logarithmic axis has no place for zero: the band ends at the lowest seed.
         return np.where(low <= 0, self.lowest, low) if log_y else low, high
+
+
+def _within_percents(mean: "NDArray[Any]", half: "NDArray[Any]") -> tuple["NDArray[Any]", "NDArray[Any]"]:
+    """The ends of an interval on the logit scale, as `stat_of_percents` has them, by epoch."""
+    import numpy as np
+
+    share = np.clip(mean / 100, 1e-12, 1 - 1e-12)
+    at, reach = np.log(share / (1 - share)), half / 100 / (share * (1 - share))
+    return 50 * (1 + np.tanh((at - reach) / 2)), 50 * (1 + np.tanh((at + reach) / 2))
 
 
 def _short(values: "NDArray[Any]") -> list[float]:

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from app.analysis.colors import SYMBOLS, Theme
 from app.analysis.comparison import Comparison, group_runs, results_of
-from app.analysis.figures.style import labels, layout, plain, uid, whole
+from app.analysis.figures.style import labels, layout, plain, reaches, uid, whole
 from app.errors import Invalid
 from app.store.rows import Run
 
@@ -67,12 +67,7 @@ def interaction(runs: Sequence[Run], comparison: Comparison, theme: Theme = "lig
             connectgaps=False,
             line={"color": color, "width": 2},
             marker={"color": color, "size": 9, "symbol": SYMBOLS[position % len(SYMBOLS)]},
-            error_y={
-                "array": [one.high - one.mean if one and one.high is not None else 0.0 for one in stats],
-                "color": color,
-                "thickness": 1.5,
-                "width": 5,
-            },
+            error_y=reaches(stats) | {"color": color, "thickness": 1.5, "width": 5},
             customdata=[[whole(column), one.n if one else 0] for column, one in zip(columns, stats, strict=True)],
             hovertemplate=f"{whole(title)} %{{customdata[0]}}: mean %{{y:.2f}} %, %{{customdata[1]}} seeds"
             f"<extra>{whole(row)}</extra>",

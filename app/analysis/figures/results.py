@@ -16,6 +16,7 @@ from app.analysis.figures.style import (
     labels,
     layout,
     plain,
+    reaches,
     uid,
     uid_of_reference,
     whole,
@@ -220,7 +221,6 @@ def _add_mean(
 ) -> None:
     names, said = _named(of, level)
     color = of.color.on(theme)
-    reach = found.high - found.mean if found.high is not None else 0.0
     interval = "" if found.low is None or found.high is None else f" ({named} {found.low:.2f} to {found.high:.2f})"
     figure.add_scatter(
         uid=uid("mean", *names),
@@ -236,7 +236,7 @@ def _add_mean(
             "symbol": "diamond" if filled else "diamond-open",
             "line": {"width": 2, "color": color},
         },
-        error_x={"array": [reach], "color": color, "thickness": 2, "width": 5},
+        error_x=reaches([found]) | {"color": color, "thickness": 2, "width": 5},
         hovertemplate=f"mean %{{x:.2f}}{unit}{interval}, n = {found.n}<br>{whole(verdict)}<extra>{whole(said)}</extra>",
     )
 

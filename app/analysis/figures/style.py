@@ -1,10 +1,11 @@
 """What all charts share: inks of the two themes, layout, identities of traces, and how text of users is shown."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from textwrap import wrap
+from typing import Any
 from unicodedata import east_asian_width
 from zlib import crc32
 
@@ -12,6 +13,7 @@ import plotly.graph_objects as go
 
 from app.analysis.colors import Theme
 from app.analysis.references import ReferenceResult
+from app.analysis.statistics import Stat
 
 _INK = {"light": ("#212529", "#e9ecef", "#868e96"), "dark": ("#dee2e6", "#373a40", "#909296")}
 
@@ -137,6 +139,15 @@ def _beginning(text: str, most: int) -> str:
 
 def _width(text: str) -> int:
     return sum(2 if character in "MW@" or east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def reaches(stats: Sequence[Stat | None]) -> dict[str, Any]:
+    """How far each interval reaches from its mean, for a trace's error bars; 0 where there is none."""
+    return {
+        "symmetric": False,
+        "array": [one.high - one.mean if one and one.high is not None else 0.0 for one in stats],
+        "arrayminus": [one.mean - one.low if one and one.low is not None else 0.0 for one in stats],
+    }
 
 
 def transparent(color: str, opacity: float) -> str:

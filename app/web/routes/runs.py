@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from fastapi import Request as FastAPIRequest
 from pydantic import BaseModel, Field
 
-from app.analysis.statistics import Stat, stat
+from app.analysis.statistics import Stat, stat_of_percents
 from app.limits import NAME_LENGTH, RUNS_PER_PAGE, SPARKLINES, TAG_LENGTH, TAGS
 from app.store.extension import extend
 from app.store.rows import HistoryEntry, LogLine, Run, State
@@ -212,8 +212,8 @@ def _summary(value: str | None, runs: Sequence[Run]) -> RunGroup:
         value=value,
         runs=len(runs),
         states=Counter(run.state for run in runs),
-        best_top1=stat(run.best_top1 for run in completed if run.best_top1 is not None),
-        final_top1=stat(run.final_top1 for run in completed if run.final_top1 is not None),
+        best_top1=stat_of_percents(run.best_top1 for run in completed if run.best_top1 is not None),
+        final_top1=stat_of_percents(run.final_top1 for run in completed if run.final_top1 is not None),
     )
 
 

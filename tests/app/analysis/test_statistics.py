@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from app.analysis.statistics import METHOD, Difference, differences, holm, sign_flip_p, stat
+from app.analysis.statistics import METHOD, Difference, differences, holm, sign_flip_p, stat, stat_of_percents
 from benchmarks.verdict_errors import World, simulate
 
 
@@ -29,6 +29,25 @@ def test_the_interval_is_students() -> None:
         found = stat(without_interval)
         assert found is not None
         assert (found.low, found.high) == (None, None)
+
+
+@given(st.lists(st.floats(0, 100).map(lambda x: round(x, 2)), min_size=2, max_size=6))
+def test_intervals_of_percents_stay_between_0_and_100(values: list[float]) -> None:
+    found = stat_of_percents(values)
+    assert found is not None
+    if found.low is not None and found.high is not None:
+        assert 0 <= found.low <= found.mean <= found.high <= 100
+
+
+def test_a_short_interval_of_percents_is_students() -> None:
+    values = [88.1, 88.4, 87.9, 88.6, 88.0]
+    found, students = stat_of_percents(values), stat(values)
+    assert found is not None
+    assert students is not None
+    assert (found.low, found.high) == pytest.approx((students.low, students.high), abs=0.01)
+    wide = stat_of_percents([10.0, 40.0, 30.0])
+    assert wide is not None
+    assert (wide.low, wide.high) == pytest.approx((4.9641, 71.6834), abs=1e-3)
 
 
 @given(st.lists(st.floats(-5, 5).map(lambda x: round(x, 2)), min_size=2, max_size=10))

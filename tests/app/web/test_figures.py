@@ -57,7 +57,7 @@ def test_bands(two: tuple[list[Run], dict[str, list[EpochRecord]]]) -> None:
 
     assert edges("minmax") == [(44.0, 40.0), (64.0, 60.0), (80.0, 80.0)]
     assert edges("sd")[0] == pytest.approx((42 + 8**0.5, 42 - 8**0.5))
-    assert edges("ci")[0] == pytest.approx((42 + 12.706 * 2, 42 - 12.706 * 2), abs=0.01)
+    assert edges("ci")[0] == pytest.approx((67.270, 20.327), abs=0.01), "12.706 standard errors, as logits"
     assert edges("ci")[2] == (80.0, 80.0), "one seed has no interval"
     assert "band_mean" not in traces(figures.curves(*two, band="none"))
 
@@ -95,7 +95,8 @@ def test_final_results_with_references() -> None:
     assert figure.layout.yaxis.ticktext == ("seqpool", "mean")
     assert drawn["seeds_seqpool"].x == tuple(BASELINE)
     assert drawn["mean_seqpool"].x == (pytest.approx(88.2),)
-    assert drawn["mean_seqpool"].error_x.array[0] == pytest.approx(0.3619, abs=1e-3)
+    assert drawn["mean_seqpool"].error_x.array[0] == pytest.approx(0.3572, abs=1e-3)
+    assert drawn["mean_seqpool"].error_x.arrayminus[0] == pytest.approx(0.3665, abs=1e-3)
     assert drawn["mean_mean"].error_x.array == (0.0,)
     first_seed = [drawn[f"seeds_{variant}"].y[0] - position for position, variant in enumerate(("seqpool", "mean"))]
     assert first_seed[0] == pytest.approx(first_seed[1]), "a seed stands at the same height in each row"
@@ -113,6 +114,20 @@ def test_differences_are_filled_where_they_are_claimed() -> None:
     assert "worse than seqpool by 1.4 points" in drawn["mean_mean"].hovertemplate
     assert "mean_class_token" not in drawn
     assert drawn["seeds_class_token"].x == ()
+
+
+@pytest.mark.parametrize("band", ["sd", "ci"])
+def test_bands_of_percents_stay_between_0_and_100(band: figures.Band) -> None:
+    shown = runs(seqpool=[10.0, 40.0, 30.0], mean=[99.0, 40.0, 30.0])
+    records = {one.id: [replace(RECORD, val_top1=one.final_top1 or 0.0)] for one in shown}
+    drawn = {trace["uid"]: trace for trace in figures.curves(shown, records, band=band)["data"]}
+    found = compare(shown)
+    for row in found.variants:
+        ends = drawn[f"band_{row.variant}"]["y"]
+        assert 0 <= min(ends) < max(ends) <= 100
+        if band == "ci":
+            assert row.final is not None
+            assert sorted(ends) == pytest.approx([row.final.low, row.final.high], abs=1e-6)
 
 
 def test_variants_keep_their_colours() -> None:
