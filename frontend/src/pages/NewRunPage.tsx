@@ -4,7 +4,6 @@ import {
   NumberInput,
   Paper,
   Select,
-  SimpleGrid,
   Skeleton,
   Stack,
   Switch,
@@ -33,9 +32,11 @@ import {
 } from "../api/spec";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
 import { PreviewOfRuns } from "../components/new-run/PreviewOfRuns";
+import { SpecFields } from "../components/new-run/SpecFields";
+import { StartingPoints } from "../components/new-run/StartingPoints";
 import { ShellCommands } from "../components/new-run/ShellCommands";
 import { PlanFields } from "../components/shared/PlanFields";
-import { AxisInput, SpecFieldInput } from "../components/shared/SpecFieldInput";
+import { AxisInput } from "../components/shared/SpecFieldInput";
 import { useArrival } from "../components/shared/urlState";
 import type { QueueRequest } from "../components/shared/shellCommands";
 import { plural } from "../format";
@@ -52,6 +53,7 @@ export function NewRunPage() {
         New run
       </Title>
       {error && <ErrorAlert title="The form needs the board's catalog" message={error.message} />}
+      {catalog && <StartingPoints catalog={catalog} />}
       {catalog ? <SpecForm key={arrival} catalog={catalog} /> : !error && <Skeleton h={480} />}
     </>
   );
@@ -101,30 +103,9 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
     >
       <Grid gap="md">
         <Grid.Col span={{ base: 12, md: 8 }}>
-          <Paper p="md">
-            <Title order={2} mb="sm">
-              Spec
-            </Title>
-            <SimpleGrid cols={{ base: 1, xs: 2, lg: 3 }} spacing="md" verticalSpacing="sm">
-              {fields.map((field) => (
-                <SpecFieldInput
-                  key={field.name}
-                  field={field}
-                  value={draft.values[field.name]}
-                  onChange={(value) =>
-                    change({ ...draft, values: withValue(draft.values, field.name, value, catalog) })
-                  }
-                  varies={varies(field.name)}
-                  error={varies(field.name) ? undefined : errors[field.name]}
-                />
-              ))}
-            </SimpleGrid>
-          </Paper>
-        </Grid.Col>
-        <Grid.Col span={{ base: 12, md: 4 }}>
-          <Stack gap="md" className="sticky">
+          <Stack gap="md">
             <Paper p="md">
-              <Title order={2}>Compare</Title>
+              <Title order={2}>What to compare</Title>
               <Text size="sm" c="dimmed" mb="sm">
                 Several values of a field make an experiment: one run per combination.
               </Text>
@@ -179,6 +160,17 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                 )}
               </Stack>
             </Paper>
+            <SpecFields
+              fields={fields}
+              values={draft.values}
+              onChange={(name, value) => change({ ...draft, values: withValue(draft.values, name, value, catalog) })}
+              varies={varies}
+              errors={errors}
+            />
+          </Stack>
+        </Grid.Col>
+        <Grid.Col span={{ base: 12, md: 4 }}>
+          <Stack gap="md" className="sticky">
             <Paper p="md">
               <PreviewOfRuns
                 preview={preview.data}

@@ -35,17 +35,19 @@ export function ExperimentCard({ experiment, glance }: { experiment: Experiment;
       ) : (
         <div style={{ height: `${1.25 * expectedRows(experiment.axes)}rem` }} aria-hidden />
       )}
-      {glance?.problems.slice(0, PROBLEMS).map((problem) => (
-        <Text key={problem} size="xs" className="problem" title={problem}>
-          <IconAlertTriangle size={14} aria-hidden />
-          <span>{problem}</span>
-        </Text>
-      ))}
-      {glance && glance.problems.length > PROBLEMS && (
-        <Text size="xs" className="problem">
-          {glance.problems.length - PROBLEMS} more on its page
-        </Text>
-      )}
+      <div className="problems">
+        {glance?.problems.slice(0, PROBLEMS).map((problem) => (
+          <Text key={problem} size="xs" className="problem" title={problem}>
+            <IconAlertTriangle size={14} aria-hidden />
+            <span>{problem}</span>
+          </Text>
+        ))}
+        {glance && glance.problems.length > PROBLEMS && (
+          <Text size="xs" className="problem">
+            {glance.problems.length - PROBLEMS} more on its page
+          </Text>
+        )}
+      </div>
       <div className="at-the-end">
         <ExperimentProgress experiment={experiment} />
       </div>
