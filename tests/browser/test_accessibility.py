@@ -29,6 +29,13 @@ PAGES = {
     "not-found": ("/nowhere", "There is no such page"),
 }
 """Address and heading."""
+SHIFT = """new Promise((told) => {
+    let shift = 0;
+    new PerformanceObserver((list) => list.getEntries().forEach((entry) => (shift += entry.value)))
+        .observe({type: "layout-shift", buffered: true});
+    setTimeout(() => told(shift), 100);
+})"""
+"""The cumulative layout shift since the page was opened."""
 
 
 @pytest.fixture
@@ -61,6 +68,8 @@ def test_everyone_can_use_every_page(name: str, site: str, ids: dict[str, str], 
     page.goto(site + path.format(**ids))
     expect(page.get_by_text(heading).first).to_be_attached()
     expect(page.locator(".mantine-Skeleton-root, .mantine-Loader-root")).to_have_count(0)
+    # Of what moved by itself while data came; Core Web Vitals call 0.1 good.
+    assert page.evaluate(SHIFT) < 0.02
     check_page(f"page-{name}")
 
 
