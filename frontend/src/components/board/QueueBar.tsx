@@ -11,7 +11,7 @@ export function QueueBar() {
   const { data: queue } = useQuery(queueQuery);
   const pause = useAction("Not paused", onQueue.pause);
   const resume = useAction("Not resumed", onQueue.resume);
-  if (!queue) return <Group mt="lg" mih={26} />; // as high as what will stand there
+  if (!queue) return <Group mt="lg" mih={22} />; // as high as what will stand there
   const last = queue.entries.at(-1);
   if (queue.paused) {
     return (

@@ -37,15 +37,16 @@ export function StartingPoints({ catalog }: { catalog: Catalog }) {
           {label}
         </Button>
       ))}
-      <Button
-        component={Link}
-        to={last ? formPath(last as Record<string, Value>) : "/board/new"}
-        size="compact-sm"
-        variant="default"
-        data-disabled={!last || undefined}
-      >
-        Last run
-      </Button>
+      {/* It keeps its place while the last run is unknown, so that nothing moves. */}
+      {last ? (
+        <Button component={Link} to={formPath(last as Record<string, Value>)} size="compact-sm" variant="default">
+          Last run
+        </Button>
+      ) : (
+        <Button disabled size="compact-sm" variant="default">
+          Last run
+        </Button>
+      )}
     </Group>
   );
 }
