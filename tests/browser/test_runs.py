@@ -118,19 +118,6 @@ def test_thousands_of_runs_are_paged_filtered_and_found(
     check_width()
 
 
-def test_the_chosen_columns_are_kept(site: str, page: Page, store: RunStore) -> None:
-    queue_runs(store, 1)
-    page.goto(site)
-    expect(page.get_by_role("columnheader", name="Dataset")).to_be_visible()
-    page.get_by_role("button", name="Columns").click()
-    page.get_by_label("Dataset").uncheck()
-    page.get_by_label("Priority").check()
-    for _ in range(2):
-        expect(page.get_by_role("columnheader", name="Dataset")).to_be_hidden()
-        expect(page.get_by_role("columnheader", name="Priority")).to_be_visible()
-        page.reload()
-
-
 def test_many_runs_are_tagged_cancelled_retried_and_deleted(
     site: str, page: Page, store: RunStore, screenshot: Save, check_accessibility: Check
 ) -> None:

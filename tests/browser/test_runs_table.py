@@ -11,7 +11,7 @@ from app.store.rows import Run, State
 from app.store.run_store import RunStore
 from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD
-from tests.browser.test_runs import Check, Save, row_of
+from tests.browser.test_runs import Check, Save, queue_runs, row_of
 from tests.conftest import wait_for
 
 POOLINGS = ("seqpool", "mean", "max")
@@ -136,3 +136,16 @@ def test_cells_are_edited_and_the_address_says_which_columns(
     page.goto(site)
     expect(page.get_by_role("columnheader", name="Seed")).to_be_visible()
     expect(page.get_by_role("columnheader", name="Epochs")).to_be_hidden()
+
+
+def test_the_chosen_columns_are_kept(site: str, page: Page, store: RunStore) -> None:
+    queue_runs(store, 1)
+    page.goto(site)
+    expect(page.get_by_role("columnheader", name="Dataset")).to_be_visible()
+    page.get_by_role("button", name="Columns").click()
+    page.get_by_label("Dataset").uncheck()
+    page.get_by_label("Priority").check()
+    for _ in range(2):
+        expect(page.get_by_role("columnheader", name="Dataset")).to_be_hidden()
+        expect(page.get_by_role("columnheader", name="Priority")).to_be_visible()
+        page.reload()
