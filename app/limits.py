@@ -16,6 +16,8 @@ SEEDS_PER_REQUEST = 100
 """Most new seeds that one request may add to an experiment."""
 GLANCES = 60
 """Experiments that one request may ask for in short."""
+PICTURED_VARIANTS = 6
+"""Most variants of an experiment in short."""
 SPARKLINES = 250
 """Runs whose course one request may ask for."""
 BODY_BYTES = 1_000_000

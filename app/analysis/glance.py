@@ -9,10 +9,8 @@ from app.analysis.comparison import Comparison, VariantComparison, results_of
 from app.analysis.fairness import UNFINISHED
 from app.analysis.statistics import Outcome, Stat
 from app.analysis.verdicts import points
+from app.limits import PICTURED_VARIANTS
 from app.store.rows import Run, State
-
-PICTURED = 6
-"""Most variants of the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class Glance:
     provisional: bool
     """Whether unfinished runs may change it."""
     variants: list[PicturedVariant]
-    """The best first, not more than six."""
+    """The best first, not more than there is room for."""
     left_out: int
     """Variants that are not among these."""
     problems: list[str]
@@ -57,9 +55,9 @@ def glance(runs: Sequence[Run], comparison: Comparison, is_exploratory: bool) ->
         provisional=any(run.state in UNFINISHED for run in runs),
         variants=[
             PicturedVariant(row.variant, row.color, list(finals[row.variant].values()), row.final)
-            for row in ranked[:PICTURED]
+            for row in ranked[:PICTURED_VARIANTS]
         ],
-        left_out=max(0, len(ranked) - PICTURED),
+        left_out=max(0, len(ranked) - PICTURED_VARIANTS),
         problems=_problems(runs, comparison),
     )
 
@@ -81,6 +79,9 @@ def _answer(
     by = points(abs(difference.mean), difference)
     if is_exploratory:
         return f"{first} leads {second} by {by}: exploratory, nothing is sure", "unclear"
+    # A fixed number of seeds is judged once, at its end; what a plan has settled is not provisional.
+    if other.provisional and other.outcome != "unclear":
+        return f"{first} leads {second} by {by}: not sure before all runs have ended", "unclear"
     match other.outcome:
         case "better" | "worse":
             return f"{first} is better than {second} by {by}", "better"

@@ -84,6 +84,7 @@ class Limits(BaseModel):
     seeds_per_request: int = Field(default=limits.SEEDS_PER_REQUEST, description="New seeds that one request may add")
     planned_seeds: int = Field(default=MOST_SEEDS, description="Seeds that a plan may take")
     glances: int = Field(default=limits.GLANCES, description="Experiments that one request may ask for in short")
+    pictured_variants: int = Field(default=limits.PICTURED_VARIANTS, description="Variants of an experiment in short")
     sparklines: int = Field(default=limits.SPARKLINES, description="Runs whose course one request may ask for")
     image_bytes: int = Field(default=limits.IMAGE_BYTES, description="Size of an image of the user's own")
     log_lines: int = Field(default=limits.LOG_LINES, description="Newest lines of a run's log that are kept")

@@ -10,6 +10,7 @@ export const LIMITS = {
   seeds_per_request: 100,
   planned_seeds: 200,
   glances: 60,
+  pictured_variants: 6,
   sparklines: 250,
   image_bytes: 5000000,
   log_lines: 5000,

@@ -1748,6 +1748,12 @@ export interface components {
              */
             glances: number;
             /**
+             * Pictured Variants
+             * @description Variants of an experiment in short
+             * @default 6
+             */
+            pictured_variants: number;
+            /**
              * Sparklines
              * @description Runs whose course one request may ask for
              * @default 250

@@ -46,6 +46,15 @@ def test_who_leads_is_told_by_the_seeds_that_both_have() -> None:
     assert glanced(apart).answer == "mean has the highest mean, but no seed in common with others"
 
 
+def test_nothing_is_sure_before_the_last_run_of_a_fixed_number_of_seeds_has_ended() -> None:
+    for unfinished in (run("seqpool", 9), run("mean", 9, state=State.running)):
+        found = glanced([*runs(seqpool=BASELINE, mean=WORSE), unfinished])
+        assert (found.answer, found.outcome) == (
+            "seqpool leads mean by 1.4 points: not sure before all runs have ended",
+            "unclear",
+        )
+
+
 def test_nothing_is_sure_of_what_is_exploratory() -> None:
     found = glanced(runs(seqpool=BASELINE, mean=WORSE), exploratory=True)
     assert (found.answer, found.outcome) == (

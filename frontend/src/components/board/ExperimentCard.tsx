@@ -63,7 +63,7 @@ function AnswerLine({ glance: { answer, outcome, provisional } }: { glance: Glan
       {outcome && <Icon size={16} role="img" aria-label={isSure ? "sure" : "not sure"} />}
       <span>
         {answer}
-        {provisional && outcome && ", so far"}
+        {provisional && isSure && ", so far"}
       </span>
     </Text>
   );

@@ -1,7 +1,7 @@
 import type { Experiment, Glance } from "../../api/client";
+import { LIMITS } from "../../api/limits";
 
-/** As many variants as the server sends at most. */
-const MOST_ROWS = 6;
+const { pictured_variants: MOST_ROWS } = LIMITS;
 /** In points; less than that is drawn close together rather than as if it were much. */
 const SMALLEST_RANGE = 2;
 /** In percent of the width, so that points at the ends are whole. */
