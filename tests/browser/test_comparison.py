@@ -220,6 +220,8 @@ def test_a_study_grows_is_watched_and_deleted(
     page.get_by_role("button", name="Edit: Note").click()
     page.get_by_role("textbox", name="Note").fill("Asked: is softmax needed?\nDecided: four seeds.")
     page.keyboard.press("Control+Enter")
+    # What is typed is text of the field too: the note is saved when the field has gone.
+    expect(page.get_by_role("textbox", name="Note")).to_have_count(0)
     expect(page.get_by_text("Decided: four seeds.")).to_be_visible()
     assert (store.experiment(experiment.id).name, store.experiment(experiment.id).note[:5]) == ("Renamed", "Asked")
 

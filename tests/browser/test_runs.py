@@ -192,6 +192,8 @@ def test_a_failed_run_is_read_annotated_and_retried(
     expect(page.get_by_label("Note")).to_have_value(f"look again\n{HOSTILE}")
     page.get_by_label("Note").fill(f"batch too large\n{HOSTILE}")
     page.get_by_role("button", name="Save", exact=True).click()
+    # What is typed is text of the field too: the note is saved when the field has gone.
+    expect(page.get_by_role("textbox", name="Note")).to_have_count(0)
     expect(page.get_by_text("batch too large")).to_be_visible()
     tags = page.get_by_role("combobox", name="Tags")
     tags.fill("seen")
