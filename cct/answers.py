@@ -14,7 +14,7 @@ from cct.whole_file import whole_file
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """By image, in the order of the validation split; in host memory."""
+    """One answer per validation image, in the order of the split; in host memory."""
 
     epoch: int
     predicted: Tensor

@@ -50,7 +50,7 @@ class Checkpoint:
     started_from: dict[str, str]
     """The part of the provenance that tells of initial weights, whose files may be gone."""
     answers: list[Answers] = field(default_factory=list)
-    """To the validation images, of the same epochs as `confusions`; files of earlier versions do not have them."""
+    """Those to the validation images in the epochs of `confusions`; files of earlier versions do not have them."""
     labels: Tensor | None = None
     """The classes of the validation images, int32, to compare answers with; nor do they have these."""
     trained: dict[str, Tensor] | None = None

@@ -43,18 +43,18 @@ class Split:
     """Images `(count, 3, size, size)` as uint8, or texts, and their labels `(count,)` as int64."""
 
     images: Tensor
-    """For texts the numbers of their words, `(count, words)`, int32. May be mapped from a file larger than memory."""
+    """Texts are the numbers of their words, `(count, words)`, int32. May be mapped from a file larger than memory."""
     labels: Tensor
     vocabulary: tuple[str, ...] = ()
     """The words that have the numbers."""
     class_names: tuple[str, ...] = ()
     """The names of a folder's classes in the order of the labels; else empty."""
     bits: int = 0
-    """By how many bits images of 16 are scaled, those that the training images' values take; 0 if there are none."""
+    """The bits by which images of 16 are scaled, those that the training images' values take; 0 if there are none."""
     texts: tuple[str, ...] = ()
     """The texts as they were read; empty for images."""
     held_out_sha256: str = ""
-    """Of a split that was held out of the training data, a checksum of what is in it."""
+    """A checksum of what is in a split that was held out of the training data."""
 
     def to(self, device: torch.device) -> "Split":
         """The split for use on a device.
@@ -130,7 +130,7 @@ def _hold_out(split: Split, share: float, class_names: Sequence[str]) -> tuple[S
 def _held_out_squares(
     files: ImageFiles, share: float, image_size: int, name: str, folder: Path, class_names: tuple[str, ...] = ()
 ) -> tuple[Split, Split]:
-    """By the content of the files, and not by their squares, whose size is the model's.
+    """Holds files out by their content, and not by that of their squares, whose size is the model's.
 
     What is held out comes first in the one file of squares, whatever the share is, so that it is decoded once.
     """

@@ -6,7 +6,7 @@ BETWEEN_CLASSES = " / "
 """Stands between the names of classes, which are those of folders, in the provenance of a run on an image folder."""
 
 EXTENDED = "extended_after_epoch"
-"""In the provenance of a run that went on where a finished one ended."""
+"""The provenance's entry of a run that went on where a finished one ended."""
 
 CODE_OF = "code of "
 """Stands before a pooling's name in the provenance of its runs, where it names the checksum of the pooling's code."""

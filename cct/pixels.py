@@ -24,7 +24,7 @@ _UPRIGHT = {
 
 
 ALL_BITS = 16
-"""By these every image can be scaled that can be read at all."""
+"""The number of bits by which every image can be scaled that can be read at all."""
 
 
 class OtherScale(ValueError):

@@ -78,7 +78,7 @@ def continued(before: dict[str, str], now: dict[str, str], epoch: int) -> dict[s
 
 
 def bits_recorded(provenance: Mapping[str, str]) -> int:
-    """By how many bits images of 16 were scaled; 0 if there were none."""
+    """The bits by which images of 16 were scaled; 0 if there were none."""
     return int(provenance.get(DEEP_IMAGES, "0").rpartition(" ")[2]).bit_length()
 
 

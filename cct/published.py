@@ -20,7 +20,7 @@ class PublishedWeights:
     dataset: str
     """ImageNet, `imagenet`, is no dataset of the board: it is an image folder here."""
     top1: float
-    """In percent, on the images that the dataset has for validation or test."""
+    """Top-1 accuracy in percent, on the images that the dataset has for validation or test."""
     source: str
 
 

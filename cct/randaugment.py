@@ -146,7 +146,7 @@ def _solarize_add(images: Tensor, added: Tensor, cubic: bool, fill: Tensor) -> T
 
 
 def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    """From `other` at factor 0 to the images at 1, and beyond."""
+    """Blends from `other` at factor 0 to the images at 1, and beyond."""
     other = other.float()
     values = other + factor[:, None, None, None].float() * (images.float() - other)
     return values.clamp(0, 255).to(torch.uint8)

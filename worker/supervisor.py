@@ -194,7 +194,7 @@ class _Watch:
         stopping: threading.Event,
     ) -> None:
         self.code = 0
-        """Of the trainer that has ended."""
+        """The exit code of the trainer that has ended."""
         self.cancelled = False
         self.lease_lost = False
         self.stalled = False
@@ -208,7 +208,7 @@ class _Watch:
         self._renew_at = 0.0
 
     def run(self) -> None:
-        """Until the trainer has ended."""
+        """Follows the trainer until it has ended."""
         reader = threading.Thread(target=self._read_log, name=f"log-{self._lease.run_id}", daemon=True)
         reader.start()
         looked_at, last_sign = time.monotonic(), (0, 0)

@@ -31,7 +31,7 @@ class Blocks:
     levels: dict[str, dict[str, str]]
     """The value of each field, by the level's name, in ascending order."""
     level_of: dict[str, str]
-    """By the run's id."""
+    """The level of each run, by its id."""
 
     @property
     def vary(self) -> bool:
@@ -53,7 +53,7 @@ class Blocks:
         return "; ".join(levels)
 
     def of(self, runs: Iterable[Run]) -> str:
-        """In words, the levels of these runs; empty if they have but one."""
+        """The levels of these runs in words; empty if they have but one."""
         having = {self.level_of[run.id] for run in runs}
         return self.over([level for level in self.levels if level in having]) if len(having) > 1 else ""
 
@@ -96,7 +96,7 @@ def blocks_of(grouped: Mapping[str, Sequence[Run]], group: str) -> Blocks:
 
 
 def results_by_level(grouped: Mapping[str, Sequence[Run]], blocks: Blocks, measure: Measure = FINAL) -> Results:
-    """Of completed runs; the mean where several are the same in all, seed included."""
+    """The results of completed runs; the mean where several are the same in all, seed included."""
     results: Results = {}
     for variant, members in grouped.items():
         found: dict[str, dict[int, list[float]]] = {level: {} for level in blocks.levels}

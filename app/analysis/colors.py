@@ -8,7 +8,7 @@ Theme = Literal["light", "dark"]
 
 SYMBOLS = ("circle", "square", "triangle-up", "cross", "triangle-down", "star")
 DASHES = ("solid", "dot", "dashdot", "longdash", "longdashdot")
-"""Of lines that are of one colour; those that are dashed are others' results."""
+"""The dashes of lines that are of one colour; those that are `dash` are others' results."""
 
 PALETTE = (
     ("#6F86FD", "#94A9FE"),
@@ -37,7 +37,7 @@ class VariantColor:
     symbol: str
     """The marker, by the name that Plotly has for it."""
     dash: str
-    """Of lines, by the name that Plotly has for it."""
+    """The dash of lines, by the name that Plotly has for it."""
 
     def on(self, theme: Theme) -> str:
         return self.light if theme == "light" else self.dark

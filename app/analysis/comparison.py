@@ -44,7 +44,7 @@ class Level:
     level: str
     """All values in words; empty where nothing else varies."""
     values: dict[str, str]
-    """By field of the spec."""
+    """The values of one level, by field of the spec."""
     averaged: bool
     """Whether it counts in the variants' own numbers, as all that are compared have results there."""
     missing: list[str]
@@ -100,7 +100,7 @@ class Comparison:
     levels: list[Level]
     """What else varies between runs of a variant; a single level if nothing does."""
     effects: list[Effect]
-    """Of two factors; else none."""
+    """Main effects and interactions of two factors; else none."""
     references: list[ReferenceResult]
     other_references: list[OtherReference]
     """Results for the same model or dataset that are not comparable."""
@@ -259,7 +259,7 @@ def _effects(
     baseline: str,
     finals: Mapping[str, Mapping[int, float]],
 ) -> tuple[list[Effect], list[str]]:
-    """Of two factors, and all of them in short."""
+    """The effects of two factors, and all of them in short."""
     values = {
         variant: tuple(str(getattr(members[0].spec, factor)) for factor in factors)
         for variant, members in grouped.items()
@@ -276,7 +276,7 @@ def _effects(
 def _at_levels(
     grouped: Mapping[str, Sequence[Run]], blocks: Blocks, results: Results, baseline: str | None
 ) -> dict[str, list[AtLevel]]:
-    """By variant; tests are corrected for all variants at all levels together."""
+    """The differences by variant; tests are corrected for all variants at all levels together."""
     others = [variant for variant in grouped if variant != baseline] if blocks.vary else []
     found = judged(
         {

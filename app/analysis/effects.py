@@ -37,13 +37,13 @@ class Effect:
     """The field of the first value."""
     value: str
     at: str
-    """Of an interaction the other factor's value; of a main effect the values that it is the mean over, in words."""
+    """For an interaction the other factor's value; for a main effect the values that it is the mean over, in words."""
     difference: Difference | None
-    """To the baseline's value; of an interaction the difference at `at` minus that at the other factor's baseline."""
+    """Against the baseline's value; for an interaction the one at `at` minus that at the other factor's baseline."""
     outcome: Outcome
     """Better: by how much more, if it is an interaction."""
     text: str
-    """As a sentence."""
+    """The effect as a sentence."""
 
 
 METHOD = (
@@ -173,5 +173,5 @@ def _claimed(outcome: Outcome) -> str:
 
 
 def _minus(mine: Mapping[int, float], theirs: Mapping[int, float]) -> dict[int, float]:
-    """By seed that both have."""
+    """The differences by seed, of the seeds that both have."""
     return {seed: value - theirs[seed] for seed, value in mine.items() if seed in theirs}

@@ -35,7 +35,7 @@ _FIELDS = tuple(field.name for field in fields(RunSpec))
 
 
 def inequalities(grouped: Mapping[str, Sequence[Run]], told: Sequence[str], blocks: Blocks) -> list[Inequality]:
-    """In what runs of the same level differ besides variant and seed; failed and cancelled runs count for nothing.
+    """What runs of the same level differ in besides variant and seed; failed and cancelled runs count for nothing.
 
     Fields that are `told`, as factors or blocks, are none.
     """

@@ -42,7 +42,7 @@ class Glance:
 
 
 def glance(runs: Sequence[Run], comparison: Comparison, is_exploratory: bool) -> Glance:
-    """Of all runs of an experiment, as they are compared.
+    """What an experiment's card says of all its runs, as they are compared.
 
     The answer is about the best variant and the baseline or, where the baseline is best, the next after it.
     """

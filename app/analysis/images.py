@@ -81,7 +81,7 @@ class ByImage:
     seeds: list[int]
     images: int
     class_names: list[str]
-    """In the order of labels."""
+    """The classes' names in the order of their labels."""
     difference: ElsewhereDifference | None
     """What it would be with other seeds and on other images of the same kind, in points; null with a single seed."""
     won: int

@@ -37,7 +37,7 @@ class ReferenceResult:
     pooling: str
     dataset: str
     epochs: int | None = None
-    """With those of cooldown; null if not told; 0 for what published weights should give without training."""
+    """Those of cooldown count; null if not told; 0 for what published weights should give without training."""
     recipe: str = ""
     """The recipe's name; empty if not told."""
     changed: dict[str, Any] = field(default_factory=dict)
@@ -139,7 +139,7 @@ def _same_model(result: ReferenceResult, ours: Mapping[str, Any]) -> bool:
 
 
 def _differences(result: ReferenceResult, ours: Mapping[str, Any]) -> list[str]:
-    """In what the conditions of a result and of a run differ, in words."""
+    """What the conditions of a result and of a run differ in, in words."""
     said = []
     if not _same_model(result, ours):
         said.append(f"model is {result.model}, here {ours['model']}")

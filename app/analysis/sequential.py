@@ -132,7 +132,7 @@ def _spread_of_rounding(images: int | None) -> float:
 def _differences(
     plan: Plan, results: Mapping[str, Mapping[int, float]], first_seed: int, max_seeds: int
 ) -> dict[str, list[float]]:
-    """Of each variant to the baseline, in the order of seeds, up to the first that is missing."""
+    """The differences of each variant to the baseline, in the order of seeds, up to the first that is missing."""
     base = results[plan.baseline]
     found: dict[str, list[float]] = {}
     for name, by_seed in results.items():

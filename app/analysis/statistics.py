@@ -18,7 +18,7 @@ MOST_FURTHER_SEEDS = 1_000
 MOST_PAIRS_ENUMERATED = 20
 """The exact test looks at 2 to the power of the number of pairs."""
 _ROUNDING = 1e-9
-"""In points; spreads below it come from floating-point arithmetic."""
+"""Spreads below it, in points, come from floating-point arithmetic."""
 
 METHOD = (
     "Final top-1 of completed runs. Differences are paired by seed: runs with the same seed share what the seed fixes, "
@@ -63,7 +63,7 @@ class Difference(Stat):
     """The p value of the two-sided paired t-test, or of the sign-flip test where all differences are equal; null for
     one seed."""
     p_corrected: float | None
-    """After Holm, for all variants that are compared with the baseline."""
+    """The p value after Holm's correction for all variants that are compared with the baseline."""
     p_sign_flip: float | None
     """The p value of the exact two-sided sign-flip test; null for one seed and for more than 20."""
     target: float
@@ -98,7 +98,7 @@ def stat(values: Iterable[float]) -> Stat | None:
 
 
 def stat_of_percents(values: Iterable[float]) -> Stat | None:
-    """Of values from 0 to 100, with an interval that stays there: Student's t on the logit scale, by the delta method.
+    """As `stat`, of percentages, whose interval stays in 0 to 100: Student's t on the logit scale, by the delta method.
 
     Where the interval is short beside the distance from 0 and 100 it is that of `stat`.
     """

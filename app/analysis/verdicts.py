@@ -158,12 +158,12 @@ def interval(difference: Difference, sign: int = 1) -> str:
 
 
 def points(value: float, difference: Difference) -> str:
-    """With the decimals that the interval's width warrants."""
+    """The value with the decimals that the interval's width warrants."""
     return f"{_number(value, difference)} points"
 
 
 def _number(value: float, difference: Difference) -> str:
-    """With the decimals that the interval's width warrants."""
+    """The value with the decimals that the interval's width warrants."""
     wide = difference.low is not None and difference.high is not None and difference.high - difference.low > 0.3
     digits = 1 if wide else 2
     return f"{round(value, digits) + 0.0:.{digits}f}"

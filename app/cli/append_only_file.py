@@ -109,7 +109,7 @@ def _files_of_writes(database: Path) -> list[Path]:
 
 
 def _number(file: Path) -> int:
-    """From a name such as `appendonly.aof.12.incr.aof`."""
+    """The number in a name such as `appendonly.aof.12.incr.aof`."""
     return int(file.name.split(".")[2])
 
 

@@ -166,7 +166,7 @@ def _url(port: int, password: str) -> str:
 
 
 def _url_of_running(data: Path) -> str:
-    """Of a board that runs on this machine, perhaps since a moment ago."""
+    """The database's address, of a board that runs on this machine, perhaps since a moment ago."""
     folder = data / FOLDER
     deadline = time.monotonic() + START_SECONDS
     why = "it has not started yet"

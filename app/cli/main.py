@@ -267,7 +267,7 @@ def _run_board(data: Path | None, port: int, workers: int, then: Follow, stay: b
 
 
 def _say(line: str) -> None:
-    """Also to a terminal that may have been closed."""
+    """Prints, also to a terminal that may have been closed."""
     with suppress(OSError):
         say(line)
 

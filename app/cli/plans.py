@@ -8,7 +8,7 @@ from app.cli.output import UsageError
 
 
 def value_of(text: str) -> Any:
-    """As JSON, else as text; the server says whether it fits."""
+    """The value as JSON, else as text; the server says whether it fits."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -95,7 +95,7 @@ class Services:
             self._guard.stdin.flush()
 
     def wait(self, is_ready: Callable[[], object], not_yet: type[Exception]) -> None:
-        """Until the services are ready. Raises `ServiceFailed`, `StopAsked`."""
+        """Waits until the services are ready. Raises `ServiceFailed`, `StopAsked`."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             self.check()

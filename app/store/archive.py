@@ -33,7 +33,7 @@ class Summary:
     skipped: int = 0
     """Runs that were here already."""
     completed: int = 0
-    """Of those, the ones that lacked a checkpoint or weights, which they got."""
+    """Those of the skipped runs that lacked a checkpoint or weights, which they got."""
     renamed: dict[str, str] = field(default_factory=dict)
     """Ids of runs and experiments that were taken, and the new ones."""
     unfinished: int = 0

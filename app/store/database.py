@@ -23,7 +23,7 @@ from app.store.plan import TRIED_AGAIN, TRIES_AGAIN
 Scalar = str | int | float
 
 LUA_FILES = ("common", "queue", "states", "create", "lease", "runs", "experiments", "archive")
-"""In the order in which they use each other."""
+"""The scripts' files in the order in which they use each other."""
 
 
 class Database:

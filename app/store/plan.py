@@ -76,7 +76,7 @@ class Planning(BaseModel):
     first_seed: int
     """Seeds are taken from here on."""
     variants: dict[str, PlannedVariant]
-    """In the order of the axis, the baseline among them."""
+    """All variants in the order of the axis, the baseline among them."""
     ended_at: datetime | None = None
     """When all was settled or the seeds were spent."""
     saved_runs: int = 0

@@ -143,7 +143,7 @@ class Run(Stored):
 
     @property
     def class_names(self) -> list[str]:
-        """In the order of the labels; of an image folder only after its first epoch, and empty without names."""
+        """The names in the order of labels; for an image folder only after the first epoch, and empty without names."""
         if self.spec.dataset in DATASETS and (known := DATASETS[self.spec.dataset].class_names):
             return list(known)
         found = (self.provenance or {}).get("classes")
@@ -250,7 +250,7 @@ class Worker(Stored):
 
 
 def _with_zeros(value: Any) -> Any:
-    """From the store a row is its counts by column, where there are any; earlier versions stored the whole row."""
+    """Rows are stored as counts by column, where there are any; earlier versions stored them whole."""
     rows = _from_json(value)
     return [[row.get(str(column), 0) for column in range(len(rows))] if isinstance(row, dict) else row for row in rows]
 

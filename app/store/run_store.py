@@ -40,7 +40,7 @@ class Step:
     planning: Planning
     state: PlanState
     specs: Sequence[RunSpec] = ()
-    """Of the runs to queue."""
+    """What the runs to queue are to train."""
     again: Sequence[str] = ()
     """Ids of failed runs to queue again, unless that was tried often enough."""
     unneeded: Sequence[str] = ()
@@ -53,7 +53,7 @@ def new_id() -> str:
 
 
 def new_token() -> str:
-    """Of a lease."""
+    """A token that no other lease has."""
     return secrets.token_hex(16)
 
 

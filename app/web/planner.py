@@ -32,7 +32,7 @@ ALL_SECONDS = 10
 CLAIMS = ("better", "worse", "alike")
 
 Key = tuple[str, int]
-"""Of a planned run: variant and seed."""
+"""Variant and seed, which tell the runs of a plan apart."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Planner:
                 self._stopping.wait(LOOK_SECONDS)
 
     def _follow(self) -> None:
-        """Until this process stops. Raises `RedisError`, after which all open plans must be looked at again."""
+        """Attends to plans until this process stops. Raises `RedisError`; then all open ones must be looked at anew."""
         redis: Any = self._store.redis
         stream = self._store.key("looks")
         newest = redis.xrevrange(stream, count=1)

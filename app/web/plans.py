@@ -174,7 +174,7 @@ def group_of(experiment: Experiment) -> str:
 
 
 def variant_of(run: Run, planning: Planning) -> str:
-    """By its name in the plan."""
+    """The run's variant, by the name it has in the plan."""
     return _variant(run.spec, planning.factor)
 
 

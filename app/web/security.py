@@ -148,7 +148,7 @@ class _WrongTokens:
         self._counts: dict[str, tuple[float, int]] = {}  # when the minute began, wrong tokens since
 
     def wait_seconds(self, address: str) -> int:
-        """Until the address may try again; 0 if it may now."""
+        """The seconds until the address may try again; 0 if it may now."""
         began, count = self._counts.get(address, (0.0, 0))
         return max(0, math.ceil(began + 60 - time.monotonic())) if count >= ATTEMPTS_PER_MINUTE else 0
 

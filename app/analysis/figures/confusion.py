@@ -17,7 +17,7 @@ from app.store.rows import Confusion, Run, State
 
 Epoch = Literal["last", "best"]
 Counts = Sequence[Sequence[float]]
-"""By true class (rows) and predicted class (columns)."""
+"""Counts by true class (rows) and predicted class (columns)."""
 
 # One hue from the page's colour to the strongest, so that colour-blind people and grey printers see the same order.
 _SHARES = {
@@ -178,7 +178,7 @@ def _chosen_two(grouped: Mapping[str, Sequence[Run]], variant: str | None, basel
 
 
 def _names(runs: Sequence[Run], found: Mapping[str, Confusion]) -> list[str]:
-    """Of the classes, which all runs must share; empty before the first epoch of all."""
+    """The classes' names, which all runs must share; empty before the first epoch of all."""
     sources = sorted({run.spec.source for run in runs})
     if len(sources) > 1:
         raise Invalid("run", f"the runs have different classes, those of {' and '.join(sources)}; choose one dataset")
@@ -231,13 +231,13 @@ def _sum(matrices: Iterable[Counts]) -> list[list[float]]:
 
 
 def _shares(counts: Counts) -> list[list[float]]:
-    """In percent of the true class; 0 for a class without images."""
+    """The counts in percent of the true class; 0 for a class without images."""
     totals = [sum(row) or 1 for row in counts]
     return [[100 * count / total for count in row] for row, total in zip(counts, totals, strict=True)]
 
 
 def _recalls(counts: Counts) -> dict[int, float]:
-    """By class, in percent, of those that have images."""
+    """The recall of each class that has images, by label, in percent."""
     return {label: 100 * row[label] / sum(row) for label, row in enumerate(counts) if sum(row)}
 
 
@@ -246,7 +246,7 @@ def _is_clear(difference: Difference) -> bool:
 
 
 def _reach(difference: Difference) -> float:
-    """Of the interval to either side."""
+    """How far the interval reaches to either side."""
     return difference.high - difference.mean if difference.high is not None else 0.0
 
 
@@ -355,7 +355,7 @@ def _difference_map(names: Sequence[str], mine: Counts, theirs: Counts, title: s
 
 
 def _signed(points: float) -> str:
-    """In at most four characters, as much as a cell holds on a phone; empty for almost none."""
+    """The number in at most four characters, as much as a cell holds on a phone; empty for almost none."""
     if abs(points) < 0.05:
         return ""
     return f"{points:+.1f}" if abs(points) < 9.95 else f"{points:+.0f}"

@@ -137,7 +137,7 @@ def curves(
 
 @lru_cache(maxsize=64)
 def _layout(theme: Theme, x: str, y: str, revision: str) -> str:
-    """As JSON, of which each figure takes its own copy."""
+    """The layout as JSON, of which each figure takes its own copy."""
     return json.dumps(layout(theme, x, y, revision).to_plotly_json())
 
 
@@ -275,7 +275,7 @@ class _Seeds:
     n: "NDArray[Any]"
     mean: "NDArray[Any]"
     sd: "NDArray[Any]"
-    """Of a sample; 0 of one value."""
+    """The standard deviation of a sample; 0 of one value."""
     lowest: "NDArray[Any]"
     highest: "NDArray[Any]"
 

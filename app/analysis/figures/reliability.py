@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BINS = 15
-"""As many as the calibration error of an epoch has."""
+"""The number of bins is that of an epoch's calibration error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,7 +242,7 @@ def _add_mean(
 
 
 def _add_references(figure: go.Figure, comparison: Comparison, rows: int, theme: Theme) -> None:
-    """Of the final results alone: one that is the best of its epochs cannot be held against those of the last epoch."""
+    """Draws others' final results alone: the best of some epochs cannot be held against ours of the last epoch."""
     color = {row.variant: row.color.on(theme) for row in comparison.variants} if comparison.group == "pooling" else {}
     origins: set[str] = set()
     for result in comparison.references:

@@ -29,7 +29,7 @@ class Strand:
 
     @property
     def dashed(self) -> dict[str, str]:
-        """For a line; solid is what charts draw by themselves."""
+        """The dash as a line's setting; solid is what charts draw by themselves."""
         return {} if self.dash == "solid" else {"dash": self.dash}
 
 

@@ -25,12 +25,12 @@ _MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "%": "&#37;", "
 
 
 def ink(theme: Theme) -> str:
-    """Of text."""
+    """The colour of text."""
     return _INK[theme][0]
 
 
 def faint_ink(theme: Theme) -> str:
-    """Of lines that stay in the background."""
+    """The colour of lines that stay in the background."""
     return _INK[theme][2]
 
 

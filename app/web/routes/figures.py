@@ -161,7 +161,7 @@ def _records(store: RunStore, runs: Sequence[Run]) -> dict[str, list[EpochRecord
 
 
 def confusions(store: RunStore, runs: Sequence[Run], epoch: figures.Epoch) -> dict[str, Confusion]:
-    """By run id, of the runs that have finished an epoch."""
+    """The epochs of each run that has finished one, by run id."""
     ids = [run.id for run in runs]
     return {run_id: found for run_id, found in zip(ids, store.confusions(ids, epoch), strict=True) if found}
 

@@ -69,7 +69,7 @@ def confirm(
 
 
 def _fresh_seed(store: RunStore, old: Experiment) -> int:
-    """After those of the experiment and of all that were made of it."""
+    """The first seed after those of the experiment and of all that were made of it."""
     linked = [one.id for one in store.experiments() if old.id in (one.follows, one.confirms)]
     return fresh_seed(old, store.experiment_runs(old.id), [run for one in linked for run in store.experiment_runs(one)])
 

@@ -2146,7 +2146,7 @@ export interface components {
             first_seed: number;
             /**
              * Variants
-             * @description In the order of the axis, the baseline among them.
+             * @description All variants in the order of the axis, the baseline among them.
              */
             variants: {
                 [key: string]: components["schemas"]["PlannedVariant"];
