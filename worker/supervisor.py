@@ -1,23 +1,19 @@
 """Trains runs in fresh processes and watches over them: lease, cancellation, graceful stop, crash, stall, log.
 
 A fresh process, not a fork: CUDA starts cleanly, all its memory is gone when the run ends, and a crash of native code
-cannot take the worker down.
+cannot take the worker down. It may have been started ahead (`worker.process.Spare`), but trains one run only.
 """
 
 import logging
 import os
 import queue
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 
 from redis.exceptions import RedisError
 
@@ -30,6 +26,7 @@ from app.store.lease import Lease
 from app.store.rows import State
 from app.store.run_store import RunStore, new_token
 from cct.machine import OPENMP, cores
+from worker.process import Spare, Trainer
 
 POLL_SECONDS = 0.5
 LONGEST_TICK = 2.0
@@ -63,6 +60,7 @@ class Slot:
 
     worker: str
     number: int
+    spare: Spare
     run_id: str | None = None
     trainer: int | None = None
     """Process id."""
@@ -72,12 +70,14 @@ class Supervisor:
     """One worker's training, as many runs at a time as it has slots."""
 
     def __init__(self, settings: Settings, store: RunStore, worker: str, slots: int = 1) -> None:
-        numbers = range(1, slots + 1)
-        self.slots = [Slot(worker if slots == 1 else f"{worker}.{number:02}", number) for number in numbers]
+        environment = trainer_environment(slots)
+        self.slots = [
+            Slot(worker if slots == 1 else f"{worker}.{number:02}", number, Spare(environment))
+            for number in range(1, slots + 1)
+        ]
         self.stopping = threading.Event()
         self._settings = settings
         self._store = store
-        self._environment = trainer_environment(slots)
         self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
         for slot in self.slots:
             self._free.put(slot)
@@ -85,22 +85,37 @@ class Supervisor:
     def stop(self) -> None:
         """Hands the current runs back to the queue and takes no other."""
         self.stopping.set()
+        for slot in self.slots:
+            slot.spare.close()
 
-    def train_next(self) -> None:
+    def train_next(self) -> bool:
         """Trains the first run of the queue until it is finished, cancelled, lost or handed back.
 
-        Raises `OtherFolder`, and takes no run, if the data folder is not that of the board in the database.
+        Returns whether there was one. Raises `OtherFolder`, and takes no run, if the data folder is not that of the
+        board in the database.
         """
         slot = self._free.get()
         try:
-            if lease := self._claim(slot.worker):
-                slot.run_id = lease.run_id
-                self._train(lease, slot)
+            if (lease := self._claim(slot.worker)) is None:
+                return False
+            slot.run_id = lease.run_id
+            self._train(lease, slot)
         except LeaseLost as error:
             logger.warning("run %s belongs to another worker now", error)
         finally:
             slot.run_id = slot.trainer = None
             self._free.put(slot)
+        return True
+
+    def keep_ready(self) -> None:
+        """Has a trainer wait for each slot that may soon have another run. Raises `RedisError`."""
+        are_waiting = self._store.queued() and not self._store.paused()
+        for slot in self.slots:
+            if slot.run_id is None or are_waiting:
+                try:
+                    slot.spare.prepare()
+                except OSError as error:
+                    logger.warning("no trainer waits for the next run: %s", error)
 
     def _claim(self, worker: str) -> Lease | None:
         """Waits for a database that is away: it may have given a run to this worker with its last breath."""
@@ -142,21 +157,14 @@ class Supervisor:
                 self._end(lease, None, _crash(watch.code))
 
     def _watch_trainer(self, lease: Lease, slot: Slot, *options: str) -> "_Watch":
-        """Starts a trainer; returns what was seen of it once it has ended. Raises `OSError` if it cannot be started."""
-        with tempfile.NamedTemporaryFile(prefix="cctboard-") as sign_of_life:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "worker.trainer", lease.run_id, lease.token, sign_of_life.name, *options],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=self._environment,
-            )
-            slot.trainer = process.pid
-            watch = _Watch(self._settings, lease, process, Path(sign_of_life.name), self.stopping)
-            assert process.stdin is not None
-            with process.stdin:  # by which the trainer sees whether this process is alive
-                watch.run()
+        """Has a trainer train it; returns what was seen of that once it has ended. Raises `OSError` if none starts."""
+        with slot.spare.take() as trainer:
+            trainer.train(lease.run_id, lease.token, *options)
+            slot.trainer = trainer.process.pid
+            with suppress(RedisError):
+                self.keep_ready()  # what the next run's trainer imports is imported meanwhile
+            watch = _Watch(self._settings, lease, trainer, self.stopping)
+            watch.run()
             return watch
 
     def _end(self, lease: Lease, state: State | None, why: str = "") -> None:
@@ -189,8 +197,7 @@ class _Watch:
         self,
         settings: Settings,
         lease: Lease,
-        process: subprocess.Popen[bytes],
-        sign_of_life: Path,
+        trainer: Trainer,
         stopping: threading.Event,
     ) -> None:
         self.code = 0
@@ -200,8 +207,7 @@ class _Watch:
         self.stalled = False
         self._settings = settings
         self._lease = lease
-        self._process = process
-        self._sign_of_life = sign_of_life
+        self._trainer = trainer
         self._stopping = stopping
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
         self._printed = 0
@@ -209,27 +215,29 @@ class _Watch:
 
     def run(self) -> None:
         """Follows the trainer until it has ended."""
-        reader = threading.Thread(target=self._read_log, name=f"log-{self._lease.run_id}", daemon=True)
+        run_id, process, news = self._lease.run_id, self._trainer.process, self._trainer.news
+        reader = threading.Thread(target=self._read_log, name=f"log-{run_id}", daemon=True)
         reader.start()
+        threading.Thread(target=self._listen, name=f"listener-{run_id}", daemon=True).start()
         looked_at, last_sign = time.monotonic(), (0, 0)
         silent = stopped_for = 0.0  # seconds in which this process was awake
-        try:
-            while self._process.poll() is None:
-                self._talk_to_store()
-                awake = min(time.monotonic() - looked_at, LONGEST_TICK)
-                looked_at = time.monotonic()
-                sign = self._printed, self._sign_of_life.stat().st_mtime_ns
-                silent, last_sign = silent + awake if sign == last_sign else 0.0, sign
-                self.stalled = silent > self._settings.stall_seconds
-                if self.lease_lost or self.stalled or stopped_for > self._settings.stop_grace_seconds:
-                    self._signal(signal.SIGKILL)
-                elif self.cancelled or self._stopping.is_set():
-                    if not stopped_for:
-                        self._signal(signal.SIGTERM)
-                    stopped_for += awake
-        finally:
-            self._signal(signal.SIGKILL)  # with what it has started, which could hold its output
-            self.code = self._process.wait()
+        while process.poll() is None:
+            self._talk_to_store()
+            awake = min(time.monotonic() - looked_at, LONGEST_TICK)
+            looked_at = time.monotonic()
+            sign = self._printed, self._trainer.shown_life()
+            silent, last_sign = silent + awake if sign == last_sign else 0.0, sign
+            self.stalled = silent > self._settings.stall_seconds
+            if self.lease_lost or self.stalled or stopped_for > self._settings.stop_grace_seconds:
+                self._trainer.signal(signal.SIGKILL)
+            elif self.cancelled or self._stopping.is_set():
+                if not stopped_for:
+                    self._trainer.signal(signal.SIGTERM)
+                stopped_for += awake
+            news.wait(POLL_SECONDS)
+            news.clear()
+        self.code = process.returncode
+        self._trainer.signal(signal.SIGKILL)  # what it has started, which could hold its output
         reader.join(OUTPUT_SECONDS)
         with suppress(RedisError, LeaseLost):
             self._pass_on_log()
@@ -240,18 +248,25 @@ class _Watch:
                 self.cancelled |= self._lease.renew()
                 self._renew_at = time.monotonic() + self._settings.lease_seconds / 3
             self._pass_on_log()
-            if self._lease.wait(POLL_SECONDS):
-                self._renew_at = 0.0
         except LeaseLost:
             self.lease_lost = True
         except RedisError as error:
             logger.warning("run %s: %s", self._lease.run_id, trouble(error))
-            time.sleep(POLL_SECONDS)
+
+    def _listen(self) -> None:
+        """Has the lease renewed, which tells what the user wants, as soon as the user has done something."""
+        while self._trainer.process.returncode is None:
+            try:
+                if self._lease.wait(POLL_SECONDS):
+                    self._renew_at = 0.0
+                    self._trainer.news.set()
+            except RedisError:
+                time.sleep(POLL_SECONDS)
 
     def _read_log(self) -> None:
         """What the trainer prints is a sign of life too: a download has no steps."""
-        assert self._process.stdout is not None
-        with self._process.stdout as output:
+        assert self._trainer.process.stdout is not None
+        with self._trainer.process.stdout as output:
             for raw in output:
                 self._lines.append(raw.decode(errors="replace").rstrip())
                 self._printed += 1
@@ -261,10 +276,6 @@ class _Watch:
             self._lease.log(lines)
             for _ in lines:
                 self._lines.popleft()
-
-    def _signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
 
 
 def _crash(code: int) -> str:

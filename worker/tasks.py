@@ -46,8 +46,9 @@ logger = logging.getLogger(__name__)
 
 @celery.task(name=TRAIN_NEXT)
 def train_next() -> None:
-    """Trains the first run of the queue; does nothing if there is none (a repeated message)."""
-    supervisor.train_next()
+    """Trains what is in the queue, run after run; does nothing if that is empty (a repeated message)."""
+    while supervisor.train_next():
+        pass
 
 
 @signals.setup_logging.connect
@@ -92,6 +93,8 @@ def _hand_back() -> None:
 def _keep_house() -> None:
     """Heartbeat of each slot; sends the runs of silent workers back to the queue; re-sends lost messages; removes what
     deleted runs left. Any worker helps all."""
+    with suppress(RedisError):
+        supervisor.keep_ready()  # at once, as the next question takes as long
     device, slots = _device(), supervisor.slots
     idle, told = 0, set[Path]()
     while not supervisor.stopping.wait(HOUSEKEEPING_SECONDS):
@@ -99,7 +102,7 @@ def _keep_house() -> None:
             check_folder(store, settings.data)
             facts = vitals() | {"device": device, "version": version("cctboard"), "slots": len(slots)}
             for slot in slots:
-                memory = memory_bytes(slot.trainer)
+                memory = memory_bytes(slot.trainer, slot.spare.process_id)
                 store.heartbeat(slot.worker, **facts, slot=slot.number, run_id=slot.run_id, memory_bytes=memory)
             if lost := store.expire_leases():
                 logger.warning("%d runs lost their worker", lost)
@@ -107,6 +110,7 @@ def _keep_house() -> None:
             for run_id in store.garbage():
                 if _is_removed(settings.run_folder(run_id), told):
                     store.collected(run_id)
+            supervisor.keep_ready()
             is_idle = any(slot.run_id is None for slot in slots)
             idle = idle + 1 if is_idle and store.queued() and not store.paused() else 0
         except RedisError as error:

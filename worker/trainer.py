@@ -1,8 +1,9 @@
-"""Trains one run in a process of its own: `python -m worker.trainer RUN TOKEN SIGN_OF_LIFE [unrecorded]`.
+"""Trains one run in a process of its own: `python -m worker.trainer SIGN_OF_LIFE`, a file descriptor.
 
-The supervisor starts it, and may forbid it to record steps (`cct.recording`). It stores what it measures; the run's
-state is the supervisor's to change, once this process has ended. The supervisor holds the other end of its standard
-input: when that closes, the supervisor is gone and so is the reason to go on.
+The supervisor starts it, perhaps before there is a run, and writes `RUN TOKEN [unrecorded]` to its standard input;
+the last forbids it to record steps (`cct.recording`). Until then it only imports, and never touches a GPU. It stores
+what it measures; the run's state is the supervisor's to change, once this process has ended. The supervisor holds the
+other end of its standard input: when that closes, the supervisor is gone and so is the reason to go on.
 """
 
 import json
@@ -28,7 +29,7 @@ from app.store.run_store import RunStore
 from cct.answers import export_answers
 from cct.checkpoint import BEST
 from cct.cpu import keep_large_blocks
-from cct.events import Confusion, EpochRecord, Event, Facts, FinalTest, Look, Progress, RunWarning
+from cct.events import Confusion, EpochRecord, Event, Facts, Look, Progress, RunWarning
 from cct.recording import RecordingFailed
 from cct.spec import RunSpec
 from cct.step import Stopped
@@ -45,16 +46,16 @@ T = TypeVar("T")
 class Patience:
     """Waits for a database that is away, and shows the supervisor that this process lives."""
 
-    def __init__(self, sign_of_life: str) -> None:
+    def __init__(self, sign_of_life: int) -> None:
         self.stop = threading.Event()
         """Set when this process is to end."""
-        self._sign_of_life = Path(sign_of_life)
+        self._sign_of_life = sign_of_life
         self._shown = 0.0
 
     def show_life(self) -> None:
         """Once a second at most, so that it may be called after each step."""
         if time.monotonic() - self._shown > 1:
-            self._sign_of_life.touch()
+            os.utime(self._sign_of_life)
             self._shown = time.monotonic()
 
     def ask(self, question: Callable[[], T]) -> T:
@@ -69,9 +70,13 @@ class Patience:
                 raise Stopped
 
 
-def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
+def main(sign_of_life: str) -> int:
     """The process's exit code; see `Exit`."""
-    patience = Patience(sign_of_life)
+    if not (told := os.read(0, 4096).decode().split()):
+        return Exit.ORPHANED
+    run_id, token, *options = told
+    _show_name(run_id)
+    patience = Patience(int(sign_of_life))
     signal.signal(signal.SIGTERM, lambda *_: patience.stop.set())
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     keep_large_blocks()
@@ -119,6 +124,12 @@ def main(run_id: str, token: str, sign_of_life: str, *options: str) -> int:
     return Exit.STOPPED if patience.stop.is_set() else Exit.COMPLETED
 
 
+def _show_name(run_id: str) -> None:
+    """Has `top` and `ps` tell which run this process trains, where they can."""
+    if sys.platform == "linux":
+        Path("/proc/self/comm").write_text(run_id)
+
+
 def _own_folder(settings: Settings, run: Run, lease: Lease, patience: Patience) -> Path:
     """Where this attempt keeps its checkpoints, which are those of the one before. Raises `LeaseLost`, `Stopped`."""
     patience.ask(lease.check)  # what was read of the run before, the number of the attempt, is this one's
@@ -159,16 +170,6 @@ def _tell(outbox: Outbox, spec: RunSpec, event: Event, warnings: list[RunWarning
             outbox.confusion(event)
         case EpochRecord():
             outbox.record(event)
-        case FinalTest():
-            outbox.describe(
-                test_top1=event.top1,
-                test_top1_at_best=event.best_top1,
-                test_balanced=event.balanced,
-                test_nll=event.nll,
-                test_ece=event.ece,
-                test_images=event.images,
-                test_sha256=event.sha256,
-            )
         case RunWarning():
             _warn(outbox, [event], warnings)
 
@@ -203,4 +204,7 @@ def _said(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    code = main(*sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # at once: it takes PyTorch most of a second to leave in order what ends with the process

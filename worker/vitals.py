@@ -1,6 +1,8 @@
 """How a worker's machine and device are doing."""
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pynvml
@@ -13,16 +15,25 @@ def vitals() -> dict[str, Scalar | None]:
     return {"cpu_percent": psutil.cpu_percent()} | _gpu()
 
 
-def memory_bytes(trainer: int | None) -> int:
-    """Resident memory of this process, and of the trainer with this process id and what it has started."""
+def memory_bytes(*trainers: int | None) -> int:
+    """Resident memory of this process, and of trainers with these process ids and what they have started."""
     memory = int(psutil.Process().memory_info().rss)
-    try:
-        children = psutil.Process(trainer).children(recursive=True) if trainer else []
-        for process in [psutil.Process(trainer), *children] if trainer else []:
-            memory += process.memory_info().rss
-    except psutil.NoSuchProcess:
-        pass
+    for trainer in filter(None, trainers):
+        with suppress(psutil.NoSuchProcess):
+            for process in [psutil.Process(trainer), *psutil.Process(trainer).children(recursive=True)]:
+                memory += process.memory_info().rss
     return memory
+
+
+def available_bytes() -> int:
+    """Memory that processes can still have, of the machine's and, in a container with a limit, of that."""
+    available = int(psutil.virtual_memory().available)
+    try:
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        statistics = dict(line.split() for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # no container of version 2, or "max": no limit
+        return available
+    return min(available, limit - used + int(statistics["inactive_file"]))  # what is kept of files makes room
 
 
 def _gpu() -> dict[str, Scalar | None]:

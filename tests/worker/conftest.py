@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from app.settings import Settings
 from app.store.lease import Lease
 from app.store.run_store import RunStore
 from cct.spec import RunSpec
-from tests.conftest import DIGITS
+from tests.conftest import DIGITS, wait_for
 
 QUICK: dict[str, Any] = DIGITS | {"val_share": 0.9}
 """A spec whose epochs take a second; tests add how many."""
@@ -62,13 +63,28 @@ def worker(settings: Settings, *arguments: str) -> Iterator[psutil.Popen]:
 @contextmanager
 def trainer(settings: Settings, lease: Lease) -> Iterator[psutil.Popen]:
     """A trainer whose supervisor is this process."""
-    command = [sys.executable, "-m", "worker.trainer", lease.run_id, lease.token, str(settings.data / "alive")]
-    with psutil.Popen(command, env=environment(settings), stdin=subprocess.PIPE) as process:
+    with tempfile.TemporaryFile() as alive:
+        command = [sys.executable, "-m", "worker.trainer", str(alive.fileno())]
+        process = psutil.Popen(
+            command, env=environment(settings), stdin=subprocess.PIPE, pass_fds=(alive.fileno(),), bufsize=0
+        )
+    with process:
+        process.stdin.write(f"{lease.run_id} {lease.token}".encode())
         try:
             yield process
         finally:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+
+
+def trainer_of(worker: psutil.Process, run_id: str) -> psutil.Process:
+    """The process that trains the run, once it does."""
+
+    def found() -> list[psutil.Process]:
+        return [child for child in worker.children() if child.name() == run_id]
+
+    wait_for(found, 30)
+    return found()[0]
 
 
 def claimed(store: RunStore) -> Lease:

@@ -77,15 +77,12 @@ def test_a_database_that_is_away_while_a_trainer_starts_is_waited_for(
     monkeypatch.setenv("CCTBOARD_DATA", str(settings.data))
     store = RunStore(settings)
     [run] = store.create_runs([SHORT])
-    training = threading.Thread(target=Supervisor(settings, store, "w").train_next, daemon=True)
+    supervisor = Supervisor(settings, store, "w")
+    training = threading.Thread(target=supervisor.train_next, daemon=True)
     training.start()
-
-    def trainers() -> list[psutil.Process]:
-        return [child for child in psutil.Process().children() if run.id in child.cmdline()]
-
-    wait_for(trainers, 10)
-    [trainer] = trainers()
-    sign_of_life = Path(trainer.cmdline()[-1])
+    wait_for(lambda: supervisor.slots[0].trainer, 10)
+    trainer = psutil.Process(supervisor.slots[0].trainer)
+    sign_of_life = Path(f"/proc/{trainer.pid}/fd/{trainer.cmdline()[-1]}")
     before = sign_of_life.stat().st_mtime_ns
     with gone(services, settings.data):
         wait_for(lambda: not trainer.is_running() or sign_of_life.stat().st_mtime_ns > before, 30)

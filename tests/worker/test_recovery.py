@@ -23,7 +23,7 @@ from app.store.rows import State
 from app.store.run_store import RunStore
 from cct.spec import RunSpec
 from tests.conftest import wait_for
-from tests.worker.conftest import LONG, QUICK
+from tests.worker.conftest import LONG, QUICK, claimed, trainer, trainer_of
 from worker.supervisor import Exit, Supervisor
 
 
@@ -85,21 +85,13 @@ def test_a_killed_worker_loses_its_run_to_another(settings: Settings, store: Run
     quick = settings.model_copy(update={"lease_seconds": 1.0})
     store = RunStore(quick)
     [run] = store.create_runs([RunSpec(**QUICK, epochs=2)])
-    lost = store.claim("killed worker")
-    assert lost is not None
-    sign_of_life = settings.data / "alive"
-    environment = os.environ | {"CCTBOARD_REDIS_URL": str(settings.redis_url), "CCTBOARD_DATA": str(settings.data)}
-    command = [sys.executable, "-m", "worker.trainer", run.id, lost.token, str(sign_of_life)]
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as orphan:
+    with trainer(settings, claimed(store)) as orphan:
         wait_for(lambda: store.run(run.id).epoch == 1 and store.expire_leases() == 1, 90)
         assert store.run(run.id).state is State.queued
         assert orphan.wait(60) == Exit.LEASE_LOST, "it noticed that its lease is gone"
     assert store.run(run.id).epoch == 1
-    again = store.claim("another worker")
-    assert again is not None
-    command[-2] = again.token
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as trainer:
-        assert trainer.wait(60) == Exit.COMPLETED
+    with trainer(settings, again := claimed(store)) as successor:
+        assert successor.wait(60) == Exit.COMPLETED
     again.release(State.completed)
     done = store.run(run.id)
     assert (done.state, done.attempt, done.epoch) == (State.completed, 2, 2)
@@ -132,10 +124,10 @@ def test_a_trainer_that_makes_no_step_is_killed_and_the_run_tried_again(
     training = threading.Thread(target=supervisor.train_next)
     training.start()
     wait_for(lambda: store.run(run.id).step, 60)
-    [trainer] = [child for child in psutil.Process().children() if run.id in child.cmdline()]
-    trainer.suspend()
+    frozen = trainer_of(psutil.Process(), run.id)
+    frozen.suspend()
     training.join(60)
-    assert not trainer.is_running()
+    assert not frozen.is_running()
     assert store.run(run.id).state is State.queued
     assert [entry.detail for entry in store.history(run.id) if entry.what == "lost"] == [
         "training made no step for 20 s"
@@ -177,12 +169,7 @@ def test_a_run_that_did_not_ask_for_recorded_steps_goes_on_without(
 
 def test_a_trainer_ends_with_its_supervisor(settings: Settings, store: RunStore) -> None:
     [run] = store.create_runs([LONG])
-    lease = store.claim("w")
-    assert lease is not None
-    environment = os.environ | {"CCTBOARD_REDIS_URL": str(settings.redis_url), "CCTBOARD_DATA": str(settings.data)}
-    command = [sys.executable, "-m", "worker.trainer", run.id, lease.token, str(settings.data / "alive")]
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as trainer:
+    with trainer(settings, claimed(store)) as process:
         wait_for(lambda: store.run(run.id).epoch, 60)
-        assert trainer.stdin is not None
-        trainer.stdin.close()
-        assert trainer.wait(10) == Exit.ORPHANED
+        process.stdin.close()
+        assert process.wait(10) == Exit.ORPHANED

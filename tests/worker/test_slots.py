@@ -2,7 +2,6 @@
 
 import signal
 
-import psutil
 import pytest
 
 from app.settings import Settings
@@ -10,14 +9,9 @@ from app.store.rows import State
 from app.store.run_store import RunStore
 from cct.machine import cores
 from tests.conftest import wait_for
-from tests.worker.conftest import LONG, worker
+from tests.worker.conftest import LONG, trainer_of, worker
 from worker import slots
 from worker.supervisor import trainer_environment
-
-
-def trainer_of(worker: psutil.Process, run_id: str) -> psutil.Process:
-    [trainer] = [child for child in worker.children() if run_id in child.cmdline()]
-    return trainer
 
 
 @pytest.mark.timeout(240)

@@ -27,7 +27,6 @@ import { EpochChoice, useEpoch } from "../shared/ConfusionMatrix";
 import { ClassesPanel, ConfusionPanel } from "./ConfusionPanels";
 import { AskedFigure, Curves } from "../shared/Figure";
 import { useUrlParam } from "../shared/urlState";
-import type { Measure } from "./useComparison";
 
 const MAIN = "val_top1";
 const BESIDE = "val_loss";
@@ -47,10 +46,10 @@ const AXES = { epoch: "by epoch", seconds: "by training time", images: "by image
 const BANDS = { sd: "band: SD", ci: "band: 95 % CI", minmax: "band: min to max", none: "no band" };
 const COSTS = { seconds: "training time", parameters: "parameters", images_per_second: "images per second" };
 
-type Props = { selection: Selection; group: string; baseline?: string; measure?: Measure };
+type Props = { selection: Selection; group: string; baseline?: string };
 
 /** All charts over the variants of the selected runs. Which one, its options and its zoom are in the address. */
-export function Figures({ selection, group, baseline, measure }: Props) {
+export function Figures({ selection, group, baseline }: Props) {
   const [shown, setShown] = useUrlParam("figure");
   const theme = useComputedColorScheme("light");
   const query = { ...selection, group, theme };
@@ -74,13 +73,13 @@ export function Figures({ selection, group, baseline, measure }: Props) {
           <CurvesPanel selection={selection} group={group} />
         </Tabs.Panel>
         <Tabs.Panel value="interaction">
-          <Interaction query={{ ...query, measure }} />
+          <Interaction query={query} />
         </Tabs.Panel>
         <Tabs.Panel value="finals">
-          <Finals query={{ ...query, baseline, measure }} />
+          <Finals query={{ ...query, baseline }} />
         </Tabs.Panel>
         <Tabs.Panel value="differences">
-          <Differences query={{ ...query, baseline, measure }} />
+          <Differences query={{ ...query, baseline }} />
         </Tabs.Panel>
         <Tabs.Panel value="cost">
           <Cost query={query} />
@@ -100,7 +99,7 @@ export function Figures({ selection, group, baseline, measure }: Props) {
 }
 
 /** The chosen metric, and beside it the loss, or the result if the loss was chosen. */
-function CurvesPanel({ selection, group }: Pick<Props, "selection" | "group">) {
+function CurvesPanel({ selection, group }: Omit<Props, "baseline">) {
   const { data: catalog } = useQuery(catalogQuery);
   const [metricParam, setMetric] = useUrlParam("metric", "zoom", "zoom2");
   const [xParam, setX] = useUrlParam("x", "zoom", "zoom2");
