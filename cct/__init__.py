@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cct.catalog import poolings
-from cct.events import Confusion, EpochRecord, Facts, Look, Progress
+from cct.events import Confusion, EpochRecord, Facts, FinalTest, Look, Progress
 from cct.named_datasets import DATASETS
 from cct.named_models import MODELS, ModelConfig
 from cct.spec import RunSpec, SpecError
@@ -23,6 +23,7 @@ __all__ = [
     "Confusion",
     "EpochRecord",
     "Facts",
+    "FinalTest",
     "Look",
     "ModelConfig",
     "Progress",

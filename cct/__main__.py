@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cct.catalog import poolings
-from cct.events import EpochRecord, Facts, RunWarning
+from cct.events import EpochRecord, Facts, FinalTest, RunWarning
 from cct.machine import OPENMP
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, TEXT_MODELS
@@ -98,6 +98,7 @@ def _train(spec: RunSpec, data: Path, out: Path | None, extends: int = 0) -> int
 
     keep_large_blocks()
     records: list[EpochRecord] = []
+    tested = ""
     try:
         for event in train(spec, data_dir=data, checkpoint_dir=out, extends=extends):
             if isinstance(event, Facts):
@@ -112,6 +113,11 @@ def _train(spec: RunSpec, data: Path, out: Path | None, extends: int = 0) -> int
             elif isinstance(event, EpochRecord):
                 records.append(event)
                 print(_line(event), flush=True)
+            elif isinstance(event, FinalTest):
+                tested = (
+                    f"test set of {event.images:,}, read once: final top-1 {event.top1:.2f} %, balanced "
+                    f"{event.balanced:.2f} %; {event.best_top1:.2f} % at the best held-out epoch ({event.best_epoch})"
+                )
     except KeyboardInterrupt:
         kept = f"; the same command continues after epoch {len(records)}" if out and records else ""
         return _fail(f"interrupted{kept}", 130)
@@ -132,7 +138,9 @@ def _train(spec: RunSpec, data: Path, out: Path | None, extends: int = 0) -> int
     top1 = f"final top-1 {last.val_top1:.2f} %{balanced}, best {best.val_top1:.2f} % (epoch {best.epoch})"
     if spec.is_evaluation:
         top1 = f"evaluated without training: top-1 {last.val_top1:.2f} %{balanced}"
-    print(f"{top1}, {minutes:.1f} min")
+    print(f"{top1}, validated on {spec.validated_on}, {minutes:.1f} min")
+    if tested:
+        print(tested)
     return 0
 
 

@@ -16,7 +16,16 @@ from torchvision import datasets
 
 from cct.download import DatasetUnavailable, download, downloading, md5_of
 from cct.held_out import content_of, contents_of, hold_out
-from cct.image_files import CACHE, MARGIN, ImageFiles, decoded, find_flowers, find_image_folder, find_training_images
+from cct.image_files import (
+    CACHE,
+    MARGIN,
+    ImageFiles,
+    decoded,
+    find_flowers,
+    find_image_folder,
+    find_test_images,
+    find_training_images,
+)
 from cct.named_datasets import DATASETS
 from cct.named_models import TEXT_LENGTH
 from cct.texts import Labelled, encode, read_ag_news, read_trec, vocabulary_of
@@ -109,6 +118,23 @@ def load(
     read = _cifar if name in CIFAR else _idx if name in MNIST else _digits
     splits = read(name, folder, with_test=not val_share)
     return _hold_out(splits[0], val_share, DATASETS[name].class_names) if val_share else (splits[0], splits[1])
+
+
+def load_test(name: str, folder: Path, train: Split, image_size: int = 32, image_folder: str = "") -> Split | None:
+    """The test split beside a training split that something was held out of; None if an image folder has none.
+
+    Raises `DatasetUnavailable`.
+    """
+    if name == "image_folder":
+        files = find_test_images(folder / name / image_folder)
+        source = f"{name}/{image_folder}-test"
+        return _of_squares(files, image_size, source, folder, train.class_names, train.bits) if files else None
+    if name == "flowers102":
+        return _of_squares(find_flowers(folder)[1], image_size, f"{name}-test", folder, (), train.bits)
+    if name in TEXTS:
+        return _encoded(_read_texts(name, folder, TEXTS[name][2]), train.vocabulary)
+    read = _cifar if name in CIFAR else _idx if name in MNIST else _digits
+    return read(name, folder, with_test=True)[1]
 
 
 def duplicates(train: Split, val: Split) -> int:
@@ -267,25 +293,8 @@ def _shape(values: Tensor) -> str:
 
 def _texts(name: str, folder: Path, val_share: float) -> tuple[Split, Split]:
     """AG News or TREC from their published files; the vocabulary is that of the training texts."""
-    read, *files = TEXTS[name]
-    files = files[:1] if val_share else files
-    # AG News' files have common names: another dataset's may be in `folder` itself.
-    places = [folder / name, folder / f"{name}_csv"] if name == "ag_news" else [folder / name, folder]
-    splits: list[list[Labelled]] = []
-    for file in files:
-        path = next((place / file for place in places if (place / file).is_file()), None)
-        if path is None:
-            raise DatasetUnavailable(
-                f"dataset {name} is not downloaded by the board: put the files published as {DATASETS[name].title} "
-                f"({', '.join(files)}) into {folder / name}, or name the folder that has it with --data or "
-                "CCTBOARD_DATASETS"
-            )
-        try:
-            splits.append(read(path))
-            if not splits[-1]:
-                raise ValueError("it has no texts")
-        except (OSError, ValueError) as error:
-            raise DatasetUnavailable(f"{path} cannot be read ({error}); put the published file there") from error
+    _, *files = TEXTS[name]
+    splits = [_read_texts(name, folder, file) for file in (files[:1] if val_share else files)]
     checksum = ""
     if val_share:
         [whole] = splits
@@ -294,16 +303,33 @@ def _texts(name: str, folder: Path, val_share: float) -> tuple[Split, Split]:
         held_out, rest, checksum = hold_out([label for label, _ in whole], contents, val_share, names)
         splits = [[whole[number] for number in part] for part in (rest, held_out)]
     vocabulary = vocabulary_of((text for _, text in splits[0]), DATASETS[name].vocabulary_size)
-    train, test = (
-        Split(
-            encode([text for _, text in labelled], vocabulary, TEXT_LENGTH),
-            torch.tensor([label for label, _ in labelled]),
-            vocabulary,
-            texts=tuple(text for _, text in labelled),
-        )
-        for labelled in splits
-    )
+    train, test = (_encoded(labelled, vocabulary) for labelled in splits)
     return train, replace(test, held_out_sha256=checksum)
+
+
+def _read_texts(name: str, folder: Path, file: str) -> list[Labelled]:
+    read, *files = TEXTS[name]
+    # AG News' files have common names: another dataset's may be in `folder` itself.
+    places = [folder / name, folder / f"{name}_csv"] if name == "ag_news" else [folder / name, folder]
+    path = next((place / file for place in places if (place / file).is_file()), None)
+    if path is None:
+        raise DatasetUnavailable(
+            f"dataset {name} is not downloaded by the board: put the files published as {DATASETS[name].title} "
+            f"({', '.join(files)}) into {folder / name}, or name the folder that has it with --data or "
+            "CCTBOARD_DATASETS"
+        )
+    try:
+        if labelled := read(path):
+            return labelled
+        raise ValueError("it has no texts")
+    except (OSError, ValueError) as error:
+        raise DatasetUnavailable(f"{path} cannot be read ({error}); put the published file there") from error
+
+
+def _encoded(labelled: Sequence[Labelled], vocabulary: tuple[str, ...]) -> Split:
+    texts = tuple(text for _, text in labelled)
+    labels = torch.tensor([label for label, _ in labelled])
+    return Split(encode(texts, vocabulary, TEXT_LENGTH), labels, vocabulary, texts=texts)
 
 
 def _find(places: list[Path], file: str) -> Path | None:

@@ -119,4 +119,27 @@ class EpochRecord:
     answers differ, over 15 equal bins of that probability, weighted by images. None in older records."""
 
 
-Event = Facts | Progress | Look | Confusion | EpochRecord | RunWarning
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalTest:
+    """What was measured on the test set of a run that holds training images or texts out: once, when it has ended, so
+    that nothing was chosen by it. Top-1 in percent."""
+
+    images: int
+    """How many images or texts it has."""
+    top1: float
+    """After the last epoch."""
+    best_epoch: int
+    """The epoch with the highest top-1 on what is held out, counted from 1."""
+    best_top1: float
+    """After that epoch."""
+    balanced: float
+    """Balanced accuracy after the last epoch."""
+    nll: float
+    """Negative log-likelihood in nats after the last epoch, without smoothed labels."""
+    ece: float
+    """Expected calibration error after the last epoch, from 0 to 1."""
+    sha256: str
+    """A checksum of the test set, as the model reads it, and of its labels."""
+
+
+Event = Facts | Progress | Look | Confusion | EpochRecord | FinalTest | RunWarning

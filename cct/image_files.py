@@ -37,7 +37,8 @@ CACHE = "decoded_images"
 MARGIN = 256 / 224
 """Side of the squares by that of what models see of them, which leaves room for random crops."""
 
-TEST_FOLDERS = ("val", "valid", "validation", "test")
+TEST = "test"
+TEST_FOLDERS = ("val", "valid", "validation", TEST)
 """Beside `train`, the first of them that is there has the images that are not trained on."""
 
 _FORMAT = 3
@@ -68,30 +69,47 @@ def find_image_folder(folder: Path) -> tuple[ImageFiles, ImageFiles, tuple[str, 
     test_folder = next((folder / name for name in TEST_FOLDERS if (folder / name).is_dir()), folder / TEST_FOLDERS[0])
     _check_is_there(train_folder)
     _check_is_there(test_folder, ", or hold out a share of the training images, such as 0.2, with val_share")
-    classes, others = _class_names(train_folder), _class_names(test_folder)
-    if odd := sorted({*classes} ^ {*others}):
-        only, lacking = (train_folder, test_folder) if odd[0] in classes else (test_folder, train_folder)
-        raise DatasetUnavailable(f"{only} has a class {odd[0]!r}, which {lacking} lacks; both need the same classes")
+    classes = _class_names(train_folder)
+    _check_same_classes(train_folder, classes, test_folder)
     _check_classes(train_folder, classes)
     train, test = (_of_classes(part, classes) for part in (train_folder, test_folder))
     return train, test, tuple(classes)
 
 
 def find_training_images(folder: Path) -> tuple[ImageFiles, tuple[str, ...]]:
-    """The images of `folder/train/CLASS/...`, for a folder that has no others, and the classes' names, sorted.
+    """The images of `folder/train/CLASS/...`, some of which are to be held out, and the classes' names, sorted.
 
     Raises `DatasetUnavailable`.
     """
     train_folder = folder / "train"
     _check_is_there(train_folder)
-    if others := [name for name in TEST_FOLDERS if (folder / name).is_dir()]:
+    if others := [name for name in TEST_FOLDERS if name != TEST and (folder / name).is_dir()]:
         raise DatasetUnavailable(
             f"{folder} has a folder {others[0]} to validate on, so nothing is held out of train; set val_share to 0, "
-            f"or move the images of {others[0]} into train or elsewhere"
+            f"or rename {others[0]} to {TEST}, which is then read once, when a run has ended, or move its images "
+            "elsewhere"
         )
     classes = _class_names(train_folder)
+    if (folder / TEST).is_dir():
+        _check_same_classes(train_folder, classes, folder / TEST)
     _check_classes(train_folder, classes)
     return _of_classes(train_folder, classes), tuple(classes)
+
+
+def find_test_images(folder: Path) -> ImageFiles | None:
+    """The images of `folder/test/CLASS/...`, where training images are held out to validate on; None without them.
+
+    Raises `DatasetUnavailable`.
+    """
+    if not (folder / TEST).is_dir():
+        return None
+    return _of_classes(folder / TEST, _class_names(folder / TEST))
+
+
+def _check_same_classes(train_folder: Path, classes: list[str], test_folder: Path) -> None:
+    if odd := sorted({*classes} ^ {*_class_names(test_folder)}):
+        only, lacking = (train_folder, test_folder) if odd[0] in classes else (test_folder, train_folder)
+        raise DatasetUnavailable(f"{only} has a class {odd[0]!r}, which {lacking} lacks; both need the same classes")
 
 
 def _check_is_there(folder: Path, or_else: str = "") -> None:

@@ -102,6 +102,24 @@ def duplicated(duplicates: int, val_size: int) -> list[RunWarning]:
     ]
 
 
+def in_test_set_too(duplicates: int, test_size: int) -> list[RunWarning]:
+    """Warns of test images that were trained on, while others were held out to validate on."""
+    if not duplicates:
+        return []
+    return [
+        RunWarning(
+            "duplicates-in-test-set",
+            f"{duplicates:,} of {test_size:,} in the test set ({100 * duplicates / test_size:.2g} %) are in the "
+            "training set, too: test top-1 is too high by up to that; remove them from one of the two.",
+        )
+    ]
+
+
+def untested(why: str) -> RunWarning:
+    """Tells why a finished run has no result on the test set."""
+    return RunWarning("untested", f"The run has no test top-1, as its test set could not be read: {why}.")
+
+
 def without_learning(
     records: Sequence[EpochRecord], confusion: Confusion, train: Sequence[int], spec: RunSpec, weights: Sequence[float]
 ) -> list[RunWarning]:

@@ -169,8 +169,9 @@ class RunSpec:
     )
     val_share: float = _parameter(
         0.0,
-        "Share of the training images or texts that is held out to validate on, the same for all runs; 0: validate on "
-        "the dataset's own validation or test files",
+        "Share of the training images or texts that is held out to validate on, the same for all runs; the test set is "
+        "then read once, when the run has ended. 0: validate on the official test set (or a folder's own validation "
+        "images) after every epoch, as the reference does, so that its best epoch is optimistic",
         ge=0,
         le=0.9,
     )
@@ -274,6 +275,13 @@ class RunSpec:
         """The dataset by a name that tells image folders and hold-outs apart: `image_folder/birds (val_share 0.2)`."""
         name = f"{self.dataset}/{self.image_folder}" if self.image_folder else self.dataset
         return f"{name} (val_share {self.val_share:g})" if self.val_share else name
+
+    @property
+    def validated_on(self) -> str:
+        """What is called validation (`val_top1`, ...), in words."""
+        if self.val_share:
+            return f"{100 * self.val_share:g} % of the training set, held out"
+        return "the folder's images beside train" if self.image_folder else "the official test set"
 
     def settled_to(self, **values: str) -> "RunSpec":
         """The spec with what `auto` stands for in some fields. It is not checked again."""

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cct.answers import Answers
 from cct.augment import augment, centre_crop
-from cct.checkpoint import Checkpoint
+from cct.checkpoint import BEST, Checkpoint, read_snapshot
 from cct.data import Split, batches, duplicates, equally_large, load, to_device
 from cct.device import default_device, device_name
 from cct.events import Confusion, EpochRecord, Event, Facts, Progress, RunWarning
+from cct.final_test import final_test
 from cct.isolation import isolated
 from cct.lens import chosen_epochs, chosen_images, look, pictures
 from cct.machine import cores
@@ -52,11 +54,14 @@ def train(
     recorded: Sequence[EpochRecord] = (),
     extends: int = 0,
     may_record: bool = True,
+    may_test: bool = True,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Trains a model and yields what there is to tell: `Facts` once, `Progress` twice a second, and after each epoch
     what the pooling looks at (`Look`, in some epochs), a `Confusion` and an `EpochRecord`; a `RunWarning` at the end if
-    it has learned nothing. With no epochs, the given weights are evaluated, by the same events of epoch 0.
+    it has learned nothing. A run that holds training images out (`val_share`) ends with a `FinalTest`, and reads the
+    test set only then, or not at all if it may not (`may_test`). With no epochs, the given weights are evaluated, by
+    the same events of epoch 0.
 
     With `checkpoint_dir` the run continues after the last checkpoint there, which is written before an epoch is told
     of; records of earlier epochs are yielded again first. Order, augmentation, dropout and stochastic depth derive from
@@ -133,6 +138,8 @@ def train(
     # Of the best epoch and, if that is another, of the last.
     confusions: list[Confusion] = []
     answers: list[Answers] = []
+    is_tested = may_test and spec.val_share > 0
+    best_weights: dict[str, Tensor] = {}  # only where no checkpoint has them
     if saved:
         saved.restore(model, step.optimizer, step.averaged)
         records, confusions, answers = [*saved.records], saved.confusions, saved.answers
@@ -179,6 +186,8 @@ def train(
         answer = Answers(epoch, found.predicted, found.confidence)
         confusions = [confusion] if is_best else [confusions[0], confusion]
         answers = [answer] if is_best else [*(one for one in answers if one.epoch == confusions[0].epoch), answer]
+        if is_best and is_tested and not checkpoint_dir:
+            best_weights = {name: value.cpu().clone() for name, value in step.validated.state_dict().items()}
         if checkpoint_dir:
             Checkpoint(
                 spec=spec,
@@ -206,6 +215,13 @@ def train(
     if spec.class_weights == "balanced":
         weights = balanced_weights(train_split.labels, classes).tolist()
     yield from without_learning(records, confusions[-1], train_counts, spec, weights)
+    if is_tested:
+        if checkpoint_dir:
+            best_weights, _ = read_snapshot(checkpoint_dir / BEST)
+        yield from final_test(
+            *(step.validated, best_weights, records, train_split, settled, data_dir),
+            *(validated_at_once, should_stop),
+        )
 
 
 def _to_do(spec: RunSpec, records: Sequence[EpochRecord]) -> Sequence[int]:

@@ -29,7 +29,7 @@ from app.store.run_store import RunStore
 from cct.answers import export_answers
 from cct.checkpoint import BEST
 from cct.cpu import keep_large_blocks
-from cct.events import Confusion, EpochRecord, Event, Facts, Look, Progress, RunWarning
+from cct.events import Confusion, EpochRecord, Event, Facts, FinalTest, Look, Progress, RunWarning
 from cct.recording import RecordingFailed
 from cct.spec import RunSpec
 from cct.step import Stopped
@@ -170,6 +170,16 @@ def _tell(outbox: Outbox, spec: RunSpec, event: Event, warnings: list[RunWarning
             outbox.confusion(event)
         case EpochRecord():
             outbox.record(event)
+        case FinalTest():
+            outbox.describe(
+                test_top1=event.top1,
+                test_top1_at_best=event.best_top1,
+                test_balanced=event.balanced,
+                test_nll=event.nll,
+                test_ece=event.ece,
+                test_images=event.images,
+                test_sha256=event.sha256,
+            )
         case RunWarning():
             _warn(outbox, [event], warnings)
 

@@ -10,17 +10,26 @@ from app.analysis.doubts import Doubt, doubts
 from app.analysis.effects import METHOD as METHOD_OF_EFFECTS
 from app.analysis.effects import Effect, Factor, effects, summary
 from app.analysis.fairness import UNFINISHED, Inequality, inequalities
+from app.analysis.held_out import validated
 from app.analysis.references import OtherReference, ReferenceResult, matching_references, other_references
 from app.analysis.statistics import METHOD, Difference, Outcome, Stat, differences, judged, stat, stat_of_percents
 from app.analysis.verdicts import answer, at_each_level, caveats, left_out, method_of_blocks, unpaired, verdict
 from app.errors import Invalid
-from app.store.plan import FINAL, Measure
+from app.store.plan import BEST, FINAL, MEAN, TEST, Measure
 from app.store.rows import Run, State
 from cct.catalog import poolings
 from cct.spec import RunSpec
 
 GROUPS = tuple(field.name for field in fields(RunSpec) if field.name != "seed")
 """Spec fields by which runs can be grouped into variants."""
+
+MEASURES: dict[Measure, str] = {
+    FINAL: "final top-1",
+    BEST: "best top-1",
+    MEAN: "mean top-1 of the last 3 epochs",
+    TEST: "test top-1 after the last epoch, for which each run has read the test set once",
+}
+"""In words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +40,10 @@ class AtLevel:
     runs: list[str]
     """Ids."""
     final: Stat | None
+    test: Stat | None
+    """Top-1 on the test set, of runs that hold training data out."""
     difference: Difference | None
-    """Final top-1 minus the baseline's at this level; null for the baseline, and where nothing else varies."""
+    """The measure's result minus the baseline's at this level; null for the baseline, and where nothing else varies."""
     outcome: Outcome | None
     """What is claimed there; null like the difference."""
 
@@ -68,13 +79,16 @@ class VariantComparison:
     finished: int
     """Completed runs."""
     best: Stat | None
-    """Highest top-1 of any epoch, of completed runs: others would be compared at different epochs."""
+    """Highest validation top-1 of any epoch, of completed runs: others would be compared at different epochs."""
     final: Stat | None
-    """Top-1 of the last epoch, of completed runs; the mean where several have the same seed."""
+    """Validation top-1 of the last epoch, of completed runs; the mean where several have the same seed."""
+    test: Stat | None
+    """Top-1 on the test set after the last epoch, read once, of completed runs that hold training data out."""
     minutes: Stat | None
     """Training time of completed runs."""
     difference: Difference | None
-    """Final top-1 minus the baseline's, paired by seed, over seeds that both have completed; null for the baseline."""
+    """The measure's result minus the baseline's, paired by seed, over seeds that both have completed; null for the
+    baseline."""
     outcome: Outcome | None
     """What is claimed of the variant against the baseline; null for the baseline."""
     verdict: str
@@ -112,6 +126,8 @@ class Comparison:
     """How verdicts are reached and what they assume."""
     measure: Measure
     """The result whose differences are compared."""
+    validated: str
+    """On what the runs are validated, and by how much their best epochs flatter them, as sentences."""
     interval: str
     """What the interval of a difference is."""
     claims: bool
@@ -163,7 +179,9 @@ def colors(group: str, grouped: Mapping[str, Sequence[Run]]) -> dict[str, Varian
     return {variant: color[value] for variant, value in values.items()}
 
 
-def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = None) -> Comparison:
+def compare(
+    runs: Sequence[Run], group: str = "pooling", baseline: str | None = None, measure: Measure = FINAL
+) -> Comparison:
     """Compares variants; the baseline is `seqpool` if it is among them, else the first, unless named.
 
     Whatever else varies between the runs of a variant makes blocks: differences are those between runs of the same
@@ -173,12 +191,13 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
     factors, grouped = factors_of(group), group_runs(runs, group)
     baseline = baseline_of(grouped, baseline)
     blocks = blocks_of(grouped, group)
-    results = results_by_level(grouped, blocks)
+    by_measure = {one: results_by_level(grouped, blocks, one) for one in {FINAL, BEST, TEST, measure}}
+    results = by_measure[measure]
     averaged = complete_levels(results, baseline)
-    best = _averaged(results_by_level(grouped, blocks, "best val_top1"), averaged)
-    finals = _averaged(results, averaged)
-    found = differences(finals, baseline) if baseline is not None else {}
-    levels = _at_levels(grouped, blocks, results, baseline)
+    best, finals, tests = (_averaged(by_measure[one], averaged) for one in (BEST, FINAL, TEST))
+    compared = _averaged(results, averaged)
+    found = differences(compared, baseline) if baseline is not None else {}
+    levels = _at_levels(grouped, blocks, by_measure, measure, baseline)
     color = colors(group, grouped)
     fairness = inequalities(grouped, (*factors, *blocks.fields), blocks)
     variants = []
@@ -195,7 +214,7 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
         outcome: Outcome | None = None
         if variant != baseline:
             outcome = difference.outcome if difference else "unclear"
-        said = verdict(variant, baseline or "", difference, finals, provisional)
+        said = verdict(variant, baseline or "", difference, compared, provisional)
         if blocks.vary and variant != baseline and baseline is not None:
             if difference is None:
                 said = unpaired(variant, baseline, results, averaged, blocks)
@@ -215,6 +234,7 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
                 finished=len(completed),
                 best=stat_of_percents(best[variant].values()),
                 final=stat_of_percents(finals[variant].values()),
+                test=stat_of_percents(tests[variant].values()),
                 minutes=stat(run.seconds / 60 for run in counting),
                 difference=difference,
                 outcome=outcome,
@@ -224,11 +244,13 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
             )
         )
     sentences = left_out(results, averaged, blocks) if found else []
+    if found and measure != FINAL:
+        sentences.append(f"Compared by {MEASURES[measure]}.")
     is_provisional, unequal = any(row.provisional for row in variants), [one.field for one in fairness]
     said = answer(baseline or "", found, sentences, is_provisional, unequal)
     of_factors: list[Effect] = []
     if len(factors) == 2 and baseline is not None and len(grouped) > 1:
-        of_factors, told = _effects(runs, factors, grouped, baseline, finals)
+        of_factors, told = _effects(runs, factors, grouped, baseline, compared)
         said = " ".join([*told, *sentences, *caveats(is_provisional, unequal)])
     return Comparison(
         group=group,
@@ -246,7 +268,8 @@ def compare(runs: Sequence[Run], group: str = "pooling", baseline: str | None = 
         fairness=fairness,
         doubts=doubts(grouped),
         method=METHOD + (method_of_blocks(blocks) if blocks.vary else "") + (METHOD_OF_EFFECTS if of_factors else ""),
-        measure=FINAL,
+        measure=measure,
+        validated=validated(runs),
         interval="95 % CI",
         claims=True,
     )
@@ -274,9 +297,14 @@ def _effects(
 
 
 def _at_levels(
-    grouped: Mapping[str, Sequence[Run]], blocks: Blocks, results: Results, baseline: str | None
+    grouped: Mapping[str, Sequence[Run]],
+    blocks: Blocks,
+    by_measure: Mapping[Measure, Results],
+    measure: Measure,
+    baseline: str | None,
 ) -> dict[str, list[AtLevel]]:
     """The differences by variant; tests are corrected for all variants at all levels together."""
+    results = by_measure[measure]
     others = [variant for variant in grouped if variant != baseline] if blocks.vary else []
     found = judged(
         {
@@ -297,7 +325,8 @@ def _at_levels(
         return AtLevel(
             level=level,
             runs=[run.id for run in grouped[variant] if blocks.level_of[run.id] == level],
-            final=stat_of_percents(results[variant][level].values()),
+            final=stat_of_percents(by_measure[FINAL][variant][level].values()),
+            test=stat_of_percents(by_measure[TEST][variant][level].values()),
             difference=difference,
             outcome=difference.outcome if difference else outcome,
         )

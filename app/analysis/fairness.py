@@ -9,6 +9,7 @@ from cct.events import CODE_OF, EXTENDED
 from cct.recipes import OWN, RECIPE_FIELDS
 from cct.spec import RunSpec
 
+_OF_TESTED = "test_sha256"
 UNFINISHED = (State.queued, State.running)
 
 
@@ -50,9 +51,11 @@ def inequalities(grouped: Mapping[str, Sequence[Run]], told: Sequence[str], bloc
         by_value: dict[str, list[tuple[str, str]]] = {}
         at_level: dict[str, set[str]] = {}
         for variant, run, facts in counting:
-            # On what a run is trained is unknown until it begins. The code of a pooling concerns its own runs only.
+            # On what a run is trained is unknown until it begins. The code of a pooling concerns its own runs only,
+            # and what it is tested on is known when it has ended.
             is_implied = "recipe" in told and field in RECIPE_FIELDS
-            if field in facts or (run.device is not None and not field.startswith(CODE_OF) and not is_implied):
+            is_own = field.startswith(CODE_OF) or field == _OF_TESTED
+            if field in facts or (run.device is not None and not is_own and not is_implied):
                 value = facts.get(field, "not recorded")
                 by_value.setdefault(value, []).append((variant, run.id))
                 at_level.setdefault(blocks.level_of[run.id], set()).add(value)
@@ -72,6 +75,8 @@ def _facts(run: Run, told: Sequence[str]) -> dict[str, str]:
         facts |= run.provenance
     elif run.device is not None:
         facts["device"] = run.device
+    if run.test_sha256:
+        facts[_OF_TESTED] = run.test_sha256
     facts.setdefault(EXTENDED, str(run.extends_epoch or "never"))
     if facts.get("compile") == "graph":
         facts["compile"] = "off"  # it has the same operations and the same random numbers

@@ -17,8 +17,8 @@ EXPLORATORY = (
     "with a plan."
 )
 BESIDE_PLAN = (
-    "Exploratory, nothing is claimed: this experiment's plan compares {factor} with {baseline}, and how many seeds "
-    "there are depends on what was seen of that."
+    "Exploratory, nothing is claimed: this experiment's plan compares {factor} with {baseline} by {measure}, "
+    "and how many seeds there are depends on what was seen of that."
 )
 METHOD = (
     "Declared {time}, before the first run: results are compared by {measure}, paired by seed, with {baseline}. A "
@@ -71,7 +71,7 @@ def beside_plan(found: Comparison, plan: Plan, planning: Planning) -> Comparison
         replace(row, outcome="unclear", difference=_without_p(row), verdict=_unclaimed(row)) if row.outcome else row
         for row in found.variants
     ]
-    answer = BESIDE_PLAN.format(factor=planning.factor, baseline=plan.baseline)
+    answer = BESIDE_PLAN.format(factor=planning.factor, baseline=plan.baseline, measure=plan.measure)
     return replace(found, variants=rows, answer=answer, effects=[], claims=False)
 
 

@@ -69,6 +69,7 @@ def html(
 <h1>{escape(title)}</h1>
 <small>CCT Board, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC</small>
 <p class="answer">{escape(found.answer) or "There is nothing to compare yet."}</p>
+<p>{escape(found.validated)}</p>
 {_effects(found)}
 {warning if unequal else ""}
 {doubts if told else ""}
@@ -124,9 +125,17 @@ def methods(runs: Sequence[Run], found: Comparison) -> str:
     epochs = f" for {shared.pop('epochs')} epochs" if "epochs" in shared else ""
     rest = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shared.items() if value != "")
     number = f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} each ({', '.join(map(str, seeds))})"
+    share = shared.pop("val_share", None)
+    validation = "; validated on the test set after every epoch"
+    if share:
+        validation = (
+            f"; {100 * share:g} % of the training set held out to validate on, the test set read once, at the end"
+        )
+    elif share is None:
+        validation = "; some with training data held out to validate on"
     return (
         f"We trained {what}{epochs} with {varied} and {number}; "
-        f"optimizer AdamW with a warm-up and a cosine schedule; {rest}.{_missing(found)}"
+        f"optimizer AdamW with a warm-up and a cosine schedule; {rest}{validation}.{_missing(found)}"
     )
 
 
@@ -139,16 +148,18 @@ def _missing(found: Comparison) -> str:
 
 
 def epochs_csv(runs: Sequence[Run], records: Mapping[str, Sequence[EpochRecord]]) -> str:
-    """One line per run and epoch: what is varied, then what was measured."""
+    """One line per run and epoch: what is varied, then what was measured; a run's last line has its test top-1."""
     measured = ["lr_of_epoch" if field.name == "lr" else field.name for field in fields(EpochRecord)]
+    tested = ["test_top1", "test_top1_at_best"]
     specified = [field.name for field in fields(RunSpec)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["run", *specified, *measured])
+    writer.writerow(["run", *specified, *measured, *tested])
     for run in runs:
         spec = [getattr(run.spec, name) for name in specified]
         for record in records[run.id]:
-            writer.writerow([run.id, *spec, *asdict(record).values()])
+            of_run = [getattr(run, name) for name in tested] if record is records[run.id][-1] else [None, None]
+            writer.writerow([run.id, *spec, *asdict(record).values(), *of_run])
     return out.getvalue()
 
 
@@ -164,11 +175,14 @@ def _variants(found: Comparison) -> str:
         for line in [_variant(row, found), *([_level(row, at, found) for at in row.levels] if several else [])]
     ]
     rows += [
-        [f"{r.label}: {r.pooling}", "", _percent(r.final), _percent(r.best), "", f"{r.said}. {r.source}"]
+        [f"{r.label}: {r.pooling}", "", _percent(r.final), _percent(r.best), "-", "", f"{r.said}. {r.source}"]
         for r in found.references
     ]
-    head = [", ".join(found.factors), "seeds", "final top-1", "best top-1", f"difference to {found.baseline}"]
-    return _table([*head, "verdict"], rows)
+    head = [", ".join(found.factors), "seeds", "final top-1", "best top-1", "test top-1"]
+    head += [f"difference to {found.baseline}", "verdict"]
+    without = None if any(row.test for row in found.variants) else head.index("test top-1")
+    head, *rows = [[cell for column, cell in enumerate(line) if column != without] for line in (head, *rows)]
+    return _table(head, rows)
 
 
 def _variant(row: VariantComparison, found: Comparison) -> list[str]:
@@ -177,6 +191,7 @@ def _variant(row: VariantComparison, found: Comparison) -> list[str]:
         str(row.seeds),
         _stat(row.final, " %"),
         _stat(row.best, " %"),
+        _stat(row.test, " %"),
         _stat(row.difference, " points", found.interval) if row.variant != found.baseline else "baseline",
         row.verdict,
     ]
@@ -190,6 +205,7 @@ def _level(row: VariantComparison, at: AtLevel, found: Comparison) -> list[str]:
         str(at.final.n if at.final else 0),
         _stat(at.final, " %"),
         "",
+        _stat(at.test, " %"),
         "baseline" if is_baseline else _stat(at.difference, " points", found.interval),
         at.outcome or "" if at.final or is_baseline else "missing: no completed run",
     ]
@@ -201,12 +217,12 @@ def _runs(runs: Sequence[Run], found: Comparison) -> str:
         [
             *(r.id, *(getattr(r.spec, name) for name in varied), r.spec.seed, r.state),
             "evaluation" if r.spec.is_evaluation else f"{r.epoch}/{r.spec.epochs}",
-            *(r.best_top1, r.final_top1),
+            *(r.best_top1, r.final_top1, _rounded(r.test_top1)),
             *(_rounded(r.final_balanced), _rounded(r.majority_share), r.device),
         ]
         for r in runs
     ]
-    head = ["run", *varied, "seed", "state", "epoch", "best top-1", "final top-1"]
+    head = ["run", *varied, "seed", "state", "epoch", "best top-1", "final top-1", "test top-1"]
     return _table([*head, "final balanced", "most frequent class", "device"], rows)
 
 

@@ -20,6 +20,7 @@ from app.cli.connection import Missing, api_client, ask, download, list_runs, pa
 from app.cli.output import Column, FittingTable, Json, UsageError, console, print_json, say, tell, visible, writing
 from app.cli.plans import is_unfinished, parse_plan, plan_lines, value_of
 from app.limits import PRIORITY
+from app.store.plan import FINAL
 from cct.whole_file import whole_file
 
 commands = typer.Typer()
@@ -34,6 +35,14 @@ OwnGroup = Annotated[
     typer.Option(
         help="Spec field whose values are the variants, or several with commas between; without it one that the "
         "experiment varies.",
+        show_default=False,
+    ),
+]
+OfMeasure = Annotated[
+    str | None,
+    typer.Option(
+        help="The result that is compared, such as 'final test_top1' of runs that hold training data out; without it "
+        "the final val_top1, or that of a plan.",
         show_default=False,
     ),
 ]
@@ -108,11 +117,12 @@ def runs(
 def compare(
     experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
     group: OwnGroup = None,
+    measure: OfMeasure = None,
     as_json: Json = False,
 ) -> None:
     """Show an experiment's comparison table."""
     with api_client() as client:
-        query = {"experiment": experiment} | ({"group": group} if group else {})
+        query = {"experiment": experiment} | _given(group=group, measure=measure)
         comparison = ask(client, "GET", "/comparison", params=query, has="variants")
         if not as_json:
             print_comparison(comparison)
@@ -153,11 +163,12 @@ def report(
     experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
     group: OwnGroup = None,
+    measure: OfMeasure = None,
 ) -> None:
     """Save an experiment's answer, table and figures as one HTML file."""
     with api_client() as client:
         name = ask(client, "GET", path_of("experiment", experiment), has="name")["name"]
-        query = {"experiment": experiment, "title": name} | ({"group": group} if group else {})
+        query = {"experiment": experiment, "title": name} | _given(group=group, measure=measure)
         page = download(client, "/report", "text/html", query)
     with writing(out, "--out"), whole_file(out) as file:
         file.write(page)
@@ -273,6 +284,8 @@ def runs_table(found: list[dict[str, Any]]) -> FittingTable:
     def spec(name: str) -> list[str]:
         return [str(run["spec"][name]) for run in found]
 
+    are_tested = any(run["test_top1"] is not None for run in found)
+    tested = [Column("test", [_percent(run["test_top1"]) for run in found], rank=3)] if are_tested else []
     columns = [
         Column("run", [run["id"] for run in found]),
         Column("pooling", [run["spec"]["pooling"] + (" *" if run["mixes_batch"] else "") for run in found]),
@@ -283,6 +296,7 @@ def runs_table(found: list[dict[str, Any]]) -> FittingTable:
         Column("left", [_seconds(run["eta_seconds"]) for run in found], rank=5),
         Column("best", [_percent(run["best_top1"]) for run in found], rank=4),
         Column("final", [_percent(run["final_top1"]) for run in found], rank=3),
+        *tested,
         Column("balanced", [_percent(run["final_balanced"]) for run in found], rank=7),
     ]
     notes = [MIXES] if any(run["mixes_batch"] for run in found) else []
@@ -306,6 +320,7 @@ def _seconds(seconds: float | None) -> str:
 def print_comparison(comparison: dict[str, Any]) -> None:
     console.print(comparison_table(comparison))
     console.print(Text(visible(comparison["answer"])))
+    console.print(Text(visible(comparison["validated"])))
     for row in comparison["variants"]:
         if row["variant"] != comparison["baseline"]:
             console.print(Text(visible(f"- {row['verdict']}")))
@@ -332,15 +347,21 @@ def comparison_table(comparison: dict[str, Any]) -> FittingTable:
         Column("seeds", [str(row["seeds"]) for row in rows], rank=2),
         Column("best", [_stat(row["best"], " %") for row in rows], rank=3),
         Column("final", [_stat(row["final"], " %") for row in rows]),
+        *([Column("test", [_stat(row["test"], " %") for row in rows])] if any(row["test"] for row in rows) else []),
         Column("minutes", [_stat(row["minutes"]) for row in rows], rank=4),
         Column("difference", differences, rank=1),
     ]
-    notes = [f"differences are those to {baseline}"] if len(rows) > 1 else []
+    measure = "" if comparison["measure"] == FINAL else f" in {comparison['measure']}"
+    notes = [f"differences are those to {baseline}{measure}"] if len(rows) > 1 else []
     notes += [MIXES] if any(row["mixes_batch"] for row in rows) else []
     for reference in comparison["references"]:
         what = f"{reference['label']}: {reference['model']}, {reference['pooling']}"
         notes.append(f"{what}: {reference['said']}")
     return FittingTable(columns, notes)
+
+
+def _given(**options: str | None) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value}
 
 
 def _percent(value: float | None) -> str:

@@ -5,10 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Measure = Literal["final val_top1", "best val_top1", "mean val_top1 of the last 3 epochs"]
+Measure = Literal["final val_top1", "best val_top1", "mean val_top1 of the last 3 epochs", "final test_top1"]
 
 FINAL: Measure = "final val_top1"
+BEST: Measure = "best val_top1"
 MEAN: Measure = "mean val_top1 of the last 3 epochs"
+TEST: Measure = "final test_top1"
+"""Of runs that hold training data out."""
 
 MOST_SEEDS = 200
 """The rule's error rates hold up to so many, however often a budget is raised."""

@@ -87,13 +87,29 @@ class Run(Stored):
     epoch_seconds: float = 0
     """Seconds since the epoch that is being trained began."""
     best_top1: float | None = None
-    """Highest validation top-1 of any epoch, in percent."""
+    """Highest validation top-1 of any epoch, in percent; without held-out data it is chosen on the test set, and
+    optimistic."""
     final_top1: float | None = None
     """Validation top-1 of the newest epoch, in percent."""
     last3_top1: float | None = None
     """Mean validation top-1 of the last three epochs, in percent, once the run is completed."""
     final_balanced: float | None = None
     """Balanced accuracy of the newest epoch: the mean over classes of what is recognised of each, in percent."""
+    test_top1: float | None = None
+    """Top-1 on the test set after the last epoch, in percent, of a completed run that held training data out
+    (`val_share`): read once, when nothing was left to choose."""
+    test_top1_at_best: float | None = None
+    """Top-1 on the test set after the epoch with the highest top-1 on what is held out, in percent."""
+    test_balanced: float | None = None
+    """Balanced accuracy on the test set after the last epoch, in percent."""
+    test_nll: float | None = None
+    """Negative log-likelihood on the test set after the last epoch, in nats, without smoothed labels."""
+    test_ece: float | None = None
+    """Expected calibration error on the test set after the last epoch, from 0 to 1."""
+    test_images: int | None = None
+    """How many images or texts the test set has."""
+    test_sha256: str | None = None
+    """A checksum of the test set."""
     majority_share: float | None = None
     """Percent of the validation images that are of the most frequent class: the top-1 of always answering it."""
     duplicates: int | None = None
@@ -138,6 +154,8 @@ class Run(Stored):
                 return self.final_top1
             case "best val_top1":
                 return self.best_top1
+            case "final test_top1":
+                return self.test_top1
             case _:
                 return self.last3_top1
 

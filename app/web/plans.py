@@ -10,7 +10,7 @@ from app.analysis.plans import beside_plan, exploratory, with_plan
 from app.analysis.sequential import Step, course, judge
 from app.errors import Conflict, Invalid
 from app.limits import RUNS_PER_REQUEST
-from app.store.plan import MEAN, MOST_SEEDS, Plan, PlannedVariant, Planning
+from app.store.plan import FINAL, MEAN, MOST_SEEDS, TEST, Measure, Plan, PlannedVariant, Planning
 from app.store.rows import Experiment, Run, State
 from app.store.run_store import RunStore
 from app.web.specs import parse_spec
@@ -44,6 +44,8 @@ def planned(spec: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], plan: Pl
     few_epochs = [made for made in specs.values() if made.epochs < 3]
     if few_epochs and plan.measure == MEAN:
         raise Invalid("plan.measure", "needs runs of at least 3 epochs; train longer or choose another measure")
+    if plan.measure == TEST and not all(made.val_share for made in specs.values()):
+        raise Invalid("plan.measure", "needs runs that hold training data out; set val_share, such as 0.1")
     first_seed = next(iter(specs.values())).seed
     if first_seed + MOST_SEEDS > LAST_SEED:
         raise Invalid("spec.seed", f"leaves a plan too few seeds; use at most {LAST_SEED - MOST_SEEDS}")
@@ -128,7 +130,12 @@ def result(run: Run, plan: Plan) -> float | None:
 
 
 def compared(
-    store: RunStore, experiment: Experiment, runs: Sequence[Run], group: str | None = None, baseline: str | None = None
+    store: RunStore,
+    experiment: Experiment,
+    runs: Sequence[Run],
+    group: str | None = None,
+    baseline: str | None = None,
+    measure: Measure | None = None,
 ) -> Comparison:
     """The comparison of an experiment's runs, with what its plan says if it is about the same variants.
 
@@ -139,12 +146,12 @@ def compared(
     plan, planning = experiment.plan, experiment.planning
     if plan and baseline is None and plan.baseline in group_runs(runs, group):
         baseline = plan.baseline
-    found = compare(runs, group, baseline)
+    found = compare(runs, group, baseline, measure or FINAL)
     if experiment.exploratory:
         return exploratory(found)
     if plan is None or planning is None:
         return found
-    if (found.group, found.baseline) != (planning.factor, plan.baseline):
+    if (found.group, found.baseline, measure or plan.measure) != (planning.factor, plan.baseline, plan.measure):
         return beside_plan(found, plan, planning)
     counting = with_means(store, runs) if plan.measure == MEAN else runs
     max_seeds = experiment.max_seeds or plan.max_seeds

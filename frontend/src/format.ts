@@ -58,6 +58,14 @@ export const withinEpoch = (run: Run) => (run.steps ? run.step / run.steps : 0);
 export const isEvaluation = (run: Run) => run.spec.epochs === 0;
 
 /** Whether anything was measured yet. */
+/** On what a run is validated. */
+export const validatedOn = ({ spec }: Run) =>
+  spec.val_share
+    ? `on ${+(100 * spec.val_share).toFixed(2)} % of the training set, held out`
+    : spec.image_folder
+      ? "on the folder's images beside train"
+      : "on the official test set";
+
 export const isMeasured = (run: Run) => run.final_top1 != null;
 
 export const runProgress = (run: Run) =>

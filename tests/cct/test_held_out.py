@@ -106,7 +106,9 @@ def test_what_cannot_be_held_out_is_told_in_one_line(pets: Path, tmp_path: Path)
     with pytest.raises(DatasetUnavailable, match=r"pets/val; make it, .*, or hold out a share .* with val_share"):
         load("image_folder", tmp_path, 32, "pets")
     shutil.copytree(pets / "train", pets / "valid")
-    with pytest.raises(DatasetUnavailable, match=r"has a folder valid to validate on, .*; set val_share to 0, or move"):
+    with pytest.raises(
+        DatasetUnavailable, match=r"has a folder valid to validate on, .* to 0, or rename valid to test"
+    ):
         load("image_folder", tmp_path, 32, "pets", 0.2)
     assert duplicates(*load("image_folder", tmp_path, 32, "pets")) == 30, "all of them"
     with pytest.raises(SpecError, match=r"val_share: 1.0 is out of range; allowed: at least 0 and at most 0.9"):

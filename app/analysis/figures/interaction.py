@@ -21,7 +21,7 @@ def interaction(runs: Sequence[Run], comparison: Comparison, theme: Theme = "lig
         raise Invalid("group", "names two fields where an interaction is drawn, with a comma between")
     first, second = comparison.factors
     rows, columns = list(group_runs(runs, first)), list(group_runs(runs, second))
-    finals, _ = results_of(runs, comparison)
+    finals, _ = results_of(runs, comparison, comparison.measure)
     at = {
         (str(getattr(members[0].spec, first)), str(getattr(members[0].spec, second))): variant
         for variant, members in group_runs(runs, comparison.group).items()

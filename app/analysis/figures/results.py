@@ -22,7 +22,7 @@ from app.analysis.figures.style import (
     whole,
 )
 from app.analysis.statistics import Stat
-from app.store.plan import FINAL, MEAN, Measure
+from app.store.plan import BEST, FINAL, MEAN, TEST, Measure
 from app.store.rows import Run, State
 
 Cost = Literal["seconds", "parameters", "images_per_second"]
@@ -34,8 +34,9 @@ _COSTS: dict[Cost, str] = {
 }
 _MEASURES: dict[Measure, str] = {
     FINAL: "Final top-1",
-    "best val_top1": "Best top-1",
+    BEST: "Best top-1",
     MEAN: "Mean top-1 of the last 3 epochs",
+    TEST: "Test top-1",
 }
 _ROW_PIXELS = 34
 _SEEDS = (-0.28, 0.12)
@@ -46,20 +47,22 @@ _Row = tuple[VariantComparison, str | None]
 
 
 def final_results(runs: Sequence[Run], comparison: Comparison, theme: Theme = "light") -> go.Figure:
-    """Final top-1 of completed runs: a point per seed, mean and 95 % interval per variant, final results of others as
-    lines.
+    """Final top-1 of completed runs, or their test top-1 if that is compared: a point per seed, mean and 95 % interval
+    per variant, final results of others as lines.
 
     A seed stands at the same height in each row. Where something else varies, a variant's row is of each seed's mean
     over the levels that are averaged, and a row for each level follows.
     """
-    finals, results = results_of(runs, comparison)
+    shown: Measure = TEST if comparison.measure == TEST else FINAL
+    finals, results = results_of(runs, comparison, shown)
     rows = _rows_of(comparison.variants, comparison)
-    figure = _rows(theme, f"Final top-1 (%){_averaged(comparison)}", rows, f"finals/{comparison.group}")
+    figure = _rows(theme, f"{_MEASURES[shown]} (%){_averaged(comparison)}", rows, f"finals/{comparison.group}")
     heights = _heights({seed for by_level in results.values() for found in by_level.values() for seed in found})
     for row, (found, level) in enumerate(rows):
         by_seed = finals[found.variant] if level is None else results[found.variant][level]
         _add_seeds(figure, found, level, row, by_seed, heights, "%{x:.2f} %", theme)
-        mean = found.final if level is None else _at(found, level).final
+        said = found if level is None else _at(found, level)
+        mean = said.test if shown == TEST else said.final
         if mean:
             _add_mean(figure, found, level, row, mean, " %", found.verdict, theme)
     _add_references(figure, comparison, len(rows), theme)

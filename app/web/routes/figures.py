@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from app.analysis import comparison, figures, report
 from app.errors import Invalid
 from app.limits import NAME_LENGTH
+from app.store.plan import FINAL, Measure
 from app.store.rows import Confusion, Run
 from app.store.run_store import RunStore
 from app.web.dependencies import SelectedRuns, Store
@@ -21,6 +22,9 @@ Group = Annotated[str, Query(description=_FACTORS, examples=["pooling", "pooling
 OwnGroup = Annotated[str | None, Query(description=f"{_FACTORS}; without it a field that the experiment varies")]
 OfExperiment = Annotated[str | None, Query(description="All runs of this experiment")]
 Baseline = Annotated[str | None, Query(description="The variant that others are compared with")]
+OfMeasure = Annotated[
+    Measure | None, Query(description="The result that is compared; without it the final top-1, or that of a plan")
+]
 Figure: dict[str, Any] = {
     "response_class": Response,
     "responses": {200: {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Figure"}}}}},
@@ -34,6 +38,7 @@ def compare(
     group: OwnGroup = None,
     baseline: Baseline = None,
     experiment: OfExperiment = None,
+    measure: OfMeasure = None,
 ) -> comparison.Comparison:
     """Which variant is better, by how much, how sure that is, and in what else the runs differ.
 
@@ -41,8 +46,8 @@ def compare(
     An experiment with a plan is compared as its plan says, if group and baseline are the plan's.
     """
     if experiment:
-        return compared(store, store.experiment(experiment), runs, group, baseline)
-    return comparison.compare(runs, group or "pooling", baseline)
+        return compared(store, store.experiment(experiment), runs, group, baseline, measure)
+    return comparison.compare(runs, group or "pooling", baseline, measure or FINAL)
 
 
 @router.get("/figures/curves", summary="Draw a metric in the course of training", **Figure)
@@ -70,10 +75,11 @@ def draw_finals(
     group: OwnGroup = None,
     baseline: Baseline = None,
     experiment: OfExperiment = None,
+    measure: OfMeasure = None,
     theme: figures.Theme = "light",
 ) -> Response:
     """A Plotly figure: a point per seed, mean and 95 % confidence interval per variant, published results."""
-    return sent(figures.final_results(runs, compare(store, runs, group, baseline, experiment), theme))
+    return sent(figures.final_results(runs, compare(store, runs, group, baseline, experiment, measure), theme))
 
 
 @router.get("/figures/differences", summary="Draw differences to the baseline", **Figure)
@@ -83,13 +89,14 @@ def draw_differences(
     group: OwnGroup = None,
     baseline: Baseline = None,
     experiment: OfExperiment = None,
+    measure: OfMeasure = None,
     theme: figures.Theme = "light",
 ) -> Response:
     """A Plotly figure: per variant a point per seed, mean and interval of the paired differences.
 
     Intervals and claims of an experiment with a plan are those of its plan, if group and baseline are the plan's.
     """
-    return sent(figures.differences(runs, compare(store, runs, group, baseline, experiment), theme))
+    return sent(figures.differences(runs, compare(store, runs, group, baseline, experiment, measure), theme))
 
 
 @router.get("/figures/interaction", summary="Draw two factors at once", **Figure)
@@ -98,10 +105,11 @@ def draw_interaction(
     runs: SelectedRuns,
     group: Annotated[str, Query(description="Two fields of the spec with a comma between", examples=["pooling,lr"])],
     experiment: OfExperiment = None,
+    measure: OfMeasure = None,
     theme: figures.Theme = "light",
 ) -> Response:
     """A Plotly figure: final top-1 over the second field's values, a line for each of the first, a point per seed."""
-    return sent(figures.interaction(runs, compare(store, runs, group, None, experiment), theme))
+    return sent(figures.interaction(runs, compare(store, runs, group, None, experiment, measure), theme))
 
 
 @router.get("/figures/plan", summary="Draw how far a variant of a plan is from being settled", **Figure)
@@ -141,9 +149,10 @@ def save_report(
     group: OwnGroup = None,
     baseline: Baseline = None,
     experiment: OfExperiment = None,
+    measure: OfMeasure = None,
 ) -> HTMLResponse:
     """Answer, table, figures (interactive, plotly.js inside), methods and runs; nothing is loaded when it is read."""
-    found = compare(store, runs, group, baseline, experiment)
+    found = compare(store, runs, group, baseline, experiment, measure)
     page = report.html(title, runs, _records(store, runs), confusions(store, runs, "last"), found)
     return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="cctboard-report.html"'})
 

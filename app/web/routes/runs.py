@@ -18,7 +18,17 @@ from cct.events import EpochRecord
 router = APIRouter(prefix="/runs", tags=["runs"])
 
 Sort = Literal[
-    "state", "epoch", "eta_seconds", "best_top1", "final_top1", "started_at", "model", "pooling", "dataset", "seed"
+    "state",
+    "epoch",
+    "eta_seconds",
+    "best_top1",
+    "final_top1",
+    "test_top1",
+    "started_at",
+    "model",
+    "pooling",
+    "dataset",
+    "seed",
 ]
 GroupBy = Literal["pooling", "model", "dataset", "experiment", "tag"]
 Archived = Literal["hidden", "only", "shown"]
@@ -73,6 +83,7 @@ class RunGroup(BaseModel):
     states: dict[State, int]
     best_top1: Stat | None = Field(description="Highest top-1 of any epoch, of completed runs")
     final_top1: Stat | None = Field(description="Top-1 of the last epoch, of completed runs")
+    test_top1: Stat | None = Field(description="Top-1 on the test set, of completed runs that hold training data out")
 
 
 class RunGroups(BaseModel):
@@ -214,6 +225,7 @@ def _summary(value: str | None, runs: Sequence[Run]) -> RunGroup:
         states=Counter(run.state for run in runs),
         best_top1=stat_of_percents(run.best_top1 for run in completed if run.best_top1 is not None),
         final_top1=stat_of_percents(run.final_top1 for run in completed if run.final_top1 is not None),
+        test_top1=stat_of_percents(run.test_top1 for run in completed if run.test_top1 is not None),
     )
 
 

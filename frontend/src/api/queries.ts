@@ -113,7 +113,7 @@ export const historyQuery = (id: string) =>
   });
 
 /** Without a group an experiment is compared by what it varies. */
-export const comparisonQuery = (query: Selection & { group?: string; baseline?: string }) =>
+export const comparisonQuery = (query: operations["compare_comparison_get"]["parameters"]["query"] & Selection) =>
   queryOptions({
     queryKey: ["comparison", query],
     queryFn: () => body(api.GET("/comparison", { params: { query } })),

@@ -969,6 +969,7 @@ export interface components {
             /** Runs */
             runs: string[];
             final: components["schemas"]["Stat"] | null;
+            test: components["schemas"]["Stat"] | null;
             difference: components["schemas"]["Difference"] | null;
             /** Outcome */
             outcome: ("better" | "worse" | "alike" | "unclear") | null;
@@ -1062,7 +1063,9 @@ export interface components {
              * Measure
              * @enum {string}
              */
-            measure: "final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs";
+            measure: "final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1";
+            /** Validated */
+            validated: string;
             /** Interval */
             interval: string;
             /** Claims */
@@ -2035,7 +2038,7 @@ export interface components {
              * @default final val_top1
              * @enum {string}
              */
-            measure: "final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs";
+            measure: "final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1";
             /**
              * Smallest Difference
              * @description Points below which variants count as alike.
@@ -2381,7 +2384,8 @@ export interface components {
             epoch_seconds: number;
             /**
              * Best Top1
-             * @description Highest validation top-1 of any epoch, in percent.
+             * @description Highest validation top-1 of any epoch, in percent; without held-out data it is chosen on the test set, and
+             *     optimistic.
              */
             best_top1?: number | null;
             /**
@@ -2399,6 +2403,42 @@ export interface components {
              * @description Balanced accuracy of the newest epoch: the mean over classes of what is recognised of each, in percent.
              */
             final_balanced?: number | null;
+            /**
+             * Test Top1
+             * @description Top-1 on the test set after the last epoch, in percent, of a completed run that held training data out
+             *     (`val_share`): read once, when nothing was left to choose.
+             */
+            test_top1?: number | null;
+            /**
+             * Test Top1 At Best
+             * @description Top-1 on the test set after the epoch with the highest top-1 on what is held out, in percent.
+             */
+            test_top1_at_best?: number | null;
+            /**
+             * Test Balanced
+             * @description Balanced accuracy on the test set after the last epoch, in percent.
+             */
+            test_balanced?: number | null;
+            /**
+             * Test Nll
+             * @description Negative log-likelihood on the test set after the last epoch, in nats, without smoothed labels.
+             */
+            test_nll?: number | null;
+            /**
+             * Test Ece
+             * @description Expected calibration error on the test set after the last epoch, from 0 to 1.
+             */
+            test_ece?: number | null;
+            /**
+             * Test Images
+             * @description How many images or texts the test set has.
+             */
+            test_images?: number | null;
+            /**
+             * Test Sha256
+             * @description A checksum of the test set.
+             */
+            test_sha256?: string | null;
             /**
              * Majority Share
              * @description Percent of the validation images that are of the most frequent class: the top-1 of always answering it.
@@ -2589,6 +2629,8 @@ export interface components {
             best_top1: components["schemas"]["Stat"] | null;
             /** @description Top-1 of the last epoch, of completed runs */
             final_top1: components["schemas"]["Stat"] | null;
+            /** @description Top-1 on the test set, of completed runs that hold training data out */
+            test_top1: components["schemas"]["Stat"] | null;
         };
         /** RunGroups */
         RunGroups: {
@@ -2808,7 +2850,7 @@ export interface components {
             class_weights: "none" | "balanced";
             /**
              * Val Share
-             * @description Share of the training images or texts that is held out to validate on, the same for all runs; 0: validate on the dataset's own validation or test files
+             * @description Share of the training images or texts that is held out to validate on, the same for all runs; the test set is then read once, when the run has ended. 0: validate on the official test set (or a folder's own validation images) after every epoch, as the reference does, so that its best epoch is optimistic
              * @default 0
              */
             val_share: number;
@@ -3064,7 +3106,7 @@ export interface components {
             class_weights: string;
             /**
              * Val Share
-             * @description Share of the training images or texts that is held out to validate on, the same for all runs; 0: validate on the dataset's own validation or test files
+             * @description Share of the training images or texts that is held out to validate on, the same for all runs; the test set is then read once, when the run has ended. 0: validate on the official test set (or a folder's own validation images) after every epoch, as the reference does, so that its best epoch is optimistic
              * @default 0
              */
             val_share: number;
@@ -3234,6 +3276,7 @@ export interface components {
             finished: number;
             best: components["schemas"]["Stat"] | null;
             final: components["schemas"]["Stat"] | null;
+            test: components["schemas"]["Stat"] | null;
             minutes: components["schemas"]["Stat"] | null;
             difference: components["schemas"]["Difference"] | null;
             /** Outcome */
@@ -3348,7 +3391,7 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description Sort by this; runs that lack it come last */
-                sort?: ("state" | "epoch" | "eta_seconds" | "best_top1" | "final_top1" | "started_at" | "model" | "pooling" | "dataset" | "seed") | null;
+                sort?: ("state" | "epoch" | "eta_seconds" | "best_top1" | "final_top1" | "test_top1" | "started_at" | "model" | "pooling" | "dataset" | "seed") | null;
                 /** @description Sort the largest first */
                 descending?: boolean;
                 offset?: number;
@@ -6289,6 +6332,8 @@ export interface operations {
                 baseline?: string | null;
                 /** @description All runs of this experiment */
                 experiment?: string | null;
+                /** @description The result that is compared; without it the final top-1, or that of a plan */
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
                 /** @description These runs */
                 run?: string[];
             };
@@ -6464,6 +6509,8 @@ export interface operations {
                 baseline?: string | null;
                 /** @description All runs of this experiment */
                 experiment?: string | null;
+                /** @description The result that is compared; without it the final top-1, or that of a plan */
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
                 theme?: "light" | "dark";
                 /** @description These runs */
                 run?: string[];
@@ -6548,6 +6595,8 @@ export interface operations {
                 baseline?: string | null;
                 /** @description All runs of this experiment */
                 experiment?: string | null;
+                /** @description The result that is compared; without it the final top-1, or that of a plan */
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
                 theme?: "light" | "dark";
                 /** @description These runs */
                 run?: string[];
@@ -6630,6 +6679,8 @@ export interface operations {
                 group: string;
                 /** @description All runs of this experiment */
                 experiment?: string | null;
+                /** @description The result that is compared; without it the final top-1, or that of a plan */
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
                 theme?: "light" | "dark";
                 /** @description These runs */
                 run?: string[];
@@ -6879,6 +6930,8 @@ export interface operations {
                 baseline?: string | null;
                 /** @description All runs of this experiment */
                 experiment?: string | null;
+                /** @description The result that is compared; without it the final top-1, or that of a plan */
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
                 /** @description These runs */
                 run?: string[];
             };

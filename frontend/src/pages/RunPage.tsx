@@ -24,7 +24,7 @@ import { RunLog } from "../components/run/RunLog";
 import { RunNotes } from "../components/run/RunNotes";
 import { ProvenanceTable, SpecTable } from "../components/run/RunTables";
 import { Warnings } from "../components/shared/Warnings";
-import { duration, integer, isEvaluation, isMeasured, moment, percent } from "../format";
+import { duration, integer, isEvaluation, isMeasured, moment, percent, validatedOn } from "../format";
 
 const METRICS = ["val_top1", "val_loss", "train_top1", "train_loss"];
 
@@ -91,8 +91,24 @@ function RunView({ run }: { run: Run }) {
           ) : (
             <Fact name="ETA">{duration(run.eta_seconds)}</Fact>
           )}
-          <Fact name="Best top-1">{percent(run.best_top1)}</Fact>
-          <Fact name="Final top-1">{percent(run.final_top1)}</Fact>
+          <Fact name="Best top-1">
+            {percent(run.best_top1)}
+            {!run.spec.val_share && run.best_top1 != null && <Text size="xs">optimistic: chosen on the test set</Text>}
+          </Fact>
+          <Fact name="Final top-1">
+            {percent(run.final_top1)}
+            <Text size="xs">{validatedOn(run)}</Text>
+          </Fact>
+          <Fact name="Test top-1">
+            {percent(run.test_top1)}
+            <Text size="xs">
+              {run.test_top1 == null
+                ? run.spec.val_share
+                  ? "read once, when the run has ended"
+                  : "no training data held out"
+                : `${percent(run.test_top1_at_best)} at the best held-out epoch`}
+            </Text>
+          </Fact>
           <Fact name="Balanced accuracy">{percent(run.final_balanced)}</Fact>
           <Fact name="Most frequent class">{percent(run.majority_share, 1)}</Fact>
           <Fact name="In training set, too">{run.duplicates == null ? "–" : integer(run.duplicates)}</Fact>

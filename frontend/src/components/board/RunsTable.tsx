@@ -36,6 +36,7 @@ const NUMERIC = [
   "eta_seconds",
   "best_top1",
   "final_top1",
+  "test_top1",
   "final_balanced",
   "seconds",
   "speed",
@@ -137,6 +138,11 @@ const columns = column.columns([
     header: "Final top-1",
     cell: ({ getValue }) => percent(getValue()),
   }),
+  column.accessor((run) => run.test_top1 ?? undefined, {
+    id: "test_top1",
+    header: "Test top-1",
+    cell: ({ getValue }) => percent(getValue()),
+  }),
   column.display({
     id: "final_balanced",
     header: "Balanced accuracy",
@@ -208,6 +214,7 @@ const AT_FIRST_HIDDEN = [
   "lr",
   "experiment",
   "priority",
+  "test_top1",
   "final_balanced",
   "seconds",
   "speed",

@@ -14,6 +14,7 @@ type Row = Comparison["variants"][number];
 const SORTED = {
   final: (row: Row) => row.final?.mean,
   best: (row: Row) => row.best?.mean,
+  test: (row: Row) => row.test?.mean,
   minutes: (row: Row) => row.minutes?.mean,
   difference: (row: Row) => row.difference?.mean,
   p: (row: Row) => row.difference?.p_corrected,
@@ -25,6 +26,7 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
   const { factors, baseline, levels, references, other_references: others } = comparison;
   const [order] = useUrlParam("order");
   const rows = sorted(comparison.variants, order);
+  const hasTest = rows.some(({ test }) => test !== null);
   return (
     <>
       <Paper>
@@ -40,14 +42,22 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
                 </SortableHead>
                 <SortableHead
                   by="best"
-                  hint="Highest top-1 of any epoch: it flatters, for it is chosen on the test images"
+                  hint="Highest top-1 of any epoch: it flatters, for it is chosen on the images that it is measured on"
                 >
                   Best top-1 (%)
                 </SortableHead>
+                {hasTest && (
+                  <SortableHead
+                    by="test"
+                    hint="On the test set after the last epoch: each run with held-out data has read it once, when it had ended"
+                  >
+                    Test top-1 (%)
+                  </SortableHead>
+                )}
                 <SortableHead by="minutes">Minutes</SortableHead>
                 <SortableHead
                   by="difference"
-                  hint="Final top-1 minus the baseline's, paired by seed, over seeds that both have completed"
+                  hint={`${comparison.measure} minus the baseline's, paired by seed, over seeds that both have completed`}
                 >
                   Difference (points)
                 </SortableHead>
@@ -81,6 +91,7 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
                     </Table.Td>
                     <StatCell stat={row.final} interval />
                     <StatCell stat={row.best} />
+                    {hasTest && <StatCell stat={row.test} interval />}
                     <StatCell stat={row.minutes} digits={1} />
                     {row.variant === baseline ? (
                       <Table.Td className="right" c="dimmed">
@@ -103,6 +114,7 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
                         at={at}
                         isBaseline={row.variant === baseline}
                         isAveraged={levels[position]?.averaged ?? false}
+                        hasTest={hasTest}
                       />
                     ))}
                 </Fragment>
@@ -118,6 +130,7 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
                   </Table.Th>
                   <Table.Td className="right">{result.final?.toFixed(2) ?? "–"}</Table.Td>
                   <Table.Td className="right">{result.best?.toFixed(2) ?? "–"}</Table.Td>
+                  {hasTest && <Table.Td />}
                   <Table.Td colSpan={4} />
                 </Table.Tr>
               ))}
@@ -125,6 +138,9 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
           </Table>
         </Table.ScrollContainer>
       </Paper>
+      <Text size="sm" c="dimmed" mt={6} maw="90ch">
+        {comparison.validated}
+      </Text>
       {others.length > 0 && (
         <details className="more">
           <summary>Published results that are not comparable ({others.length})</summary>
@@ -145,10 +161,10 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
   );
 }
 
-type LevelRowProps = { at: Row["levels"][number]; isBaseline: boolean; isAveraged: boolean };
+type LevelRowProps = { at: Row["levels"][number]; isBaseline: boolean; isAveraged: boolean; hasTest: boolean };
 
 /** A variant at one level of what else varies, below the mean over those that all variants have completed. */
-function LevelRow({ at, isBaseline, isAveraged }: LevelRowProps) {
+function LevelRow({ at, isBaseline, isAveraged, hasTest }: LevelRowProps) {
   return (
     <Table.Tr>
       <Table.Th scope="row" fw={400} pl="xl">
@@ -161,7 +177,9 @@ function LevelRow({ at, isBaseline, isAveraged }: LevelRowProps) {
       </Table.Th>
       <Table.Td className="right">{at.final?.n ?? "missing"}</Table.Td>
       <StatCell stat={at.final} interval />
-      <Table.Td colSpan={2} />
+      <Table.Td />
+      {hasTest && <StatCell stat={at.test} interval />}
+      <Table.Td />
       {isBaseline ? (
         <Table.Td className="right" c="dimmed">
           baseline

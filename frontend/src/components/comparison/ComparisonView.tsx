@@ -7,9 +7,16 @@ import { ErrorAlert } from "../shared/ErrorAlert";
 import { Figures } from "./Figures";
 import { LensView } from "./LensView";
 import { TakeAway } from "./TakeAway";
-import { useComparison } from "./useComparison";
+import { useComparison, type Measure } from "./useComparison";
 import { useUrlParam } from "../shared/urlState";
 import "./comparison.css";
+
+const MEASURES: Record<Measure, string> = {
+  "final val_top1": "by final top-1",
+  "best val_top1": "by best top-1",
+  "mean val_top1 of the last 3 epochs": "by mean top-1 of the last 3 epochs",
+  "final test_top1": "by test top-1",
+};
 
 type Props = {
   selection: Selection;
@@ -26,10 +33,12 @@ type Props = {
 export function ComparisonView({ selection, groups, title, mark, plan, children }: Props) {
   const [, setGroup] = useUrlParam("group", "baseline");
   const [baseline, setBaseline] = useUrlParam("baseline");
+  const [measure, setMeasure] = useUrlParam("measure");
   const { data: comparison, error } = useComparison(selection);
 
   if (!comparison) return error ? <ErrorAlert title="No comparison" message={error.message} /> : <Skeleton h={320} />;
   const { group, levels } = comparison;
+  const hasTest = comparison.variants.some(({ test }) => test !== null);
   const varying = [...new Set(levels.flatMap(({ values }) => Object.keys(values)))];
   const choices = [...new Set([...groups, group, ...varying.map((field) => `${group},${field}`)])];
   return (
@@ -58,12 +67,26 @@ export function ComparisonView({ selection, groups, title, mark, plan, children 
               onChange={({ currentTarget: { value } }) => setBaseline(value)}
             />
           )}
+          <NativeSelect
+            size="xs"
+            aria-label="Compare by"
+            data={Object.entries(MEASURES)
+              .filter(([measure]) => measure === comparison.measure || hasTest || !measure.includes("test"))
+              .map(([value, label]) => ({ value, label }))}
+            value={comparison.measure}
+            onChange={({ currentTarget: { value } }) => setMeasure(value)}
+          />
           <TakeAway comparison={comparison} selection={selection} title={title} />
         </Group>
       </Group>
       <ComparisonTable comparison={comparison} />
       {children}
-      <Figures selection={selection} group={comparison.group} baseline={baseline ?? undefined} />
+      <Figures
+        selection={selection}
+        group={comparison.group}
+        baseline={baseline ?? undefined}
+        measure={(measure as Measure | null) ?? undefined}
+      />
       <LensView selection={selection} comparison={comparison} />
     </>
   );

@@ -27,6 +27,7 @@ import { EpochChoice, useEpoch } from "../shared/ConfusionMatrix";
 import { ClassesPanel, ConfusionPanel } from "./ConfusionPanels";
 import { AskedFigure, Curves } from "../shared/Figure";
 import { useUrlParam } from "../shared/urlState";
+import type { Measure } from "./useComparison";
 
 const MAIN = "val_top1";
 const BESIDE = "val_loss";
@@ -46,10 +47,10 @@ const AXES = { epoch: "by epoch", seconds: "by training time", images: "by image
 const BANDS = { sd: "band: SD", ci: "band: 95 % CI", minmax: "band: min to max", none: "no band" };
 const COSTS = { seconds: "training time", parameters: "parameters", images_per_second: "images per second" };
 
-type Props = { selection: Selection; group: string; baseline?: string };
+type Props = { selection: Selection; group: string; baseline?: string; measure?: Measure };
 
 /** All charts over the variants of the selected runs. Which one, its options and its zoom are in the address. */
-export function Figures({ selection, group, baseline }: Props) {
+export function Figures({ selection, group, baseline, measure }: Props) {
   const [shown, setShown] = useUrlParam("figure");
   const theme = useComputedColorScheme("light");
   const query = { ...selection, group, theme };
@@ -73,13 +74,13 @@ export function Figures({ selection, group, baseline }: Props) {
           <CurvesPanel selection={selection} group={group} />
         </Tabs.Panel>
         <Tabs.Panel value="interaction">
-          <Interaction query={query} />
+          <Interaction query={{ ...query, measure }} />
         </Tabs.Panel>
         <Tabs.Panel value="finals">
-          <Finals query={{ ...query, baseline }} />
+          <Finals query={{ ...query, baseline, measure }} />
         </Tabs.Panel>
         <Tabs.Panel value="differences">
-          <Differences query={{ ...query, baseline }} />
+          <Differences query={{ ...query, baseline, measure }} />
         </Tabs.Panel>
         <Tabs.Panel value="cost">
           <Cost query={query} />
@@ -99,7 +100,7 @@ export function Figures({ selection, group, baseline }: Props) {
 }
 
 /** The chosen metric, and beside it the loss, or the result if the loss was chosen. */
-function CurvesPanel({ selection, group }: Omit<Props, "baseline">) {
+function CurvesPanel({ selection, group }: Pick<Props, "selection" | "group">) {
   const { data: catalog } = useQuery(catalogQuery);
   const [metricParam, setMetric] = useUrlParam("metric", "zoom", "zoom2");
   const [xParam, setX] = useUrlParam("x", "zoom", "zoom2");

@@ -15,6 +15,7 @@ export function TakeAway({ comparison, selection, title }: Props) {
   const { copied, copy } = useClipboard();
   const query = new URLSearchParams("run" in selection ? selection.run.map((id) => ["run", id]) : selection);
   const report = new URLSearchParams([...query, ["group", comparison.group], ["title", title]]);
+  report.set("measure", comparison.measure);
   if (comparison.baseline) report.set("baseline", comparison.baseline);
   return (
     <Menu position="bottom-end">

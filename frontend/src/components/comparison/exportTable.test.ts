@@ -7,7 +7,13 @@ type Row = Comparison["variants"][number];
 const stat = { mean: 61.5, sd: 0.25, n: 3, low: 60.88, high: 62.12 };
 
 function row(variant: string, more: Partial<Row> = {}): Row {
-  const measured = { final: stat, best: { ...stat, mean: 62 }, minutes: { ...stat, sd: null }, difference: null };
+  const measured = {
+    final: stat,
+    best: { ...stat, mean: 62 },
+    test: null,
+    minutes: { ...stat, sd: null },
+    difference: null,
+  };
   return { variant, runs: 3, finished: 3, outcome: null, verdict: "", levels: [], ...measured, ...more } as Row;
 }
 

@@ -1,7 +1,7 @@
 import type { Comparison, Stat } from "../../api/client";
 
 type Row = Comparison["variants"][number];
-type Shown = "variant" | "runs" | "final" | "best" | "minutes" | "difference" | "outcome" | "verdict";
+type Shown = "variant" | "runs" | "final" | "best" | "test" | "minutes" | "difference" | "outcome" | "verdict";
 type Line = Pick<Row, Shown> & { finished: number | null; isBaseline: boolean };
 type Cell = string | number | null;
 
@@ -41,11 +41,13 @@ function linesOf({ variants, levels, baseline }: Comparison): Line[] {
 
 function table(found: Comparison): [string[], string[][]] {
   const { factors, baseline, interval: named } = found;
+  const hasTest = found.variants.some(({ test }) => test !== null);
   const head = [
     factors.join(", "),
     "n",
     "final top-1 (%)",
     "best top-1 (%)",
+    ...(hasTest ? ["test top-1 (%)"] : []),
     "minutes",
     `difference to ${baseline} (points) [${named}]`,
     "p (Holm)",
@@ -56,6 +58,7 @@ function table(found: Comparison): [string[], string[][]] {
     String(row.final?.n ?? 0),
     spread(row.final),
     spread(row.best),
+    ...(hasTest ? [spread(row.test)] : []),
     spread(row.minutes, 1),
     row.isBaseline ? "baseline" : spread(row.difference) + interval(row.difference),
     pValue(row.difference?.p_corrected),
@@ -103,7 +106,7 @@ const COLUMNS: [string, (row: Line) => Cell][] = [
   ["variant", (row) => row.variant],
   ["runs", (row) => row.runs],
   ["completed", (row) => row.finished],
-  ...(["final", "best", "minutes", "difference"] as const).flatMap((name) =>
+  ...(["final", "best", "test", "minutes", "difference"] as const).flatMap((name) =>
     (["mean", "sd", "n", "low", "high"] as const).map((part): [string, (row: Line) => Cell] => [
       `${name}_${part}`,
       (row) => row[name]?.[part] ?? null,
