@@ -10,6 +10,8 @@ PRIORITY = 100
 """Priorities go from minus this to this."""
 RUNS_PER_REQUEST = 1_000
 """Most runs that one request may queue."""
+VARIANTS_PER_EXPERIMENT = 100
+"""Most variants that an experiment may name."""
 RUNS_PER_PAGE = 1_000
 """Most runs of one page of the list."""
 SEEDS_PER_REQUEST = 100

@@ -11,6 +11,7 @@ from typing import Any
 
 from app.store.plan import FINAL, Measure
 from app.store.rows import Run, State
+from app.store.variants import VARIANT
 from cct.catalog import poolings
 from cct.recipes import OWN, RECIPE_FIELDS
 from cct.spec import RunSpec
@@ -58,14 +59,24 @@ class Blocks:
         return self.over([level for level in self.levels if level in having]) if len(having) > 1 else ""
 
 
+def value_of(run: Run, factor: str) -> Any:
+    """The run's value of a field of the spec, or the name of its variant; its pooling, if it has none."""
+    return (run.variant or run.spec.pooling) if factor == VARIANT else getattr(run.spec, factor)
+
+
+def fields_of(factors: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """The factors, and the fields by which named variants differ, if these are one of them."""
+    return list(dict.fromkeys([*factors, *(field for run in runs for field in run.varied if VARIANT in factors)]))
+
+
 def blocks_of(grouped: Mapping[str, Sequence[Run]], group: str) -> Blocks:
     """The blocks of runs that are grouped by one or several fields, with commas between.
 
     A field that differs between variants alone makes no block, for none of its values would have two variants: such
     runs are unequal.
     """
-    factors = group.split(",")
     members = [run for of_variant in grouped.values() for run in of_variant]
+    factors = fields_of(group.split(","), members)
     recipes_tell = all(run.spec.recipe != OWN for run in members)
     values = {run.id: _values(run, factors, recipes_tell) for run in members}
     names = [

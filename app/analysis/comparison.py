@@ -4,7 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from app.analysis.blocks import Blocks, Results, blocks_of, complete_levels, over_levels, results_by_level
+from app.analysis.blocks import (
+    Blocks,
+    Results,
+    blocks_of,
+    complete_levels,
+    fields_of,
+    over_levels,
+    results_by_level,
+    value_of,
+)
 from app.analysis.colors import VariantColor, colors_of
 from app.analysis.doubts import Doubt, doubts
 from app.analysis.effects import METHOD as METHOD_OF_EFFECTS
@@ -17,11 +26,12 @@ from app.analysis.verdicts import answer, at_each_level, caveats, left_out, meth
 from app.errors import Invalid
 from app.store.plan import BEST, FINAL, MEAN, TEST, Measure
 from app.store.rows import Run, State
+from app.store.variants import VARIANT
 from cct.catalog import poolings
 from cct.spec import RunSpec
 
-GROUPS = tuple(field.name for field in fields(RunSpec) if field.name != "seed")
-"""Spec fields by which runs can be grouped into variants."""
+GROUPS = (*(field.name for field in fields(RunSpec) if field.name != "seed"), VARIANT)
+"""Spec fields by which runs can be grouped into variants, and the name that an experiment gave its variants."""
 
 MEASURES: dict[Measure, str] = {
     FINAL: "final top-1",
@@ -154,8 +164,9 @@ def group_runs(runs: Sequence[Run], group: str) -> dict[str, list[Run]]:
     order = {name: position for position, name in enumerate(poolings())}
     found: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        found.setdefault(tuple(getattr(run.spec, factor) for factor in factors), []).append(run)
-    ranks = [order if factor == "pooling" else None for factor in factors]
+        found.setdefault(tuple(value_of(run, factor) for factor in factors), []).append(run)
+    named = {name: position for position, name in enumerate(dict.fromkeys(run.variant for run in runs))}
+    ranks = [{"pooling": order, VARIANT: named}.get(factor) for factor in factors]
     ascending = sorted(
         found,
         key=lambda values: [
@@ -174,7 +185,7 @@ def _name(factors: Sequence[str], values: Sequence[Any]) -> str:
 def colors(group: str, grouped: Mapping[str, Sequence[Run]]) -> dict[str, VariantColor]:
     """A look for each value of the first factor, by variant."""
     [first, *_] = factors_of(group)
-    values = {variant: str(getattr(members[0].spec, first)) for variant, members in grouped.items()}
+    values = {variant: str(value_of(members[0], first)) for variant, members in grouped.items()}
     color = colors_of(list(values.values()), poolings() if first == "pooling" else ())
     return {variant: color[value] for variant, value in values.items()}
 
@@ -199,7 +210,7 @@ def compare(
     found = differences(compared, baseline) if baseline is not None else {}
     levels = _at_levels(grouped, blocks, by_measure, measure, baseline)
     color = colors(group, grouped)
-    fairness = inequalities(grouped, (*factors, *blocks.fields), blocks)
+    fairness = inequalities(grouped, (*fields_of(factors, runs), *blocks.fields), blocks)
     variants = []
     for variant, members in grouped.items():
         completed = [run for run in members if run.state is State.completed]
@@ -284,8 +295,7 @@ def _effects(
 ) -> tuple[list[Effect], list[str]]:
     """The effects of two factors, and all of them in short."""
     values = {
-        variant: tuple(str(getattr(members[0].spec, factor)) for factor in factors)
-        for variant, members in grouped.items()
+        variant: tuple(str(value_of(members[0], factor)) for factor in factors) for variant, members in grouped.items()
     }
     first, second = (
         Factor(factor, list(group_runs(runs, factor)), of_baseline)

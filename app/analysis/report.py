@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import plotly.offline
 
 from app.analysis import figures
+from app.analysis.blocks import value_of
 from app.analysis.comparison import AtLevel, Comparison, VariantComparison
 from app.analysis.fairness import Inequality
 from app.analysis.statistics import Stat
@@ -113,7 +114,7 @@ def methods(runs: Sequence[Run], found: Comparison) -> str:
         if field.name not in ("seed", *found.factors) and len({getattr(run.spec, field.name) for run in runs}) == 1
     }
     varied = " and ".join(
-        f"{name} {', '.join(dict.fromkeys(str(getattr(run.spec, name)) for run in runs))}" for name in found.factors
+        f"{name} {_several(dict.fromkeys(str(value_of(run, name)) for run in runs))}" for name in found.factors
     )
     if len(found.levels) > 1:
         varied += f", each at {'; '.join(level.level for level in found.levels)},"
@@ -137,6 +138,11 @@ def methods(runs: Sequence[Run], found: Comparison) -> str:
         f"We trained {what}{epochs} with {varied} and {number}; "
         f"optimizer AdamW with a warm-up and a cosine schedule; {rest}{validation}.{_missing(found)}"
     )
+
+
+def _several(values: Iterable[str]) -> str:
+    """Names that have commas in them stand between semicolons."""
+    return ("; " if any(", " in value for value in values) else ", ").join(values)
 
 
 def _missing(found: Comparison) -> str:
@@ -215,7 +221,7 @@ def _runs(runs: Sequence[Run], found: Comparison) -> str:
     varied = list(dict.fromkeys(["pooling", *found.factors, *(name for at in found.levels for name in at.values)]))
     rows: list[list[Any]] = [
         [
-            *(r.id, *(getattr(r.spec, name) for name in varied), r.spec.seed, r.state),
+            *(r.id, *(value_of(r, name) for name in varied), r.spec.seed, r.state),
             "evaluation" if r.spec.is_evaluation else f"{r.epoch}/{r.spec.epochs}",
             *(r.best_top1, r.final_top1, _rounded(r.test_top1)),
             *(_rounded(r.final_balanced), _rounded(r.majority_share), r.device),

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from app.cli.connection import Missing, api_client, ask, download, list_runs, path_of
 from app.cli.output import Column, FittingTable, Json, UsageError, console, print_json, say, tell, visible, writing
-from app.cli.plans import is_unfinished, parse_plan, plan_lines, value_of
+from app.cli.plans import is_unfinished, parse_fields, plan_lines, value_of
 from app.limits import PRIORITY
 from app.store.plan import FINAL
 from cct.whole_file import whole_file
@@ -62,6 +62,13 @@ def submit(
             help="Queue seeds until each variant is settled: fields of a plan or a JSON object, {} for the defaults.",
         ),
     ] = None,
+    variant: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FIELD=VALUE[,...]",
+            help="A variant of several fields that go together, such as pooling=gem,lr=0.002; give one or more.",
+        ),
+    ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Queue a run, or with several values per field an experiment of their product.
@@ -81,10 +88,12 @@ def submit(
     spec = {key: values[0] for key, values in given.items() if len(values) == 1}
     axes = {key: values for key, values in given.items() if len(values) > 1}
     with api_client() as client:
-        if axes or plan is not None:
+        if axes or variant or plan is not None:
             request: dict[str, Any] = {"name": name, "spec": spec, "axes": axes, "priority": priority}
+            if variant:
+                request["variants"] = [parse_fields(one, "--variant") for one in variant]
             if plan is not None:
-                request["plan"] = parse_plan(plan)
+                request["plan"] = parse_fields(plan, "--plan")
             created = ask(client, "POST", "/experiments", request, has="id")
             message = f"experiment {created['id']}: {created['runs']} runs queued"
             if created["plan"]:

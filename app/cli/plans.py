@@ -6,6 +6,8 @@ from typing import Any
 
 from app.cli.output import UsageError
 
+EXAMPLES = {"--plan": "--plan max_seeds=10", "--variant": "--variant pooling=gem,lr=0.002"}
+
 
 def value_of(text: str) -> Any:
     """The value as JSON, else as text; the server says whether it fits."""
@@ -16,20 +18,21 @@ def value_of(text: str) -> Any:
     return text if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def parse_plan(text: str) -> dict[str, Any]:
-    """A plan as a JSON object, or as FIELD=VALUE,FIELD=VALUE. Raises `UsageError`."""
+def parse_fields(text: str, option: str) -> dict[str, Any]:
+    """An option's value as a JSON object, or as FIELD=VALUE,FIELD=VALUE. Raises `UsageError`."""
+    example = f"for example {EXAMPLES[option]}"
     if text.lstrip().startswith("{"):
         try:
             return dict(json.loads(text))
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"--plan {text!r} is no JSON object ({error}); for example --plan max_seeds=10") from error
-    plan: dict[str, Any] = {}
+            raise UsageError(f"{option} {text!r} is no JSON object ({error}); {example}") from error
+    found: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
-        if not equals or key in plan:
-            raise UsageError(f"--plan {part!r} is not FIELD=VALUE, or given twice; for example --plan max_seeds=10")
-        plan[key] = value_of(value)
-    return plan
+        if not equals or key in found:
+            raise UsageError(f"{option} {part!r} is not FIELD=VALUE, or given twice; {example}")
+        found[key] = value_of(value)
+    return found
 
 
 def is_unfinished(experiment: dict[str, Any]) -> bool:

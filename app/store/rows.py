@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, co
 
 from app.errors import Unreadable
 from app.store.plan import Measure, Plan, Planning, PlanState
+from app.store.variants import Variant
 from cct.events import BETWEEN_CLASSES, RunWarning
 from cct.named_datasets import DATASETS
 from cct.spec import RunSpec
@@ -71,6 +72,10 @@ class Run(Stored):
 
     id: str
     experiment_id: str | None = None
+    variant: str = ""
+    """Its name among the variants that its experiment has named; empty if it has named none."""
+    varied: Annotated[list[str], BeforeValidator(_from_json)] = []
+    """The fields of the spec by which these variants differ."""
     spec: Annotated[RunSpec, BeforeValidator(_spec)]
     state: State
     created_at: Time
@@ -191,6 +196,8 @@ class Experiment(Stored):
     spec: Annotated[dict[str, Any], BeforeValidator(_from_json)]
     """The base spec as it was given."""
     axes: Annotated[dict[str, list[Any]], BeforeValidator(_from_json)]
+    variants: Annotated[list[Variant], BeforeValidator(_from_json)] = []
+    """Values of several fields that go together, in place of an axis."""
     queued: int = 0
     running: int = 0
     completed: int = 0

@@ -18,6 +18,7 @@ from app.store.lease import MAX_LOSSES, Lease
 from app.store.plan import MOST_SEEDS, Plan, Planning, PlanState
 from app.store.rows import Experiment, Run, State
 from app.store.run_reader import RunReader
+from app.store.variants import Variant, variant_of
 from cct.run_warnings import extended, foreseen
 from cct.spec import RunSpec
 
@@ -95,6 +96,7 @@ class RunStore(RunReader):
         priority: int = 0,
         once: str | None = None,
         *,
+        variants: Sequence[Variant] = (),
         plan: tuple[Plan, Planning] | None = None,
         linked: Mapping[str, str] | None = None,
     ) -> Experiment:
@@ -114,13 +116,15 @@ class RunStore(RunReader):
             str(priority),
             *_flat(linked or {}),
         ]
+        if variants:
+            fields += ["variants", json.dumps([one.model_dump() for one in variants])]
         change: dict[str, Any] = {"id": new_id(), "fields": fields, "is_new": True}
         if plan:
             declared, planning = plan
             fields += ["plan", declared.model_dump_json(), "planning", planning.model_dump_json()]
             fields += ["max_seeds", str(declared.max_seeds)]
             change["plan_state"] = "open"
-        [experiment_id] = self._create(change, specs, priority, once) or []
+        [experiment_id] = self._create(change, specs, priority, once, variants=variants) or []
         return self.experiment(experiment_id)
 
     def add_runs(
@@ -146,7 +150,8 @@ class RunStore(RunReader):
             if has_more_seeds and any(run.state is State.completed for run in runs):
                 fields += ["exploratory", "1"]
             change = {"id": experiment_id, "fields": fields, "was": was}
-            if self._create(change, specs, 0, once, [experiment_id, request]) is not None:
+            request_of = [experiment_id, request]
+            if self._create(change, specs, 0, once, request_of, variants=experiment.variants) is not None:
                 return self.experiment(experiment_id)
 
     def advance_plan(self, experiment_id: str, decide: Callable[[Experiment, Sequence[Run]], "Step | None"]) -> None:
@@ -166,7 +171,7 @@ class RunStore(RunReader):
                 "was": {"plan_changes": str(experiment.plan_changes), "plan_state": experiment.plan_state},
                 "plan_state": step.state,
             }
-            if self._create(change, step.specs, 0, None) is None:
+            if self._create(change, step.specs, 0, None, variants=experiment.variants) is None:
                 continue
             for run_id in step.unneeded:
                 self._do("cancel_queued", run_id)
@@ -194,13 +199,14 @@ class RunStore(RunReader):
         request: Any = None,
         finished: Run | None = None,
         ids: Sequence[str] = (),
+        variants: Sequence[Variant] = (),
     ) -> list[str] | None:
         """The new ids, or those of the first time; None if the experiment is not what it was.
 
         The runs go on where a `finished` one ended, and have these `ids`, if they are given.
         """
         runs: list[dict[str, Any]] = [
-            {"fields": [*_flat(_row_of(spec, finished)), "priority", str(priority)]} for spec in specs
+            {"fields": [*_flat(_row_of(spec, finished, variants)), "priority", str(priority)]} for spec in specs
         ]
         payload: dict[str, Any] = {"runs": runs}
         if once:
@@ -376,10 +382,12 @@ class RunStore(RunReader):
         self.redis.delete(self.key("worker", worker))
 
 
-def _row_of(spec: RunSpec, finished: Run | None) -> dict[str, Scalar]:
+def _row_of(spec: RunSpec, finished: Run | None, variants: Sequence[Variant]) -> dict[str, Scalar]:
     after = finished.spec.epochs if finished else 0
     warnings = [asdict(warning) for warning in [*foreseen(spec), *extended(spec, after)]]
     row: dict[str, Scalar] = {"spec": json.dumps(asdict(spec)), "epochs": str(spec.epochs)}
+    if named := variant_of(spec, variants):
+        row |= {"variant": named.name, "varied": json.dumps(list(named.values))}
     if finished:
         row |= {"extends": finished.id, "extends_epoch": after}
     return row | ({"warnings": json.dumps(warnings)} if warnings else {})

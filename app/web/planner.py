@@ -23,7 +23,7 @@ from app.store.database import trouble
 from app.store.plan import MEAN, TRIED_AGAIN, TRIES_AGAIN, Outcome, PlannedVariant, Planning, PlanState
 from app.store.rows import Experiment, Run, State
 from app.store.run_store import RunStore, Step
-from app.web.plans import results_of, validation_images, variant_of, with_means, with_seed
+from app.web.plans import name_of, results_of, validation_images, variant_of, with_means, with_seed
 
 LOOK_SECONDS = 1
 ALL_SECONDS = 10
@@ -176,7 +176,7 @@ class _Stop:
 def _stop(key: Key, run: Run | None, experiment: Experiment, planning: Planning) -> _Stop | None:
     what = f"{key[0]}, seed {key[1]}"
     if run is None:
-        if not any((str(getattr(spec, planning.factor)), spec.seed) == key for spec in experiment.deleted):
+        if not any((name_of(spec, planning, experiment.variants), spec.seed) == key for spec in experiment.deleted):
             return None
         text = f"guarantee void: the run of {what} was deleted; ask again on new seeds (Turn into a plan)"
         return _Stop(True, text)

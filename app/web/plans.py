@@ -5,6 +5,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+from app.analysis.blocks import value_of
 from app.analysis.comparison import Comparison, compare, group_runs
 from app.analysis.plans import beside_plan, exploratory, with_plan
 from app.analysis.sequential import Step, course, judge
@@ -13,6 +14,8 @@ from app.limits import RUNS_PER_REQUEST
 from app.store.plan import FINAL, MEAN, MOST_SEEDS, TEST, Measure, Plan, PlannedVariant, Planning
 from app.store.rows import Experiment, Run, State
 from app.store.run_store import RunStore
+from app.store.variants import VARIANT, Variant
+from app.store.variants import variant_of as variant_of_spec
 from app.web.specs import parse_spec
 from cct.named_datasets import DATASETS
 from cct.spec import RunSpec
@@ -20,17 +23,23 @@ from cct.spec import RunSpec
 LAST_SEED = 2**31 - 1
 
 
-def planned(spec: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], plan: Plan) -> tuple[Planning, list[RunSpec]]:
+def planned(
+    spec: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], plan: Plan, variants: Sequence[Variant] = ()
+) -> tuple[Planning, list[RunSpec]]:
     """How the plan stands before its first run, and the first run of each variant.
 
     Raises `Invalid`, or pydantic's `ValidationError`, which name the field.
     """
     if "seed" in axes:
         raise Invalid("axes.seed", "is chosen by the plan: it takes seeds from spec.seed on; leave the axis out")
-    factor = factor_of(axes)
+    factor = factor_of(axes, variants)
     shared = dict(spec) | {name: values[0] for name, values in axes.items() if name != factor}
-    specs = {_variant(made, factor): made for made in (parse_spec(shared | {factor: v}) for v in axes[factor])}
-    if len(specs) < len(axes[factor]):
+    if variants:
+        specs = {one.name: parse_spec(shared | one.values) for one in variants}
+    else:
+        made_of = (parse_spec(shared | {factor: value}) for value in axes[factor])
+        specs = {str(getattr(made, factor)): made for made in made_of}
+    if len(specs) < len(variants or axes[factor]):
         raise Invalid(f"axes.{factor}", "names a value twice; each variant is one")
     if plan.baseline not in specs:
         choices = f"{plan.baseline!r} is not among the values of {factor}; choose one of {', '.join(specs)}"
@@ -51,17 +60,18 @@ def planned(spec: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], plan: Pl
         raise Invalid("spec.seed", f"leaves a plan too few seeds; use at most {LAST_SEED - MOST_SEEDS}")
     if plan.first_look * len(specs) > RUNS_PER_REQUEST:
         raise Invalid("axes", f"make {plan.first_look * len(specs)} runs at once; {RUNS_PER_REQUEST} are allowed")
-    variants = {
+    first = {
         name: PlannedVariant(outcome="baseline" if name == plan.baseline else "open", runs=plan.first_look)
         for name in specs
     }
     saved = (plan.max_seeds - plan.first_look) * len(specs)
-    return Planning(factor=factor, first_seed=first_seed, variants=variants, saved_runs=saved), list(specs.values())
+    return Planning(factor=factor, first_seed=first_seed, variants=first, saved_runs=saved), list(specs.values())
 
 
-def factor_of(axes: Mapping[str, Sequence[Any]]) -> str:
-    """The axis whose values a plan compares. Raises `Invalid`."""
-    several = [name for name, values in axes.items() if name != "seed" and len(values) > 1]
+def factor_of(axes: Mapping[str, Sequence[Any]], variants: Sequence[Variant] = ()) -> str:
+    """The axis whose values a plan compares, or that these are named variants. Raises `Invalid`."""
+    several = [VARIANT] if variants else []
+    several += [name for name, values in axes.items() if name != "seed" and len(values) > 1]
     if len(several) > 1:
         raise Invalid(
             "axes",
@@ -177,13 +187,18 @@ def group_of(experiment: Experiment) -> str:
     if experiment.planning:
         return experiment.planning.factor
     varied = [name for name in experiment.axes if name != "seed"]
+    if experiment.variants:
+        return VARIANT
     return "pooling" if "pooling" in varied or not varied else varied[0]
 
 
 def variant_of(run: Run, planning: Planning) -> str:
     """The run's variant, by the name it has in the plan."""
-    return _variant(run.spec, planning.factor)
+    return str(value_of(run, planning.factor))
 
 
-def _variant(spec: RunSpec, factor: str) -> str:
-    return str(getattr(spec, factor))
+def name_of(spec: RunSpec, planning: Planning, variants: Sequence[Variant]) -> str:
+    """The name that a run of this spec would have in the plan."""
+    if planning.factor == VARIANT:
+        return found.name if (found := variant_of_spec(spec, variants)) else ""
+    return str(getattr(spec, planning.factor))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from app.analysis.blocks import value_of
 from app.analysis.colors import SYMBOLS, Theme
 from app.analysis.comparison import Comparison, group_runs, results_of
 from app.analysis.figures.style import labels, layout, plain, reaches, uid, whole
@@ -23,7 +24,7 @@ def interaction(runs: Sequence[Run], comparison: Comparison, theme: Theme = "lig
     rows, columns = list(group_runs(runs, first)), list(group_runs(runs, second))
     finals, _ = results_of(runs, comparison, comparison.measure)
     at = {
-        (str(getattr(members[0].spec, first)), str(getattr(members[0].spec, second))): variant
+        (str(value_of(members[0], first)), str(value_of(members[0], second))): variant
         for variant, members in group_runs(runs, comparison.group).items()
     }
     found = {row.variant: row for row in comparison.variants}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.analysis.blocks import blocks_of
+from app.analysis.blocks import blocks_of, value_of
 from app.analysis.colors import DASHES, Theme
 from app.analysis.comparison import colors, group_runs
 from app.analysis.figures.style import labels
@@ -45,7 +45,7 @@ def strands_of(runs: Sequence[Run], group: str, theme: Theme = "light") -> list[
             here = [run for run in members if blocks.level_of[run.id] == level]
             if not here:
                 continue
-            look = (color[variant].turn, *(getattr(here[0].spec, other) for other in others), level)
+            look = (color[variant].turn, *(value_of(here[0], other) for other in others), level)
             dash = dashes.setdefault(look, DASHES[len(dashes) % len(DASHES)])
             names = (variant, level) if blocks.vary else (variant,)
             shown = f"{label[variant]}, {level_label[level]}" if blocks.vary else label[variant]

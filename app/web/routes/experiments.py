@@ -1,7 +1,7 @@
 import itertools
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any
 
@@ -12,15 +12,17 @@ from app.analysis.forecast import forecast, spread_between_seeds, told
 from app.analysis.glance import Glance, glance
 from app.analysis.schedule import expected_seconds
 from app.errors import Conflict, Invalid
-from app.limits import GLANCES, RUNS_PER_REQUEST, SEEDS_PER_REQUEST
+from app.limits import GLANCES, RUNS_PER_REQUEST, SEEDS_PER_REQUEST, VARIANTS_PER_EXPERIMENT
 from app.store.plan import MOST_SEEDS, Plan, Planning
 from app.store.rows import Experiment, Run
 from app.store.run_store import Grown, RunStore
+from app.store.variants import Variant
 from app.web.demo import DEMO
 from app.web.dependencies import Store
 from app.web.plans import compared, planned, with_seeds
 from app.web.routes.runs import IdempotencyKey
 from app.web.specs import Name, Note, Priority, Request, parse_spec
+from app.web.variants import named_variants
 from cct.cost import cost_of_run
 from cct.named_datasets import DATASETS
 from cct.recipes import RECIPE_FIELDS, filled
@@ -40,6 +42,10 @@ class ExperimentRequest(Request):
     """The fields that all runs share; what is left out has its default."""
     axes: dict[str, list[Any]] = Field(default={}, max_length=len(fields(RunSpec)))
     """Values per field. Seeds vary slowest, so that every variant has its first seed before any has its second."""
+    variants: list[dict[str, Any]] = Field(default=[], max_length=VARIANTS_PER_EXPERIMENT)
+    """Variants in place of an axis, each with values of several fields that go together, such as
+    `{"pooling": "gem", "lr": 0.002}`, and a `name` if it should have one of its own. What one leaves out has the value
+    of `spec`."""
     priority: Priority = 0
     plan: Plan | None = None
     """With a plan, such as `{}`, seeds are queued until the answer is known; the axes then vary one field, not seed."""
@@ -47,7 +53,11 @@ class ExperimentRequest(Request):
     def planned(self) -> tuple[Plan, Planning] | None:
         """The plan and how it stands before the first run. Raises `Invalid`, or pydantic's `ValidationError`."""
         self._check_axes()
-        return (self.plan, planned(self.spec, self.axes, self.plan)[0]) if self.plan else None
+        return (self.plan, planned(self.spec, self.axes, self.plan, self.named())[0]) if self.plan else None
+
+    def named(self) -> list[Variant]:
+        """The variants. Raises `Invalid`."""
+        return named_variants(self.spec, self.axes, self.variants) if self.variants else []
 
     def specs(self) -> list[RunSpec]:
         """One spec per combination of the axes' values; with a plan those of its first seeds.
@@ -56,16 +66,33 @@ class ExperimentRequest(Request):
         """
         self._check_axes()
         if self.plan:
-            planning, specs = planned(self.spec, self.axes, self.plan)
+            planning, specs = planned(self.spec, self.axes, self.plan, self.named())
             return with_seeds(specs, range(planning.first_seed, planning.first_seed + self.plan.first_look))
         axes = dict(sorted(self.axes.items(), key=lambda axis: axis[0] != "seed"))
-        count = 1
+        variants = [one.values for one in self.named()] or [{}]
+        count = len(variants)
         for values in axes.values():
             count *= len(values)
         if count > RUNS_PER_REQUEST:
             raise Invalid("axes", f"make {count} runs; at most {RUNS_PER_REQUEST} can be queued with one request")
-        combinations = itertools.product(*axes.values())
-        return [parse_spec(self.spec | dict(zip(axes, values, strict=True))) for values in combinations]
+        combinations = itertools.product(itertools.product(*axes.values()), variants)
+        return [
+            parse_spec(self.spec | dict(zip(axes, values, strict=True)) | variant) for values, variant in combinations
+        ]
+
+    def queue(self, store: RunStore, once: str | None, linked: Mapping[str, str] | None = None) -> Experiment:
+        """Stores the experiment and queues its first runs. Raises as `specs` does."""
+        return store.create_experiment(
+            self.name,
+            self.spec,
+            self.axes,
+            self.specs(),
+            self.priority,
+            once,
+            variants=self.named(),
+            plan=self.planned(),
+            linked=linked,
+        )
 
     def _check_axes(self) -> None:
         for name, values in self.axes.items():
@@ -117,7 +144,12 @@ class MoreRuns(Request):
             # An axis that is new had one value so far.
             known = axes.setdefault(name, [spec.pop(name, defaults[name])] if name in defaults else [])
             known += [value for value in values if value not in known]
-        return ExperimentRequest(name=experiment.name, spec=spec, axes=axes)
+        return ExperimentRequest(name=experiment.name, spec=spec, axes=axes, variants=given_variants(experiment))
+
+
+def given_variants(experiment: Experiment) -> list[dict[str, Any]]:
+    """An experiment's variants as a request has them."""
+    return [{"name": one.name, **one.values} for one in experiment.variants]
 
 
 def _of_recipe(spec: dict[str, Any]) -> dict[str, Any]:
@@ -195,10 +227,7 @@ def create_experiment(
     store: Store, response: Response, request: ExperimentRequest, idempotency_key: IdempotencyKey = None
 ) -> Experiment:
     """Queues one run per combination of the axes' values, all or none; with a plan its first seeds, and then more."""
-    specs = request.specs()
-    experiment = store.create_experiment(
-        request.name, request.spec, request.axes, specs, request.priority, idempotency_key, plan=request.planned()
-    )
+    experiment = request.queue(store, idempotency_key)
     response.headers["Location"] = f"experiments/{experiment.id}"  # as a run's
     return experiment
 
@@ -209,7 +238,7 @@ def preview_experiment(store: Store, request: ExperimentRequest) -> Preview:
     specs, known = request.specs(), store.runs()
     if request.plan is None:
         return _preview(specs, known)
-    planning, first = planned(request.spec, request.axes, request.plan)
+    planning, first = planned(request.spec, request.axes, request.plan, request.named())
     most = with_seeds(first, range(planning.first_seed, planning.first_seed + request.plan.max_seeds))
     preview = _preview(most, known)
     return preview.model_copy(update={"plan": _preview_of_plan(request.plan, first, specs, known, preview)})

@@ -11,7 +11,7 @@ from app.store.rows import Experiment
 from app.store.run_store import RunStore
 from app.web.dependencies import Store
 from app.web.plans import factor_of, fresh_seed
-from app.web.routes.experiments import ExperimentRequest
+from app.web.routes.experiments import ExperimentRequest, given_variants
 from app.web.routes.runs import IdempotencyKey
 from app.web.specs import Request
 
@@ -33,11 +33,18 @@ def start_plan(
 ) -> Experiment:
     """Queues a new experiment on seeds that nobody has seen; what is known of the old one is kept, but not counted."""
     old = store.experiment(experiment_id)
-    factor = factor_of(old.axes)
+    factor = factor_of(old.axes, old.variants)
     axes = {name: values for name, values in old.axes.items() if name != "seed"}
     spec = old.spec | {"seed": _fresh_seed(store, old)}
     spec |= {name: values[0] for name, values in axes.items() if name != factor}
-    request = ExperimentRequest(name=old.name, spec=spec, axes={factor: axes[factor]}, priority=old.priority, plan=plan)
+    request = ExperimentRequest(
+        name=old.name,
+        spec=spec,
+        axes={name: values for name, values in axes.items() if name == factor},
+        variants=given_variants(old),
+        priority=old.priority,
+        plan=plan,
+    )
     return _queue(store, response, request, {"follows": old.id}, idempotency_key)
 
 
@@ -54,15 +61,17 @@ def confirm(
         raise Conflict("no variant is settled yet, so there is nothing to confirm; wait for the plan's first claim")
     names = list(old.planning.variants)
     factor, first = old.planning.factor, _fresh_seed(store, old)
-    values: list[Any] = [
-        value for name, value in zip(names, old.axes[factor], strict=True) if name in kept or name == old.plan.baseline
-    ]
+    kept.add(old.plan.baseline)
+    values: dict[str, list[Any]] = {}
+    if factor in old.axes:
+        values = {factor: [value for name, value in zip(names, old.axes[factor], strict=True) if name in kept]}
     spec = {name: value for name, value in old.spec.items() if name != "seed"}
     spec |= {name: one[0] for name, one in old.axes.items() if name != factor}
     request = ExperimentRequest(
         name=old.name,
         spec=spec,
-        axes={factor: values, "seed": list(range(first, first + wanted.seeds))},
+        axes=values | {"seed": list(range(first, first + wanted.seeds))},
+        variants=[one for one in given_variants(old) if one["name"] in kept],
         priority=old.priority,
     )
     return _queue(store, response, request, {"confirms": old.id}, idempotency_key)
@@ -77,9 +86,6 @@ def _fresh_seed(store: RunStore, old: Experiment) -> int:
 def _queue(
     store: RunStore, response: Response, request: ExperimentRequest, linked: dict[str, str], once: str | None
 ) -> Experiment:
-    specs, plan = request.specs(), request.planned()
-    experiment = store.create_experiment(
-        request.name, request.spec, request.axes, specs, request.priority, once, plan=plan, linked=linked
-    )
+    experiment = request.queue(store, once, linked)
     response.headers["Location"] = f"../{experiment.id}"
     return experiment

@@ -1358,6 +1358,12 @@ export interface components {
                 [key: string]: unknown[];
             };
             /**
+             * Variants
+             * @description Values of several fields that go together, in place of an axis.
+             * @default []
+             */
+            variants: components["schemas"]["Variant"][];
+            /**
              * Queued
              * @default 0
              */
@@ -1559,6 +1565,16 @@ export interface components {
             axes: {
                 [key: string]: unknown[];
             };
+            /**
+             * Variants
+             * @description Variants in place of an axis, each with values of several fields that go together, such as
+             *     `{"pooling": "gem", "lr": 0.002}`, and a `name` if it should have one of its own. What one leaves out has the value
+             *     of `spec`.
+             * @default []
+             */
+            variants: {
+                [key: string]: unknown;
+            }[];
             /**
              * Priority
              * @description Higher is trained earlier
@@ -2341,6 +2357,18 @@ export interface components {
             id: string;
             /** Experiment Id */
             experiment_id?: string | null;
+            /**
+             * Variant
+             * @description Its name among the variants that its experiment has named; empty if it has named none.
+             * @default
+             */
+            variant: string;
+            /**
+             * Varied
+             * @description The fields of the spec by which these variants differ.
+             * @default []
+             */
+            varied: string[];
             spec: components["schemas"]["RunSpec"];
             state: components["schemas"]["State"];
             /**
@@ -3239,6 +3267,21 @@ export interface components {
          * @enum {string}
          */
         State: "queued" | "running" | "completed" | "failed" | "cancelled";
+        /**
+         * Variant
+         * @description Fields of a spec by which runs of an experiment are told apart.
+         */
+        Variant: {
+            /** Name */
+            name: string;
+            /**
+             * Values
+             * @description Of every field that any variant of the experiment names.
+             */
+            values: {
+                [key: string]: unknown;
+            };
+        };
         /**
          * VariantColor
          * @description What tells a variant from the others of its view.

@@ -16,6 +16,7 @@ test("what the form holds survives the way through its address", () => {
     values: { lr: 0.001 },
     axes: { pooling: ["mean", "max"], seed: [0, 1] },
     priority: -3,
+    variants: "pooling=gem lr=0.002\npooling=mean",
     plan: { max_seeds: "10" },
   };
   const params = new URLSearchParams(paramsFromDraft(draft).toString());
@@ -30,6 +31,7 @@ test("a clone opens the form with what was trained", () => {
     values: { epochs: 8, pooling: "mean" },
     axes: { seed: [1, 2] },
     priority: 0,
+    variants: "",
     plan: null,
   });
 });
@@ -40,12 +42,23 @@ test("fields that vary make an experiment of all combinations; an axis of one va
     values: { epochs: 200, lr: "" },
     axes: { pooling: ["mean"], seed: [0, 1, 2] },
     priority: 5,
+    variants: "",
     plan: null,
   };
   expect(requestOf(draft, fields)).toMatchObject({
     runs: 3,
     path: "/experiments",
     body: { name: "seed", spec: { pooling: "mean" }, axes: { seed: [0, 1, 2] }, priority: 5 },
+  });
+  const variants = "pooling=gem lr=0.002\n\npooling=mean lr=fast";
+  expect(requestOf({ ...draft, axes: { seed: [0, 1] }, variants }, fields)).toMatchObject({
+    runs: 4,
+    body: {
+      variants: [
+        { pooling: "gem", lr: 0.002 },
+        { pooling: "mean", lr: "fast" },
+      ],
+    },
   });
   const one = requestOf({ ...draft, axes: { pooling: ["mean"] } }, fields);
   expect(one).toMatchObject({ runs: 1, path: "/runs", body: { pooling: "mean", priority: 5 } });
@@ -65,6 +78,7 @@ test("a plan takes the place of the seeds and names its baseline, which is one o
     values: { seed: 7 },
     axes: { pooling: ["mean", "max"], seed: [0, 1, 2] },
     priority: 0,
+    variants: "",
     plan: { baseline: "seqpool", max_seeds: "10", first_look: "" },
   };
   const ofPlan = planFields({ plan_schema } as unknown as Catalog, variantsOf(draft));

@@ -24,6 +24,8 @@ export type Draft = {
   axes: Record<string, Value[]>;
   /** Higher is trained earlier. */
   priority: number;
+  /** Variants of several fields that go together, one a line: `pooling=gem lr=0.002`. */
+  variants: string;
   /** What of a plan differs from its defaults; null without a plan: then the seeds are an axis. */
   plan: Record<string, Value> | null;
 };
@@ -70,6 +72,33 @@ export function defaultOf(field: SpecField, catalog: Catalog, spec: Run["spec"])
 /** Before the fields of a plan in the address of the form. */
 const PLAN = "plan.";
 
+/** Variants from text: one a line, as `pooling=gem lr=0.002`. What is no field or no value is for the server to explain. */
+export function variantsFromText(text: string, fields: SpecField[]): Record<string, Value>[] {
+  const lines = text.split("\n").filter((line) => line.trim() !== "");
+  return lines.map((line) =>
+    Object.fromEntries(
+      line
+        .trim()
+        .split(/[\s,]+/)
+        .map((part) => {
+          const [name = "", value = ""] = part.split("=", 2);
+          const field = fields.find((known) => known.name === name);
+          return [name, field ? parseValue(field, value) : value];
+        }),
+    ),
+  );
+}
+
+const textOfVariants = (variants: Record<string, unknown>[]) =>
+  variants
+    .map((values) =>
+      Object.entries(values)
+        .filter(([name]) => name !== "name")
+        .map(([name, value]) => `${name}=${String(value)}`)
+        .join(" "),
+    )
+    .join("\n");
+
 /** Text as the field's type wants it; what is no number stays as it is, for the server to explain. */
 export function parseValue(field: SpecField, text: string): Value {
   return field.type === "string" || text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
@@ -84,6 +113,7 @@ export function draftFromParams(params: URLSearchParams, fields: SpecField[]): D
     values: {},
     axes: {},
     priority,
+    variants: params.get("variants") ?? "",
     plan: params.has("plan") ? Object.fromEntries(plan.map(([name, text]) => [name.slice(PLAN.length), text])) : null,
   };
   for (const field of fields) {
@@ -94,24 +124,33 @@ export function draftFromParams(params: URLSearchParams, fields: SpecField[]): D
   return draft;
 }
 
-export function paramsFromDraft({ name, values, axes, priority, plan }: Draft): URLSearchParams {
+export function paramsFromDraft({ name, values, axes, priority, plan, variants }: Draft): URLSearchParams {
   const params = new URLSearchParams(name ? { name } : {});
   if (priority) params.set("priority", String(priority));
   for (const [field, value] of Object.entries(values)) if (!(field in axes)) params.append(field, String(value));
   for (const [field, axis] of Object.entries(axes)) for (const value of axis) params.append(field, String(value));
+  if (variants) params.set("variants", variants);
   if (plan) params.set("plan", "on");
   for (const [field, value] of Object.entries(plan ?? {})) params.set(PLAN + field, String(value));
   return params;
 }
 
-/** The address of the form filled with a base spec, axes and a plan. */
+/** The address of the form filled with a base spec, axes, a plan and named variants. */
 export function formPath(
   spec: Record<string, unknown>,
   axes: Record<string, unknown[]> = {},
   name = "",
   plan: Draft["plan"] = null,
+  variants: { values: Record<string, unknown> }[] = [],
 ): string {
-  const draft = { name, values: spec as Draft["values"], axes: axes as Draft["axes"], priority: 0, plan };
+  const draft = {
+    name,
+    values: spec as Draft["values"],
+    axes: axes as Draft["axes"],
+    priority: 0,
+    plan,
+    variants: textOfVariants(variants.map(({ values }) => values)),
+  };
   return `/board/new?${paramsFromDraft(draft)}`;
 }
 
@@ -140,9 +179,12 @@ export function requestOf(draft: Draft, fields: SpecField[], ofPlan: SpecField[]
     if (axis.length > 1) axes[name] = axis;
     else if (value !== undefined && value !== "" && value !== usual) spec[name] = value;
   }
-  const product = Object.values(axes).reduce((count, axis) => count * axis.length, 1);
-  const name = draft.name || Object.keys(axes).join(" × ") || "Experiment";
-  const experiment = { name, spec, axes, priority: draft.priority };
+  const variants = draft.plan ? [] : variantsFromText(draft.variants, fields);
+  const product = Object.values(axes).reduce((count, axis) => count * axis.length, Math.max(1, variants.length));
+  const name =
+    draft.name || [...(variants.length ? ["variants"] : []), ...Object.keys(axes)].join(" × ") || "Experiment";
+  const named = variants.length ? { variants } : {};
+  const experiment = { name, spec, axes, ...named, priority: draft.priority };
   if (draft.plan) {
     const plan = planRequest(draft.plan, ofPlan);
     const firstLook = plan.first_look ?? ofPlan.find((field) => field.name === "first_look")?.default;

@@ -29,8 +29,9 @@ export function ExperimentPage() {
 }
 
 function ExperimentView({ experiment }: { experiment: Experiment }) {
-  const { id, name, note, axes, spec, runs } = experiment;
-  const groups = [...new Set(["pooling", ...Object.keys(axes)])].filter((field) => field !== "seed");
+  const { id, name, note, axes, spec, runs, variants } = experiment;
+  const named = variants.length > 0 ? ["variant"] : [];
+  const groups = [...new Set([...named, "pooling", ...Object.keys(axes)])].filter((field) => field !== "seed");
   const isOpen = experiment.plan_state === "open";
   const navigate = useNavigate();
   return (
@@ -53,7 +54,12 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
           </Text>
         </div>
         <Group gap="xs">
-          <Button component={Link} to={formPath(spec, axes, name, experiment.plan ?? null)} variant="default" size="xs">
+          <Button
+            component={Link}
+            to={formPath(spec, axes, name, experiment.plan ?? null, variants)}
+            variant="default"
+            size="xs"
+          >
             Clone with changes
           </Button>
           {experiment.queued + experiment.running > 0 && !isOpen && <CancelButton what="experiment" id={id} />}

@@ -8,6 +8,7 @@ import {
   Stack,
   Switch,
   Text,
+  Textarea,
   TextInput,
   Title,
 } from "@mantine/core";
@@ -78,7 +79,8 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
   const [asked] = useDebouncedValue(JSON.stringify(request.experiment), PREVIEW_AFTER_MS);
   const preview = useQuery(previewQuery(JSON.parse(asked) as ExperimentRequest));
   const errors = { ...fieldErrors(preview.error), ...fieldErrors(submit.error) };
-  const marked = [...fields, ...ofPlan].some(({ name }) => name in errors || `plan.${name}` in errors);
+  const marked =
+    "variants" in errors || [...fields, ...ofPlan].some(({ name }) => name in errors || `plan.${name}` in errors);
   const elsewhere = submit.error && !marked;
 
   const change = (next: Draft) => {
@@ -134,6 +136,18 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                   value={null}
                   onChange={(name) => name && setAxisNames([...axisNames, name])}
                 />
+                {!draft.plan && (
+                  <Textarea
+                    label="Variants of several fields"
+                    description="One a line, such as pooling=gem lr=0.002: values that go together, which no combination of axes has."
+                    placeholder={"pooling=gem lr=0.002\npooling=mean lr=0.0005"}
+                    autosize
+                    minRows={1}
+                    value={draft.variants}
+                    onChange={(event) => change({ ...draft, variants: event.currentTarget.value })}
+                    error={errors.variants}
+                  />
+                )}
                 {request.path === "/experiments" && (
                   <TextInput
                     label="Experiment name"
@@ -222,13 +236,15 @@ async function queue(request: QueueRequest): Promise<string> {
   return `/board/runs/${run.id}`;
 }
 
-/** Messages by field; an experiment's fields come as `spec.<field>` and `axes.<field>`, a plan's keep their `plan.`. */
+/** Messages by field; an experiment's fields come as `spec.<field>` and `axes.<field>`, a plan's keep their `plan.`, and
+ * those of variants name their line. */
 function fieldErrors(error: Error | null): Record<string, string> {
   if (!(error instanceof ApiError)) return {};
   return Object.fromEntries(
-    error.problem.errors.map(({ field, message }) => [
-      /^plan\.\w+|\w*/.exec(field.replace(/^(spec|axes)\./, ""))![0],
-      message,
-    ]),
+    error.problem.errors.map(({ field, message }) => {
+      const [variants, line, of = ""] = field.split(".");
+      if (variants === "variants") return ["variants", `Line ${Number(line) + 1}, ${of}: ${message}`];
+      return [/^plan\.\w+|\w*/.exec(field.replace(/^(spec|axes)\./, ""))![0], message];
+    }),
   );
 }

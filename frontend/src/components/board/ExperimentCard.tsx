@@ -33,7 +33,7 @@ export function ExperimentCard({ experiment, glance }: { experiment: Experiment;
       {glance ? (
         <Picture glance={glance} />
       ) : (
-        <div style={{ height: `${1.25 * expectedRows(experiment.axes)}rem` }} aria-hidden />
+        <div style={{ height: `${1.25 * expectedRows(experiment.axes, experiment.variants)}rem` }} aria-hidden />
       )}
       <div className="problems">
         {glance?.problems.slice(0, PROBLEMS).map((problem) => (

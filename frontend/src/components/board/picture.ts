@@ -17,7 +17,8 @@ export function scaleOf(variants: Glance["variants"]): (top1: number) => string 
 }
 
 /** How many rows the picture of an experiment will have, as far as its axes tell: the place that is kept for it. */
-export function expectedRows(axes: Experiment["axes"]): number {
+export function expectedRows(axes: Experiment["axes"], variants: Experiment["variants"] = []): number {
+  if (variants.length) return Math.min(variants.length, MOST_ROWS + 1);
   const varied = axes.pooling ?? Object.entries(axes).find(([field]) => field !== "seed")?.[1] ?? [null];
   return varied.length > MOST_ROWS ? MOST_ROWS + 1 : varied.length;
 }

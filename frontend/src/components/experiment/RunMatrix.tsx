@@ -19,15 +19,16 @@ type Props = { experiment: Experiment; runs: Run[]; comparison: Comparison };
 /** Variants, at each level of what else varies, × seeds, each tile a run; and what makes the study whole: missing runs, failed runs, further seeds. */
 export function RunMatrix({ experiment, runs, comparison: { factors, levels, variants } }: Props) {
   const { id, axes, failed } = experiment;
-  const planned = Object.values(axes).reduce((product, values) => product * values.length, 1);
+  const named = experiment.variants.length;
+  const planned = Object.values(axes).reduce((product, values) => product * values.length, Math.max(1, named));
   const missing = planned - experiment.runs;
   const plannedSeeds = (axes.seed ?? []) as number[];
   const seeds = [...new Set([...plannedSeeds, ...runs.map((run) => run.spec.seed)])].toSorted((a, b) => a - b);
-  const named = [...new Set([...factors, ...levels.flatMap(({ values }) => Object.keys(values))])].join(", ");
+  const rows = [...new Set([...factors, ...levels.flatMap(({ values }) => Object.keys(values))])].join(", ");
 
   const mayGrow = !experiment.plan && !runs.every(isEvaluation);
-  const canBePlanned =
-    Object.entries(axes).filter(([name, values]) => name !== "seed" && values.length > 1).length === 1;
+  const varying = Object.entries(axes).filter(([name, values]) => name !== "seed" && values.length > 1).length;
+  const canBePlanned = varying + (named ? 1 : 0) === 1;
   const warns = experiment.completed > 0 && !experiment.exploratory;
 
   const addRuns = async (count: number) => {
@@ -98,7 +99,7 @@ export function RunMatrix({ experiment, runs, comparison: { factors, levels, var
             <Table.Caption className="visually-hidden">Runs by seed</Table.Caption>
             <Table.Thead>
               <Table.Tr>
-                <Table.Th>{named.replaceAll("_", " ")}</Table.Th>
+                <Table.Th>{rows.replaceAll("_", " ")}</Table.Th>
                 {seeds.map((seed) => (
                   <Table.Th key={seed}>seed {seed}</Table.Th>
                 ))}

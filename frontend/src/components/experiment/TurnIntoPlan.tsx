@@ -11,12 +11,13 @@ import { type Draft, planFields, planRequest, variantsOf } from "../../api/spec"
 import { PlanFields } from "../shared/PlanFields";
 
 /** Asks an experiment's question again, with a plan and on seeds that nobody has seen. */
-export function TurnIntoPlan({ experiment: { id, axes } }: { experiment: Experiment }) {
+export function TurnIntoPlan({ experiment: { id, axes, variants } }: { experiment: Experiment }) {
   const { data: catalog } = useQuery(catalogQuery);
   const [opened, setOpened] = useState(false);
   const [plan, setPlan] = useState<NonNullable<Draft["plan"]>>({});
   const navigate = useNavigate();
-  const fields = catalog ? planFields(catalog, variantsOf({ axes: axes as Draft["axes"] })) : [];
+  const compared = variants.length ? variants.map(({ name }) => name) : variantsOf({ axes: axes as Draft["axes"] });
+  const fields = catalog ? planFields(catalog, compared) : [];
   const start = useAction("No plan queued", async () => {
     const planned = await onExperiment.plan(id, planRequest(plan, fields));
     setOpened(false);

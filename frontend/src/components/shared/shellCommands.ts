@@ -9,11 +9,13 @@ const USUAL = ["http://localhost:8000", "http://127.0.0.1:8000"];
 export function submitCommand({ experiment, runs }: QueueRequest, address: string) {
   const { name, spec, axes, priority } = experiment;
   const plan = "plan" in experiment ? experiment.plan : null;
+  const variants = ("variants" in experiment && experiment.variants) || [];
   const values = [...Object.values(spec), ...Object.values(axes).flat()];
   if (values.some((value) => String(value).includes(","))) return null; // it divides a field's values
   const words = [
     ...(runs > 1 ? [`--name=${name}`] : []),
     ...(plan ? [`--plan=${JSON.stringify(plan)}`] : []),
+    ...variants.map((one) => `--variant=${JSON.stringify(one)}`),
     ...(priority ? [`--priority=${priority}`] : []),
     ...Object.entries({ ...spec, ...axes }).map(
       ([field, value]) => `${field}=${[value].flat().map(argument).join(",")}`,

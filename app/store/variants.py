@@ -1,0 +1,28 @@
+"""Variants that an experiment names itself: values of several fields that go together, which no product of axes has."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from cct.spec import RunSpec
+
+VARIANT = "variant"
+"""Groups runs like a field of the spec."""
+
+
+class Variant(BaseModel):
+    """Fields of a spec by which runs of an experiment are told apart."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    name: str
+    values: dict[str, Any]
+    """Of every field that any variant of the experiment names."""
+
+
+def variant_of(spec: RunSpec, variants: Sequence[Variant]) -> Variant | None:
+    """The one of an experiment's variants whose values a spec has."""
+    return next(
+        (one for one in variants if all(getattr(spec, field) == value for field, value in one.values.items())), None
+    )
