@@ -100,6 +100,7 @@ def main(sign_of_life: str) -> int:
             recorded=recorded,
             extends=run.extends_epoch,
             may_record=UNRECORDED not in options,
+            may_test=not run.trial,
             should_stop=should_stop,
         ):
             _tell(outbox, run.spec, event, warnings)

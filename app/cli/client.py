@@ -62,6 +62,14 @@ def submit(
             help="Queue seeds until each variant is settled: fields of a plan or a JSON object, {} for the defaults.",
         ),
     ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help='Search settings for each variant first, such as {"fields": {"lr": {"low": 0.0001, "high": 0.01, '
+            '"log": true}}, "trials": 12}, then compare the best on fresh seeds; needs val_share.',
+        ),
+    ] = None,
     variant: Annotated[
         list[str],
         typer.Option(
@@ -88,10 +96,12 @@ def submit(
     spec = {key: values[0] for key, values in given.items() if len(values) == 1}
     axes = {key: values for key, values in given.items() if len(values) > 1}
     with api_client() as client:
-        if axes or variant or plan is not None:
+        if axes or variant or plan is not None or tune is not None:
             request: dict[str, Any] = {"name": name, "spec": spec, "axes": axes, "priority": priority}
             if variant:
                 request["variants"] = [parse_fields(one, "--variant") for one in variant]
+            if tune is not None:
+                request["tune"] = parse_fields(tune, "--tune")
             if plan is not None:
                 request["plan"] = parse_fields(plan, "--plan")
             created = ask(client, "POST", "/experiments", request, has="id")

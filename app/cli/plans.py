@@ -6,7 +6,11 @@ from typing import Any
 
 from app.cli.output import UsageError
 
-EXAMPLES = {"--plan": "--plan max_seeds=10", "--variant": "--variant pooling=gem,lr=0.002"}
+EXAMPLES = {
+    "--plan": "--plan max_seeds=10",
+    "--tune": """--tune '{"fields": {"lr": {"low": 0.0001, "high": 0.01, "log": true}}}'""",
+    "--variant": "--variant pooling=gem,lr=0.002",
+}
 
 
 def value_of(text: str) -> Any:

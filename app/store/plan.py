@@ -1,9 +1,13 @@
 """What an experiment was queued to find out: declared before its first run, frozen, and the rule by which it ends."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from cct.spec import RunSpec
 
 Measure = Literal["final val_top1", "best val_top1", "mean val_top1 of the last 3 epochs", "final test_top1"]
 
@@ -84,3 +88,20 @@ class Planning(BaseModel):
     """When all was settled or the seeds were spent."""
     saved_runs: int = 0
     """How many runs fewer than all seeds that are allowed of all variants have been queued; final once it has ended."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What follows for a plan from what is known by now."""
+
+    planning: Planning | None
+    """Of a plan; a search is derived from its trials."""
+    state: PlanState
+    specs: Sequence[RunSpec] = ()
+    """What the runs to queue are to train."""
+    again: Sequence[str] = ()
+    """Ids of failed runs to queue again, unless that was tried often enough."""
+    unneeded: Sequence[str] = ()
+    """Ids of runs that nobody waits for any more: those that are still queued are cancelled."""
+    hopeless: Sequence[str] = ()
+    """Ids of running trials that are stopped, as they promise nothing."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, co
 
 from app.errors import Unreadable
 from app.store.plan import Measure, Plan, Planning, PlanState
+from app.store.tuning import Tuning
 from app.store.variants import Variant
 from cct.events import BETWEEN_CLASSES, RunWarning
 from cct.named_datasets import DATASETS
@@ -74,6 +75,8 @@ class Run(Stored):
     experiment_id: str | None = None
     variant: str = ""
     """Its name among the variants that its experiment has named; empty if it has named none."""
+    trial: bool = False
+    """Whether it tries settings of a variant that is tuned: it does not read the test set."""
     varied: Annotated[list[str], BeforeValidator(_from_json)] = []
     """The fields of the spec by which these variants differ."""
     spec: Annotated[RunSpec, BeforeValidator(_spec)]
@@ -226,6 +229,12 @@ class Experiment(Stored):
     """Specs of runs of a plan that a user has deleted: they can never count again."""
     exploratory: bool = False
     """Whether seeds were added after results were seen: its p values do not hold."""
+    tune: Annotated[Tuning | None, BeforeValidator(_from_json)] = None
+    """What is searched before its variants are compared; its runs are the trials."""
+    tuned_by: str | None = None
+    """The experiment whose trials have chosen the settings that this one compares."""
+    tuned: str = ""
+    """How they were chosen, in words."""
     follows: str | None = None
     """The experiment without a plan whose question this one asks again, on new seeds."""
     confirms: str | None = None

@@ -7,7 +7,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal, NoReturn, cast
 
 from app.errors import Conflict, Invalid, NotFound
@@ -15,9 +15,10 @@ from app.limits import TAGS
 from app.settings import Settings
 from app.store.database import Database, Scalar
 from app.store.lease import MAX_LOSSES, Lease
-from app.store.plan import MOST_SEEDS, Plan, Planning, PlanState
+from app.store.plan import MOST_SEEDS, Plan, Planning, PlanState, Step
 from app.store.rows import Experiment, Run, State
 from app.store.run_reader import RunReader
+from app.store.tuning import Tuning
 from app.store.variants import Variant, variant_of
 from cct.run_warnings import extended, foreseen
 from cct.spec import RunSpec
@@ -32,20 +33,6 @@ COUNTERS = ("queued", "running", "completed", "failed", "cancelled", "epochs_don
 
 Grown = tuple[Mapping[str, Any], Mapping[str, Sequence[Any]], Sequence[RunSpec]]
 """The new base spec and axes of an experiment, and the specs of the runs to add."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What follows for a plan from what is known by now."""
-
-    planning: Planning
-    state: PlanState
-    specs: Sequence[RunSpec] = ()
-    """What the runs to queue are to train."""
-    again: Sequence[str] = ()
-    """Ids of failed runs to queue again, unless that was tried often enough."""
-    unneeded: Sequence[str] = ()
-    """Ids of runs that nobody waits for any more: those that are still queued are cancelled."""
 
 
 def new_id() -> str:
@@ -98,12 +85,13 @@ class RunStore(RunReader):
         *,
         variants: Sequence[Variant] = (),
         plan: tuple[Plan, Planning] | None = None,
+        tune: Tuning | None = None,
         linked: Mapping[str, str] | None = None,
     ) -> Experiment:
         """Stores the experiment and queues its runs in this order, all or none; `once` as in `create_runs`.
 
-        With a plan, others of its runs are queued by whoever calls `advance_plan`; `linked` names another
-        experiment as what it `follows` or `confirms`.
+        With a plan, or where variants are tuned, others of its runs are queued by whoever calls `advance_plan`;
+        `linked` names another experiment as what it `follows`, `confirms` or is `tuned_by`.
         """
         fields = [
             "name",
@@ -124,7 +112,10 @@ class RunStore(RunReader):
             fields += ["plan", declared.model_dump_json(), "planning", planning.model_dump_json()]
             fields += ["max_seeds", str(declared.max_seeds)]
             change["plan_state"] = "open"
-        [experiment_id] = self._create(change, specs, priority, once, variants=variants) or []
+        if tune:
+            fields += ["tune", tune.model_dump_json()]
+            change["plan_state"] = "open"
+        [experiment_id] = self._create(change, specs, priority, once, variants=variants, trials=tune is not None) or []
         return self.experiment(experiment_id)
 
     def add_runs(
@@ -154,7 +145,7 @@ class RunStore(RunReader):
             if self._create(change, specs, 0, once, request_of, variants=experiment.variants) is not None:
                 return self.experiment(experiment_id)
 
-    def advance_plan(self, experiment_id: str, decide: Callable[[Experiment, Sequence[Run]], "Step | None"]) -> None:
+    def advance_plan(self, experiment_id: str, decide: Callable[[Experiment, Sequence[Run]], Step | None]) -> None:
         """Does what `decide` makes of an experiment with a plan and of its runs, all or none; None: nothing.
 
         It is asked again if meanwhile a run has ended or somebody has changed the plan, so whatever is decided at the
@@ -165,14 +156,18 @@ class RunStore(RunReader):
             step = decide(experiment, self.experiment_runs(experiment_id))
             if step is None:
                 return
+            planning = ["planning", step.planning.model_dump_json()] if step.planning else []
             change = {
                 "id": experiment_id,
-                "fields": ["planning", step.planning.model_dump_json()],
+                "fields": [*planning, "plan_state", step.state],
                 "was": {"plan_changes": str(experiment.plan_changes), "plan_state": experiment.plan_state},
                 "plan_state": step.state,
             }
-            if self._create(change, step.specs, 0, None, variants=experiment.variants) is None:
+            is_search = experiment.tune is not None
+            if self._create(change, step.specs, 0, None, variants=experiment.variants, trials=is_search) is None:
                 continue
+            for run_id in step.hopeless:
+                self._do("stop_trial", run_id)
             for run_id in step.unneeded:
                 self._do("cancel_queued", run_id)
             self._wake([self._do("retry_by_plan", run_id) for run_id in step.again].count("retried"))
@@ -200,13 +195,14 @@ class RunStore(RunReader):
         finished: Run | None = None,
         ids: Sequence[str] = (),
         variants: Sequence[Variant] = (),
+        trials: bool = False,
     ) -> list[str] | None:
         """The new ids, or those of the first time; None if the experiment is not what it was.
 
         The runs go on where a `finished` one ended, and have these `ids`, if they are given.
         """
         runs: list[dict[str, Any]] = [
-            {"fields": [*_flat(_row_of(spec, finished, variants)), "priority", str(priority)]} for spec in specs
+            {"fields": [*_flat(_row_of(spec, finished, variants, trials)), "priority", str(priority)]} for spec in specs
         ]
         payload: dict[str, Any] = {"runs": runs}
         if once:
@@ -382,10 +378,12 @@ class RunStore(RunReader):
         self.redis.delete(self.key("worker", worker))
 
 
-def _row_of(spec: RunSpec, finished: Run | None, variants: Sequence[Variant]) -> dict[str, Scalar]:
+def _row_of(spec: RunSpec, finished: Run | None, variants: Sequence[Variant], is_trial: bool) -> dict[str, Scalar]:
     after = finished.spec.epochs if finished else 0
     warnings = [asdict(warning) for warning in [*foreseen(spec), *extended(spec, after)]]
     row: dict[str, Scalar] = {"spec": json.dumps(asdict(spec)), "epochs": str(spec.epochs)}
+    if is_trial:
+        row["trial"] = "1"
     if named := variant_of(spec, variants):
         row |= {"variant": named.name, "varied": json.dumps(list(named.values))}
     if finished:

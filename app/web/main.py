@@ -36,6 +36,7 @@ from app.web.routes import (
     plans,
     runs,
     session,
+    tuning,
     workers,
 )
 from app.web.routes import queue as queue_routes
@@ -77,7 +78,21 @@ def create_app(settings: Settings, store: RunStore, dashboard: Path | None = DAS
     )
     app.state.settings = settings
     app.state.store, app.state.hub, app.state.access = store, hub, access
-    nouns = (runs, files, experiments, plans, queue_routes, figures, confusion, images, lens, events, workers, catalog)
+    nouns = (
+        runs,
+        files,
+        experiments,
+        plans,
+        queue_routes,
+        figures,
+        tuning,
+        confusion,
+        images,
+        lens,
+        events,
+        workers,
+        catalog,
+    )
     for module in (*nouns, session, health, docs):
         app.include_router(module.router, dependencies=[Depends(_check_ids)])
     app.mount("/docs/files", StaticFiles(packages=[docs.FILES]))

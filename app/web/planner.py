@@ -20,10 +20,11 @@ from redis.exceptions import RedisError
 from app.analysis.sequential import Judgement, judge
 from app.errors import NotFound, Unreadable
 from app.store.database import trouble
-from app.store.plan import MEAN, TRIED_AGAIN, TRIES_AGAIN, Outcome, PlannedVariant, Planning, PlanState
+from app.store.plan import MEAN, TRIED_AGAIN, TRIES_AGAIN, Outcome, PlannedVariant, Planning, PlanState, Step
 from app.store.rows import Experiment, Run, State
-from app.store.run_store import RunStore, Step
+from app.store.run_store import RunStore
 from app.web.plans import name_of, results_of, validation_images, variant_of, with_means, with_seed
+from app.web.tuner import advance_tuning
 
 LOOK_SECONDS = 1
 ALL_SECONDS = 10
@@ -95,7 +96,13 @@ class Planner:
 
 
 def advance(store: RunStore, experiment_id: str) -> None:
-    """Does what follows for an experiment's plan from what is known by now. Raises `NotFound`, `Unreadable`."""
+    """Does what follows for an experiment's plan, or for its search of settings, from what is known by now.
+
+    Raises `NotFound`, `Unreadable`.
+    """
+    if store.experiment(experiment_id).tune:
+        advance_tuning(store, experiment_id)
+        return
     idle = idle_slots(store)
 
     def decide(experiment: Experiment, runs: Sequence[Run]) -> Step | None:

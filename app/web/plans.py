@@ -1,7 +1,7 @@
 """What a request with a plan asks for: its variants, its seeds, and the runs that it begins with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
 
@@ -156,7 +156,10 @@ def compared(
     plan, planning = experiment.plan, experiment.planning
     if plan and baseline is None and plan.baseline in group_runs(runs, group):
         baseline = plan.baseline
-    found = compare(runs, group, baseline, measure or FINAL)
+    usual: Measure = TEST if experiment.tuned_by and plan is None else FINAL
+    found = compare(runs, group, baseline, measure or usual)
+    if experiment.tuned and found.answer:
+        found = replace(found, answer=f"Tuned, each with {experiment.tuned}: {found.answer}")
     if experiment.exploratory:
         return exploratory(found)
     if plan is None or planning is None:
@@ -184,6 +187,8 @@ def courses(store: RunStore, experiment: Experiment, runs: Sequence[Run]) -> dic
 
 def group_of(experiment: Experiment) -> str:
     """The field of the spec by whose values an experiment is compared, unless somebody names another."""
+    if experiment.tune:
+        return VARIANT
     if experiment.planning:
         return experiment.planning.factor
     varied = [name for name in experiment.axes if name != "seed"]

@@ -7,6 +7,7 @@ from app.analysis.figures.interaction import interaction
 from app.analysis.figures.plan import course
 from app.analysis.figures.reliability import Sureness, reliability
 from app.analysis.figures.results import Cost, cost, differences, final_results
+from app.analysis.figures.tuning import parallel, trials
 
 __all__ = [
     "METRICS",
@@ -27,5 +28,7 @@ __all__ = [
     "differences",
     "final_results",
     "interaction",
+    "parallel",
     "reliability",
+    "trials",
 ]

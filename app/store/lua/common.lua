@@ -47,11 +47,11 @@ local function emit_experiment(experiment)
   end
 end
 
--- What a plan goes by has changed: runs of its experiment, or what users want of it. Whoever decides what follows
+-- What a plan or a search of settings goes by has changed: runs of its experiment, or what users want of it. Whoever decides what follows
 -- (`RunStore.advance_plan`) sees by the count that its view is old.
 local function changed_plan(experiment)
   local ekey = key("experiment", experiment or "")
-  if experiment and redis.call("HEXISTS", ekey, "plan") == 1 then
+  if experiment and redis.call("HEXISTS", ekey, "plan_state") == 1 then
     redis.call("HINCRBY", ekey, "plan_changes", 1)
     redis.call("XADD", key("looks"), "MAXLEN", "~", 1000, "*", "experiment_id", experiment)
   end

@@ -27,6 +27,15 @@ function operations.cancel_queued(id)
   return "cancelled"
 end
 
+-- Stops a trial that promises nothing. ARGV: run. Reply: as `cancel`.
+function operations.stop_trial(id)
+  if run_field(id, "state") ~= "running" then
+    return "finished"
+  end
+  set(id, "unneeded", 1)
+  return operations.cancel(id)
+end
+
 -- An ended run goes to the queue again; it continues from its last checkpoint.
 -- ARGV: run. Reply: "retried", or the state in which it cannot be.
 function operations.retry(id)
@@ -124,12 +133,12 @@ function operations.delete(id)
     redis.call("HINCRBY", ekey, "epochs_done", -tonumber(run_field(id, "epoch")))
     redis.call("HINCRBY", ekey, "epochs_total", -epochs_expected(id, state))
     redis.call("HINCRBYFLOAT", ekey, "seconds", -tonumber(run_field(id, "seconds") or "0"))
+    changed_plan(experiment)
     if redis.call("HEXISTS", ekey, "plan") == 1 then
       -- Its result may have counted, or would have: nobody must be able to take that away unseen.
       local deleted = cjson.decode(redis.call("HGET", ekey, "deleted") or "[]")
       table.insert(deleted, run_field(id, "spec"))
       redis.call("HSET", ekey, "deleted", cjson.encode(deleted))
-      changed_plan(experiment)
     end
   end
   redis.call("ZREM", key("runs"), id)

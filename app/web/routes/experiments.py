@@ -16,12 +16,14 @@ from app.limits import GLANCES, RUNS_PER_REQUEST, SEEDS_PER_REQUEST, VARIANTS_PE
 from app.store.plan import MOST_SEEDS, Plan, Planning
 from app.store.rows import Experiment, Run
 from app.store.run_store import Grown, RunStore
+from app.store.tuning import Tuning
 from app.store.variants import Variant
 from app.web.demo import DEMO
 from app.web.dependencies import Store
-from app.web.plans import compared, planned, with_seeds
+from app.web.plans import compared, factor_of, planned, with_seeds
 from app.web.routes.runs import IdempotencyKey
 from app.web.specs import Name, Note, Priority, Request, parse_spec
+from app.web.tuning import check
 from app.web.variants import named_variants
 from cct.cost import cost_of_run
 from cct.named_datasets import DATASETS
@@ -50,14 +52,27 @@ class ExperimentRequest(Request):
     plan: Plan | None = None
     """With a plan, such as `{}`, seeds are queued until the answer is known; the axes then vary one field, not seed."""
 
+    tune: Tuning | None = None
+    """Before anything is compared, settings are searched for each variant, with as many trials each, on held-out data;
+    then the best of each are trained with fresh seeds, as an experiment of its own. The axes vary one field."""
+
     def planned(self) -> tuple[Plan, Planning] | None:
         """The plan and how it stands before the first run. Raises `Invalid`, or pydantic's `ValidationError`."""
         self._check_axes()
         return (self.plan, planned(self.spec, self.axes, self.plan, self.named())[0]) if self.plan else None
 
     def named(self) -> list[Variant]:
-        """The variants. Raises `Invalid`."""
-        return named_variants(self.spec, self.axes, self.variants) if self.variants else []
+        """The variants; those that are tuned have names, even if they are the values of one field. Raises `Invalid`."""
+        if not self.tune:
+            return named_variants(self.spec, self.axes, self.variants) if self.variants else []
+        if "seed" in self.axes:
+            raise Invalid("axes.seed", "is chosen by the search; leave the axis out, and set tune.seeds")
+        if self.plan:
+            raise Invalid("plan", "is of the comparison, after the search; give it as tune.plan")
+        factor = factor_of(self.axes, [Variant(name="", values={})] if self.variants else ())
+        given = self.variants or [{"name": str(value), factor: value} for value in self.axes[factor]]
+        others = {name: values for name, values in self.axes.items() if name != factor}
+        return named_variants(self.spec, others, given)
 
     def specs(self) -> list[RunSpec]:
         """One spec per combination of the axes' values; with a plan those of its first seeds.
@@ -68,6 +83,8 @@ class ExperimentRequest(Request):
         if self.plan:
             planning, specs = planned(self.spec, self.axes, self.plan, self.named())
             return with_seeds(specs, range(planning.first_seed, planning.first_seed + self.plan.first_look))
+        if self.tune:
+            return check(self.tune, self.base(), self.named())
         axes = dict(sorted(self.axes.items(), key=lambda axis: axis[0] != "seed"))
         variants = [one.values for one in self.named()] or [{}]
         count = len(variants)
@@ -84,15 +101,20 @@ class ExperimentRequest(Request):
         """Stores the experiment and queues its first runs. Raises as `specs` does."""
         return store.create_experiment(
             self.name,
-            self.spec,
-            self.axes,
+            self.base() if self.tune else self.spec,
+            {} if self.tune else self.axes,
             self.specs(),
             self.priority,
             once,
             variants=self.named(),
             plan=self.planned(),
+            tune=self.tune,
             linked=linked,
         )
+
+    def base(self) -> dict[str, Any]:
+        """The spec that all variants share, with what the axes give all of them."""
+        return self.spec | {name: values[0] for name, values in self.axes.items() if len(values) == 1}
 
     def _check_axes(self) -> None:
         for name, values in self.axes.items():
@@ -236,6 +258,10 @@ def create_experiment(
 def preview_experiment(store: Store, request: ExperimentRequest) -> Preview:
     """Number of runs, parameters and multiply-accumulates of each model, expected time."""
     specs, known = request.specs(), store.runs()
+    if request.tune:
+        trials = [spec for spec in specs for _ in range(request.tune.trials)]
+        fresh = [spec for spec in specs for _ in range(request.tune.seeds)]
+        return _preview([*trials, *fresh], known)
     if request.plan is None:
         return _preview(specs, known)
     planning, first = planned(request.spec, request.axes, request.plan, request.named())
@@ -319,6 +345,11 @@ def add_runs(store: Store, experiment_id: str, more: MoreRuns, idempotency_key: 
 
     Seeds that are added after results were seen make the experiment `exploratory`, for good.
     """
+    if store.experiment(experiment_id).tune:
+        raise Conflict(
+            "this experiment searches settings, with as many trials of each variant; add seeds to the comparison that "
+            "follows it, or queue another search"
+        )
     if store.experiment(experiment_id).plan:
         if set(more.axes) - {"seed"}:
             raise Conflict(

@@ -141,6 +141,18 @@ export const differencesQuery = (query: Selection & FigureOptions<"/figures/diff
 export const planFigureQuery = (query: NonNullable<operations["draw_plan_figures_plan_get"]["parameters"]["query"]>) =>
   figureQuery(query, "plan", () => body(api.GET("/figures/plan", { params: { query } })));
 
+export const tuningQuery = (experiment_id: string) =>
+  queryOptions({
+    queryKey: ["comparison", { experiment: experiment_id }, "tuning"],
+    queryFn: () => body(api.GET("/experiments/{experiment_id}/tuning", { params: { path: { experiment_id } } })),
+  });
+
+export const trialsQuery = (query: operations["draw_trials_figures_trials_get"]["parameters"]["query"]) =>
+  figureQuery(query, "trials", () => body(api.GET("/figures/trials", { params: { query } })));
+
+export const parallelQuery = (query: operations["draw_parallel_figures_parallel_get"]["parameters"]["query"]) =>
+  figureQuery(query, "parallel", () => body(api.GET("/figures/parallel", { params: { query } })));
+
 export const reliabilityQuery = (query: Selection & FigureOptions<"/figures/reliability">) =>
   figureQuery(query, "reliability", () => body(api.GET("/figures/reliability", { params: { query } })));
 

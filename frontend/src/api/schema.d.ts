@@ -673,6 +673,63 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/experiments/{experiment_id}/tuning": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read what a search of settings has found */
+        get: operations["read_tuning_experiments__experiment_id__tuning_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/figures/trials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Draw the trials of a search
+         * @description A Plotly figure: held-out top-1 of each trial, and the best so far of each variant.
+         */
+        get: operations["draw_trials_figures_trials_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/figures/parallel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Draw what was set in the trials of a search
+         * @description A Plotly figure: parallel coordinates, a line for each trial over the fields that are searched and its result.
+         */
+        get: operations["draw_parallel_figures_parallel_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/confusion": {
         parameters: {
             query?: never;
@@ -1450,6 +1507,19 @@ export interface components {
              * @default false
              */
             exploratory: boolean;
+            /** @description What is searched before its variants are compared; its runs are the trials. */
+            tune?: components["schemas"]["Tuning"] | null;
+            /**
+             * Tuned By
+             * @description The experiment whose trials have chosen the settings that this one compares.
+             */
+            tuned_by?: string | null;
+            /**
+             * Tuned
+             * @description How they were chosen, in words.
+             * @default
+             */
+            tuned: string;
             /**
              * Follows
              * @description The experiment without a plan whose question this one asks again, on new seeds.
@@ -1583,6 +1653,11 @@ export interface components {
             priority: number;
             /** @description With a plan, such as `{}`, seeds are queued until the answer is known; the axes then vary one field, not seed. */
             plan?: components["schemas"]["Plan"] | null;
+            /**
+             * @description Before anything is compared, settings are searched for each variant, with as many trials each, on held-out data;
+             *     then the best of each are trained with fresh seeds, as an experiment of its own. The axes vary one field.
+             */
+            tune?: components["schemas"]["Tuning"] | null;
         };
         /**
          * Glance
@@ -2363,6 +2438,12 @@ export interface components {
              * @default
              */
             variant: string;
+            /**
+             * Trial
+             * @description Whether it tries settings of a variant that is tuned: it does not read the test set.
+             * @default false
+             */
+            trial: boolean;
             /**
              * Varied
              * @description The fields of the spec by which these variants differ.
@@ -3206,6 +3287,32 @@ export interface components {
             text: string;
         };
         /**
+         * Searched
+         * @description Values of a field that are tried: a range, or choices.
+         */
+        Searched: {
+            /** Low */
+            low?: number | null;
+            /**
+             * High
+             * @description Both ends of a range are in it.
+             */
+            high?: number | null;
+            /**
+             * Log
+             * @description Whether a range is searched by its logarithm, as is usual for learning rates.
+             * @default false
+             */
+            log: boolean;
+            /**
+             * Steps
+             * @description How many values of a range a grid has.
+             */
+            steps?: number | null;
+            /** Choices */
+            choices?: unknown[] | null;
+        };
+        /**
          * Session
          * @description What a page asks before it shows itself or a login.
          */
@@ -3267,6 +3374,111 @@ export interface components {
          * @enum {string}
          */
         State: "queued" | "running" | "completed" | "failed" | "cancelled";
+        /** Trial */
+        Trial: {
+            /** Number */
+            number: number;
+            /** Run */
+            run: string;
+            /** Settings */
+            settings: {
+                [key: string]: unknown;
+            };
+            /** Top1 */
+            top1: number | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "open" | "completed" | "stopped early" | "diverged" | "without result";
+            /** Best So Far */
+            best_so_far: number | null;
+        };
+        /**
+         * Tuned
+         * @description The trials of each variant, all with the same budget, and what came of them.
+         */
+        Tuned: {
+            /**
+             * Told
+             * @description The search in words
+             */
+            told: string;
+            /** Variants */
+            variants: components["schemas"]["TunedVariant"][];
+            /**
+             * Importance
+             * @description Share of the results that each field decides, over all variants; empty with fewer than four
+             */
+            importance: {
+                [key: string]: number;
+            };
+            /**
+             * Changed
+             * @description What tuning changed of which variant leads on held-out data, as a sentence
+             */
+            changed: string;
+            /**
+             * Comparison
+             * @description The experiment that compares the best settings on fresh seeds, once the search has ended
+             */
+            comparison: string | null;
+        };
+        /** TunedVariant */
+        TunedVariant: {
+            /** Variant */
+            variant: string;
+            /** Trials */
+            trials: components["schemas"]["Trial"][];
+            /** @description The one with the highest result, the first of equals */
+            best: components["schemas"]["Trial"] | null;
+        };
+        /**
+         * Tuning
+         * @description Each variant is tried with as many settings; then its best one is trained with fresh seeds and compared.
+         */
+        Tuning: {
+            /**
+             * Fields
+             * @description What is searched, by field of the spec.
+             */
+            fields: {
+                [key: string]: components["schemas"]["Searched"];
+            };
+            /**
+             * Trials
+             * @description Settings that are tried of every variant; the first is that of the spec, if it lies within the ranges.
+             * @default 12
+             */
+            trials: number;
+            /**
+             * Sampler
+             * @description Who proposes: Optuna's tree-structured Parzen estimator, chance, or a grid.
+             * @default tpe
+             * @enum {string}
+             */
+            sampler: "tpe" | "random" | "grid";
+            /**
+             * Seed
+             * @description Of what is proposed. Trials are trained with the seed of the spec, the comparison with the seeds after it.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Prune
+             * @description Whether a trial is stopped early whose best epoch so far is below the median of earlier ones at that epoch.
+             * @default false
+             */
+            prune: boolean;
+            /**
+             * Seeds
+             * @description Fresh seeds with which each variant's best setting is trained for the comparison.
+             * @default 5
+             */
+            seeds: number;
+            /** @description With a plan for the comparison, it takes as many seeds as it needs instead. */
+            plan?: components["schemas"]["Plan"] | null;
+        };
         /**
          * Variant
          * @description Fields of a spec by which runs of an experiment are told apart.
@@ -7070,6 +7282,238 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_tuning_experiments__experiment_id__tuning_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                experiment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tuned"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draw_trials_figures_trials_get: {
+        parameters: {
+            query: {
+                /** @description An experiment that tunes its variants */
+                experiment: string;
+                theme?: "light" | "dark";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Figure"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draw_parallel_figures_parallel_get: {
+        parameters: {
+            query: {
+                /** @description An experiment that tunes its variants */
+                experiment: string;
+                theme?: "light" | "dark";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Figure"];
                 };
             };
             /** @description Bad Request */

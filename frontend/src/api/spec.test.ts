@@ -17,6 +17,7 @@ test("what the form holds survives the way through its address", () => {
     axes: { pooling: ["mean", "max"], seed: [0, 1] },
     priority: -3,
     variants: "pooling=gem lr=0.002\npooling=mean",
+    tune: { fields: "lr=0.0001..0.01 log\ndropout=0,0.1", trials: 8, seeds: 3, sampler: "random" },
     plan: { max_seeds: "10" },
   };
   const params = new URLSearchParams(paramsFromDraft(draft).toString());
@@ -32,6 +33,7 @@ test("a clone opens the form with what was trained", () => {
     axes: { seed: [1, 2] },
     priority: 0,
     variants: "",
+    tune: null,
     plan: null,
   });
 });
@@ -43,6 +45,7 @@ test("fields that vary make an experiment of all combinations; an axis of one va
     axes: { pooling: ["mean"], seed: [0, 1, 2] },
     priority: 5,
     variants: "",
+    tune: null,
     plan: null,
   };
   expect(requestOf(draft, fields)).toMatchObject({
@@ -79,6 +82,7 @@ test("a plan takes the place of the seeds and names its baseline, which is one o
     axes: { pooling: ["mean", "max"], seed: [0, 1, 2] },
     priority: 0,
     variants: "",
+    tune: null,
     plan: { baseline: "seqpool", max_seeds: "10", first_look: "" },
   };
   const ofPlan = planFields({ plan_schema } as unknown as Catalog, variantsOf(draft));

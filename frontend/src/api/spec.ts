@@ -1,4 +1,5 @@
-import type { Catalog, Run } from "./client";
+import type { Catalog, Experiment, Run } from "./client";
+import { type DraftOfSearch, searchFromText, textOfSearch, USUAL_SEARCH } from "./search";
 
 /** A hyperparameter as the spec's JSON schema declares it. */
 export type SpecField = {
@@ -26,6 +27,8 @@ export type Draft = {
   priority: number;
   /** Variants of several fields that go together, one a line: `pooling=gem lr=0.002`. */
   variants: string;
+  /** What is searched for each variant before they are compared; null: nothing. */
+  tune: DraftOfSearch | null;
   /** What of a plan differs from its defaults; null without a plan: then the seeds are an axis. */
   plan: Record<string, Value> | null;
 };
@@ -82,8 +85,7 @@ export function variantsFromText(text: string, fields: SpecField[]): Record<stri
         .split(/[\s,]+/)
         .map((part) => {
           const [name = "", value = ""] = part.split("=", 2);
-          const field = fields.find((known) => known.name === name);
-          return [name, field ? parseValue(field, value) : value];
+          return [name, parsed(fields, name, value)];
         }),
     ),
   );
@@ -104,6 +106,11 @@ export function parseValue(field: SpecField, text: string): Value {
   return field.type === "string" || text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
 }
 
+function parsed(fields: SpecField[], name: string, text: string): Value {
+  const field = fields.find((known) => known.name === name);
+  return field ? parseValue(field, text) : text;
+}
+
 /** A draft from an address: a field given several times is an axis. */
 export function draftFromParams(params: URLSearchParams, fields: SpecField[]): Draft {
   const priority = Number(params.get("priority")) || 0;
@@ -114,6 +121,14 @@ export function draftFromParams(params: URLSearchParams, fields: SpecField[]): D
     axes: {},
     priority,
     variants: params.get("variants") ?? "",
+    tune: params.has("tune")
+      ? {
+          fields: params.get("tune") ?? "",
+          trials: Number(params.get("trials")) || USUAL_SEARCH.trials,
+          seeds: Number(params.get("seeds")) || USUAL_SEARCH.seeds,
+          sampler: params.get("sampler") ?? USUAL_SEARCH.sampler,
+        }
+      : null,
     plan: params.has("plan") ? Object.fromEntries(plan.map(([name, text]) => [name.slice(PLAN.length), text])) : null,
   };
   for (const field of fields) {
@@ -124,12 +139,16 @@ export function draftFromParams(params: URLSearchParams, fields: SpecField[]): D
   return draft;
 }
 
-export function paramsFromDraft({ name, values, axes, priority, plan, variants }: Draft): URLSearchParams {
+export function paramsFromDraft({ name, values, axes, priority, plan, variants, tune }: Draft): URLSearchParams {
   const params = new URLSearchParams(name ? { name } : {});
   if (priority) params.set("priority", String(priority));
   for (const [field, value] of Object.entries(values)) if (!(field in axes)) params.append(field, String(value));
   for (const [field, axis] of Object.entries(axes)) for (const value of axis) params.append(field, String(value));
   if (variants) params.set("variants", variants);
+  if (tune) {
+    params.set("tune", tune.fields);
+    for (const name of ["trials", "seeds", "sampler"] as const) params.set(name, String(tune[name]));
+  }
   if (plan) params.set("plan", "on");
   for (const [field, value] of Object.entries(plan ?? {})) params.set(PLAN + field, String(value));
   return params;
@@ -142,6 +161,7 @@ export function formPath(
   name = "",
   plan: Draft["plan"] = null,
   variants: { values: Record<string, unknown> }[] = [],
+  tune: Experiment["tune"] = null,
 ): string {
   const draft = {
     name,
@@ -150,6 +170,12 @@ export function formPath(
     priority: 0,
     plan,
     variants: textOfVariants(variants.map(({ values }) => values)),
+    tune: tune && {
+      fields: textOfSearch(tune.fields),
+      trials: tune.trials ?? USUAL_SEARCH.trials,
+      seeds: tune.seeds ?? USUAL_SEARCH.seeds,
+      sampler: tune.sampler ?? USUAL_SEARCH.sampler,
+    },
   };
   return `/board/new?${paramsFromDraft(draft)}`;
 }
@@ -174,7 +200,7 @@ export function requestOf(draft: Draft, fields: SpecField[], ofPlan: SpecField[]
   const axes: Draft["axes"] = {};
   const spec: Draft["values"] = {};
   for (const { name, default: usual } of fields) {
-    const axis = draft.plan && name === "seed" ? [] : (draft.axes[name] ?? []);
+    const axis = (draft.plan || draft.tune) && name === "seed" ? [] : (draft.axes[name] ?? []);
     const value = axis.length === 1 ? axis[0] : draft.values[name];
     if (axis.length > 1) axes[name] = axis;
     else if (value !== undefined && value !== "" && value !== usual) spec[name] = value;
@@ -190,6 +216,15 @@ export function requestOf(draft: Draft, fields: SpecField[], ofPlan: SpecField[]
     const firstLook = plan.first_look ?? ofPlan.find((field) => field.name === "first_look")?.default;
     const planned = { ...experiment, plan };
     return { runs: product * Number(firstLook), experiment: planned, path: "/experiments" as const, body: planned };
+  }
+  if (draft.tune) {
+    const { fields: searched, ...others } = draft.tune;
+    const tuned = {
+      ...experiment,
+      tune: { ...others, fields: searchFromText(searched, (field, value) => parsed(fields, field, value)) },
+    };
+    const runs = product * draft.tune.trials;
+    return { runs, experiment: tuned, path: "/experiments" as const, body: tuned };
   }
   const runs = product;
   if (runs > 1) return { runs, experiment, path: "/experiments" as const, body: experiment };

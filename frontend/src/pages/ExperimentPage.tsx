@@ -17,6 +17,8 @@ import { ConfirmButton } from "../components/shared/ConfirmButton";
 import { EditableText } from "../components/shared/EditableText";
 import { ExperimentName, ExperimentProgress } from "../components/shared/ExperimentFacts";
 import { hasPlan, PlanPanel } from "../components/experiment/PlanPanel";
+import { AT_FIRST, RunsTable } from "../components/board/RunsTable";
+import { TuningPanel } from "../components/experiment/TuningPanel";
 import { RunMatrix } from "../components/experiment/RunMatrix";
 import { moment, plural } from "../format";
 
@@ -32,7 +34,7 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
   const { id, name, note, axes, spec, runs, variants } = experiment;
   const named = variants.length > 0 ? ["variant"] : [];
   const groups = [...new Set([...named, "pooling", ...Object.keys(axes)])].filter((field) => field !== "seed");
-  const isOpen = experiment.plan_state === "open";
+  const isOpen = experiment.plan_state === "open" && experiment.plan !== null;
   const navigate = useNavigate();
   return (
     <>
@@ -56,7 +58,7 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
         <Group gap="xs">
           <Button
             component={Link}
-            to={formPath(spec, axes, name, experiment.plan ?? null, variants)}
+            to={formPath(spec, axes, name, experiment.plan ?? null, variants, experiment.tune)}
             variant="default"
             size="xs"
           >
@@ -92,22 +94,27 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
         </EditableText>
       </div>
       <Linked experiment={experiment} />
-      <ComparisonView
-        selection={{ experiment: id }}
-        groups={groups}
-        title={name}
-        mark={
-          experiment.exploratory && (
-            <Mark
-              label="exploratory"
-              why="Seeds were added after results were seen, so the p values do not hold. Turn it into a plan, which asks again on new seeds."
-            />
-          )
-        }
-        plan={hasPlan(experiment) && <Plan experiment={experiment} />}
-      >
-        <Runs experiment={experiment} />
-      </ComparisonView>
+      {experiment.tune && <TuningPanel experiment={experiment} />}
+      {experiment.tune ? (
+        <Trials experiment={experiment} />
+      ) : (
+        <ComparisonView
+          selection={{ experiment: id }}
+          groups={groups}
+          title={name}
+          mark={
+            experiment.exploratory && (
+              <Mark
+                label="exploratory"
+                why="Seeds were added after results were seen, so the p values do not hold. Turn it into a plan, which asks again on new seeds."
+              />
+            )
+          }
+          plan={hasPlan(experiment) && <Plan experiment={experiment} />}
+        >
+          <Runs experiment={experiment} />
+        </ComparisonView>
+      )}
     </>
   );
 }
@@ -120,11 +127,21 @@ function Plan({ experiment }: { experiment: Parameters<typeof PlanPanel>[0]["exp
 /** The experiments that this one was made of, and that were made of it: their seeds are shown there, not counted here. */
 function Linked({ experiment: { id, follows, confirms } }: { experiment: Experiment }) {
   const { data: list } = useQuery(experimentsQuery);
+  const tuned_by = list?.experiments.find((other) => other.id === id)?.tuned_by;
   const later = list?.experiments.filter((other) => other.follows === id || other.confirms === id) ?? [];
   return (
     <>
       {follows && <Origin id={follows} says="Asks again, on new seeds and with a plan, what was asked by" />}
       {confirms && <Origin id={confirms} says="Tries on fresh seeds what was claimed by" />}
+      {tuned_by && (
+        <Text size="sm" mb="xs">
+          The settings were found by{" "}
+          <Anchor component={Link} to={`/board/experiments/${tuned_by}`} inherit underline="always">
+            the trials of another experiment
+          </Anchor>
+          , on held-out data; the seeds here are fresh.
+        </Text>
+      )}
       {later.map((other) => (
         <Text key={other.id} size="sm" mb="xs">
           {other.follows ? "Asked again with a plan" : "Tried on fresh seeds"}:{" "}
@@ -144,6 +161,22 @@ function Origin({ id, says }: { id: string; says: string }) {
       {says} <ExperimentName id={id} />, whose seeds do not count here
       {comparison?.answer && <Text span inherit c="dimmed">{` (there: ${comparison.answer})`}</Text>}.
     </Text>
+  );
+}
+
+/** The runs of a search are no comparison: each is another setting. */
+function Trials({ experiment: { id } }: { experiment: Experiment }) {
+  const { data: list } = useQuery(allRunsQuery({ experiment: id, archived: "shown" }));
+  if (!list) return <Skeleton h={200} mt="xl" />;
+  return (
+    <>
+      <Title order={2} mt="xl" mb="sm">
+        Runs
+      </Title>
+      <Paper>
+        <RunsTable runs={list.runs} shown={AT_FIRST} selected={{}} onSelect={() => {}} sorting={[]} label="Trials" />
+      </Paper>
+    </>
   );
 }
 

@@ -19,6 +19,7 @@ import { useNavigate, useSearchParams } from "react-router";
 
 import { api, ApiError, body, type Catalog } from "../api/client";
 import { LIMITS } from "../api/limits";
+import { USUAL_SEARCH } from "../api/search";
 import { catalogQuery, type ExperimentRequest, previewQuery } from "../api/queries";
 import {
   draftFromParams,
@@ -35,6 +36,7 @@ import { ErrorAlert } from "../components/shared/ErrorAlert";
 import { PreviewOfRuns } from "../components/new-run/PreviewOfRuns";
 import { SpecFields } from "../components/new-run/SpecFields";
 import { StartingPoints } from "../components/new-run/StartingPoints";
+import { TuneFields } from "../components/new-run/TuneFields";
 import { ShellCommands } from "../components/new-run/ShellCommands";
 import { PlanFields } from "../components/shared/PlanFields";
 import { AxisInput } from "../components/shared/SpecFieldInput";
@@ -80,7 +82,9 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
   const preview = useQuery(previewQuery(JSON.parse(asked) as ExperimentRequest));
   const errors = { ...fieldErrors(preview.error), ...fieldErrors(submit.error) };
   const marked =
-    "variants" in errors || [...fields, ...ofPlan].some(({ name }) => name in errors || `plan.${name}` in errors);
+    "variants" in errors ||
+    Object.keys(errors).some((name) => name.startsWith("tune.")) ||
+    [...fields, ...ofPlan].some(({ name }) => name in errors || `plan.${name}` in errors);
   const elsewhere = submit.error && !marked;
 
   const change = (next: Draft) => {
@@ -88,8 +92,8 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
     setDraft(next);
     saveInAddress(next);
   };
-  /** With a plan the seeds are no axis: they begin at the spec's. */
-  const varies = (name: string) => name in draft.axes && !(draft.plan && name === "seed");
+  /** With a plan or a search the seeds are no axis: they begin at the spec's. */
+  const varies = (name: string) => name in draft.axes && !((draft.plan || draft.tune) && name === "seed");
   const setAxis = (name: string, values: Value[]) => {
     const { [name]: _, ...others } = draft.axes;
     change({ ...draft, axes: values.length > 0 ? { ...others, [name]: values } : others });
@@ -116,7 +120,7 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                   const field = fields.find((candidate) => candidate.name === name);
                   return (
                     field &&
-                    !(draft.plan && name === "seed") && (
+                    !((draft.plan || draft.tune) && name === "seed") && (
                       <AxisInput
                         key={name}
                         field={field}
@@ -159,10 +163,29 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                   />
                 )}
                 <Switch
+                  label="Tune each variant first"
+                  description="Settings are searched for each variant, with as many trials each, on training data that is held out; then the best of each are trained with fresh seeds, and those are compared."
+                  checked={draft.tune !== null}
+                  onChange={({ currentTarget: { checked } }) =>
+                    change({
+                      ...draft,
+                      tune: checked ? USUAL_SEARCH : null,
+                      plan: checked ? null : draft.plan,
+                      // Settings must not be chosen on the test set.
+                      values: checked && !draft.values.val_share ? { ...draft.values, val_share: 0.1 } : draft.values,
+                    })
+                  }
+                />
+                {draft.tune && (
+                  <TuneFields search={draft.tune} onChange={(tune) => change({ ...draft, tune })} errors={errors} />
+                )}
+                <Switch
                   label="Run until the answer is known"
                   description="A plan: seeds are queued until each variant is better, worse or alike, at an error rate that holds however often you look."
                   checked={draft.plan !== null}
-                  onChange={({ currentTarget: { checked } }) => change({ ...draft, plan: checked ? {} : null })}
+                  onChange={({ currentTarget: { checked } }) =>
+                    change({ ...draft, plan: checked ? {} : null, tune: checked ? null : draft.tune })
+                  }
                 />
                 {draft.plan && (
                   <PlanFields
@@ -244,6 +267,7 @@ function fieldErrors(error: Error | null): Record<string, string> {
     error.problem.errors.map(({ field, message }) => {
       const [variants, line, of = ""] = field.split(".");
       if (variants === "variants") return ["variants", `Line ${Number(line) + 1}, ${of}: ${message}`];
+      if (variants === "tune") return [`tune.${line}`, of ? `${of}: ${message}` : message];
       return [/^plan\.\w+|\w*/.exec(field.replace(/^(spec|axes)\./, ""))![0], message];
     }),
   );

@@ -10,6 +10,7 @@ export function submitCommand({ experiment, runs }: QueueRequest, address: strin
   const { name, spec, axes, priority } = experiment;
   const plan = "plan" in experiment ? experiment.plan : null;
   const variants = ("variants" in experiment && experiment.variants) || [];
+  if ("tune" in experiment) return null;
   const values = [...Object.values(spec), ...Object.values(axes).flat()];
   if (values.some((value) => String(value).includes(","))) return null; // it divides a field's values
   const words = [
