@@ -186,7 +186,7 @@ def colors(group: str, grouped: Mapping[str, Sequence[Run]]) -> dict[str, Varian
     """A look for each value of the first factor, by variant."""
     [first, *_] = factors_of(group)
     values = {variant: str(value_of(members[0], first)) for variant, members in grouped.items()}
-    color = colors_of(list(values.values()), poolings() if first == "pooling" else ())
+    color = colors_of(list(values.values()), poolings() if first in ("pooling", VARIANT) else ())
     return {variant: color[value] for variant, value in values.items()}
 
 

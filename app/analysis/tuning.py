@@ -6,6 +6,7 @@ training data that they held out. There is no other store than the runs, so noth
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import product
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Literal
@@ -94,7 +95,8 @@ def propose(tuning: Tuning, base: RunSpec, trials: Sequence[Trial]) -> Settings:
         return own
     import optuna  # takes half a second
 
-    seed = (tuning.seed * 1_000_003 + number) % 2**32
+    # Generators with neighbouring seeds begin alike, so they are told apart by a hash.
+    seed = int.from_bytes(sha256(f"{tuning.seed} {number}".encode()).digest()[:4])
     sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
     if tuning.sampler == "tpe":
         sampler = optuna.samplers.TPESampler(n_startup_trials=min(10, max(3, tuning.trials // 3)), seed=seed)

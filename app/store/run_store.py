@@ -90,20 +90,11 @@ class RunStore(RunReader):
     ) -> Experiment:
         """Stores the experiment and queues its runs in this order, all or none; `once` as in `create_runs`.
 
-        With a plan, or where variants are tuned, others of its runs are queued by whoever calls `advance_plan`;
-        `linked` names another experiment as what it `follows`, `confirms` or is `tuned_by`.
+        With a plan or a search, others of its runs are queued by whoever calls `advance_plan`; `linked` names another
+        experiment as what it `follows`, `confirms` or is `tuned_by`.
         """
-        fields = [
-            "name",
-            name,
-            "spec",
-            json.dumps(dict(spec)),
-            "axes",
-            json.dumps(dict(axes)),
-            "priority",
-            str(priority),
-            *_flat(linked or {}),
-        ]
+        given = {"spec": json.dumps(dict(spec)), "axes": json.dumps(dict(axes)), "priority": str(priority)}
+        fields = ["name", name, *_flat(given), *_flat(linked or {})]
         if variants:
             fields += ["variants", json.dumps([one.model_dump() for one in variants])]
         change: dict[str, Any] = {"id": new_id(), "fields": fields, "is_new": True}
@@ -159,7 +150,7 @@ class RunStore(RunReader):
             planning = ["planning", step.planning.model_dump_json()] if step.planning else []
             change = {
                 "id": experiment_id,
-                "fields": [*planning, "plan_state", step.state],
+                "fields": planning,
                 "was": {"plan_changes": str(experiment.plan_changes), "plan_state": experiment.plan_state},
                 "plan_state": step.state,
             }

@@ -29,7 +29,7 @@ function operations.create(payload)
       return { "changed" }
     end
   end
-  if experiment then
+  if experiment and #given.experiment.fields > 0 then
     redis.call("HSET", ekey, unpack(given.experiment.fields))
   end
   if experiment and given.experiment.is_new then

@@ -174,7 +174,7 @@ function Trials({ experiment: { id } }: { experiment: Experiment }) {
         Runs
       </Title>
       <Paper>
-        <RunsTable runs={list.runs} shown={AT_FIRST} selected={{}} onSelect={() => {}} sorting={[]} label="Trials" />
+        <RunsTable runs={list.runs} shown={{ ...AT_FIRST, lr: true }} selected={{}} onSelect={() => {}} sorting={[]} label="Trials" />
       </Paper>
     </>
   );

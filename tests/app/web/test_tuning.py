@@ -104,6 +104,8 @@ def test_a_search_that_is_told_the_same_proposes_the_same(store: RunStore) -> No
     for run in store.experiment_runs(by_chance):
         settings.setdefault(run.variant, []).append(run.spec.lr)
     assert settings["seqpool"] == settings["gem"], "chance gives all variants the same"
+    logarithms = sorted(math.log(lr) for lr in settings["gem"])
+    assert logarithms[-1] - logarithms[0] > math.log(5), "neighbouring trials do not begin alike"
 
 
 def test_trials_that_fail_count_and_a_lost_one_is_tried_again(store: RunStore) -> None:

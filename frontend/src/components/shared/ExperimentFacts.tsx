@@ -49,7 +49,8 @@ export function ExperimentProgress({ experiment }: { experiment: Experiment }) {
 }
 
 /** So that nobody takes a plan that waits for its next look for one that has ended. */
-function planInShort({ plan_state, planning }: Experiment): string {
+function planInShort({ plan_state, planning, tune, variants: named, completed }: Experiment): string {
+  if (tune) return `tuning ${plan_state}: ${completed} of ${named.length * (tune.trials ?? 0)} trials completed`;
   const variants = Object.values(planning?.variants ?? {});
   const settled = variants.filter(({ settled_at, outcome }) => settled_at && outcome !== "undecided").length;
   return `plan ${plan_state === "cancelled" ? "stopped" : plan_state}: ${settled} of ${variants.length - 1} settled`;
