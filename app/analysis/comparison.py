@@ -20,6 +20,7 @@ from app.analysis.effects import METHOD as METHOD_OF_EFFECTS
 from app.analysis.effects import Effect, Factor, effects, summary
 from app.analysis.fairness import UNFINISHED, Inequality, inequalities
 from app.analysis.held_out import validated
+from app.analysis.importance import variance_shares
 from app.analysis.references import OtherReference, ReferenceResult, matching_references, other_references
 from app.analysis.statistics import METHOD, Difference, Outcome, Stat, differences, judged, stat, stat_of_percents
 from app.analysis.verdicts import answer, at_each_level, caveats, left_out, method_of_blocks, unpaired, verdict
@@ -136,6 +137,9 @@ class Comparison:
     """How verdicts are reached and what they assume."""
     measure: Measure
     """The result whose differences are compared."""
+    importance: dict[str, float]
+    """Share of the variance of results that is due to each factor and to whatever else varies, to all of these
+    together, and to the rest; empty unless two vary and each combination has as many runs."""
     validated: str
     """On what the runs are validated, and by how much their best epochs flatter them, as sentences."""
     interval: str
@@ -280,6 +284,7 @@ def compare(
         doubts=doubts(grouped),
         method=METHOD + (method_of_blocks(blocks) if blocks.vary else "") + (METHOD_OF_EFFECTS if of_factors else ""),
         measure=measure,
+        importance=variance_shares(runs, [*factors, *blocks.fields], measure),
         validated=validated(runs),
         interval="95 % CI",
         claims=True,

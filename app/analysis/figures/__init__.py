@@ -3,6 +3,7 @@
 from app.analysis.colors import Theme
 from app.analysis.figures.confusion import SHOWN, Epoch, class_differences, class_names, confusion
 from app.analysis.figures.curves import METRICS, Axis, Band, Metric, curves
+from app.analysis.figures.heat import heat
 from app.analysis.figures.interaction import interaction
 from app.analysis.figures.plan import course
 from app.analysis.figures.reliability import Sureness, reliability
@@ -27,6 +28,7 @@ __all__ = [
     "curves",
     "differences",
     "final_results",
+    "heat",
     "interaction",
     "parallel",
     "reliability",

@@ -112,6 +112,19 @@ def draw_interaction(
     return sent(figures.interaction(runs, compare(store, runs, group, None, experiment, measure), theme))
 
 
+@router.get("/figures/heat", summary="Draw means over two factors", **Figure)
+def draw_heat(
+    store: Store,
+    runs: SelectedRuns,
+    group: Annotated[str, Query(description="Two fields of the spec with a comma between", examples=["pooling,lr"])],
+    experiment: OfExperiment = None,
+    measure: OfMeasure = None,
+    theme: figures.Theme = "light",
+) -> Response:
+    """A Plotly figure: a heat map of the mean result of each combination, with its number of seeds."""
+    return sent(figures.heat(runs, compare(store, runs, group, None, experiment, measure), theme))
+
+
 @router.get("/figures/plan", summary="Draw how far a variant of a plan is from being settled", **Figure)
 def draw_plan(
     store: Store,

@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
@@ -7,6 +8,7 @@ from fastapi import Request as FastAPIRequest
 from pydantic import BaseModel, Field
 
 from app.analysis.statistics import Stat, stat_of_percents
+from app.errors import Invalid
 from app.limits import NAME_LENGTH, RUNS_PER_PAGE, SPARKLINES, TAG_LENGTH, TAGS
 from app.store.extension import extend
 from app.store.rows import HistoryEntry, LogLine, Run, State
@@ -14,6 +16,7 @@ from app.web.demo import EXAMPLES
 from app.web.dependencies import Store
 from app.web.specs import Note, Priority, Request, SpecRequest, parse_spec
 from cct.events import EpochRecord
+from cct.spec import RunSpec
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -33,6 +36,7 @@ Sort = Literal[
 GroupBy = Literal["pooling", "model", "dataset", "experiment", "tag"]
 Archived = Literal["hidden", "only", "shown"]
 SPARKLINE_POINTS = 24
+_FIELDS = tuple(field.name for field in fields(RunSpec))
 
 Tag = Annotated[str, Field(min_length=1, max_length=TAG_LENGTH)]
 
@@ -79,6 +83,10 @@ class RunGroup(BaseModel):
     """The runs of a query that share a value."""
 
     value: str | None = Field(description="What they share; null for runs that have none. Of an experiment the id")
+    split: dict[str, str] = Field(description="What else they share, by the fields of the spec that were asked for")
+    mixed: dict[str, list[str]] = Field(
+        description="Fields of the spec, but for the seed, in which the runs that are averaged differ, with the values"
+    )
     runs: int
     states: dict[State, int]
     best_top1: Stat | None = Field(description="Highest top-1 of any epoch, of completed runs")
@@ -139,6 +147,9 @@ def _matching_runs(
         str, Query(description="Only runs whose id, spec, note or tags contain this", max_length=NAME_LENGTH)
     ] = "",
     archived: Annotated[Archived, Query(description="Whether archived runs are left out")] = "hidden",
+    where: Annotated[
+        list[str], Query(description="Only runs whose spec has this FIELD=VALUE", examples=[["lr=0.002"]])
+    ] = [],  # noqa: B006
 ) -> list[Run]:
     """Newest first."""
     runs = store.experiment_runs(experiment)[::-1] if experiment else store.runs()
@@ -149,6 +160,10 @@ def _matching_runs(
     for name, wanted in {"pooling": pooling, "model": model, "dataset": dataset}.items():
         if wanted is not None:
             runs = [run for run in runs if getattr(run.spec, name) == wanted]
+    for wanted_value in where:
+        name, _, text_of = wanted_value.partition("=")
+        _check_field("where", name)
+        runs = [run for run in runs if str(getattr(run.spec, name)) == text_of]
     if tag is not None:
         runs = [run for run in runs if (tag in run.tags if tag else not run.tags)]
     if state:
@@ -173,13 +188,26 @@ def list_runs(
 
 
 @router.get("/groups", summary="Count and average runs by what they share")
-def group_runs(matching: MatchingRuns, by: GroupBy) -> RunGroups:
-    """The groups with the best mean of the final top-1 come first. A run with several tags is in several groups."""
-    groups: dict[str | None, list[Run]] = {}
+def group_runs(
+    matching: MatchingRuns,
+    by: GroupBy,
+    split: Annotated[
+        list[str], Query(description="Fields of the spec by whose values groups are split, so that like is with like")
+    ] = [],  # noqa: B006
+) -> RunGroups:
+    """The groups with the best mean of the final top-1 come first. A run with several tags is in several groups.
+
+    What is averaged over in a group is told as `mixed`.
+    """
+    for field in split:
+        _check_field("split", field)
+    groups: dict[tuple[str | None, *tuple[str, ...]], list[Run]] = {}
     for run in matching:
         for value in _shared(run, by):
-            groups.setdefault(value, []).append(run)
-    rows = [_summary(value, runs) for value, runs in groups.items()]
+            groups.setdefault((value, *(str(getattr(run.spec, field)) for field in split)), []).append(run)
+    rows = [
+        _summary(value, dict(zip(split, values, strict=True)), by, runs) for (value, *values), runs in groups.items()
+    ]
     return RunGroups(groups=sorted(rows, key=lambda row: -row.final_top1.mean if row.final_top1 else 1))
 
 
@@ -217,10 +245,24 @@ def _shared(run: Run, by: GroupBy) -> Sequence[str | None]:
     return [run.experiment_id if by == "experiment" else getattr(run.spec, by)]
 
 
-def _summary(value: str | None, runs: Sequence[Run]) -> RunGroup:
+def _check_field(parameter: str, name: str) -> None:
+    if name not in _FIELDS:
+        raise Invalid(parameter, f"{name!r} is no field of a spec; choose one of {', '.join(_FIELDS)}")
+
+
+def _mixed(by: GroupBy, runs: Sequence[Run]) -> dict[str, list[str]]:
+    """What runs differ in besides the seed and what they are grouped by; a recipe is told by its fields."""
+    names = [name for name in _FIELDS if name not in ("seed", "recipe", by)]
+    found = {name: sorted({getattr(run.spec, name) for run in runs}) for name in names}
+    return {name: [str(value) for value in values] for name, values in found.items() if len(values) > 1}
+
+
+def _summary(value: str | None, split: dict[str, str], by: GroupBy, runs: Sequence[Run]) -> RunGroup:
     completed = [run for run in runs if run.state is State.completed]  # others would be compared at different epochs
     return RunGroup(
         value=value,
+        split=split,
+        mixed=_mixed(by, completed or runs),
         runs=len(runs),
         states=Counter(run.state for run in runs),
         best_top1=stat_of_percents(run.best_top1 for run in completed if run.best_top1 is not None),

@@ -10,7 +10,7 @@ export type Selection = { experiment: string } | { run: string[] };
 type GroupsQuery = operations["group_runs_runs_groups_get"]["parameters"]["query"];
 export type GroupBy = GroupsQuery["by"];
 /** Which runs a list is about. */
-export type RunFilter = Omit<GroupsQuery, "by">;
+export type RunFilter = Omit<GroupsQuery, "by" | "split">;
 type RunPage = RunFilter & { sort?: RunSort; descending?: boolean; limit?: number; offset?: number };
 
 type FigureOptions<Path extends keyof paths> = paths[Path] extends { get: { parameters: { query?: infer Query } } }
@@ -70,10 +70,10 @@ export async function allRuns(filter: RunFilter): Promise<RunList> {
 export const allRunsQuery = (filter: RunFilter) =>
   queryOptions({ queryKey: ["runs", filter, "all"], queryFn: () => allRuns(filter) });
 
-export const runGroupsQuery = (filter: RunFilter, by: GroupBy) =>
+export const runGroupsQuery = (filter: RunFilter, by: GroupBy, split: string[]) =>
   queryOptions({
-    queryKey: ["run groups", filter, by],
-    queryFn: () => body(api.GET("/runs/groups", { params: { query: { ...filter, by } } })),
+    queryKey: ["run groups", filter, by, split],
+    queryFn: () => body(api.GET("/runs/groups", { params: { query: { ...filter, by, split } } })),
     placeholderData: keepPreviousData,
   });
 
@@ -158,6 +158,9 @@ export const reliabilityQuery = (query: Selection & FigureOptions<"/figures/reli
 
 export const interactionQuery = (query: Selection & FigureOptions<"/figures/interaction">) =>
   figureQuery(query, "interaction", () => body(api.GET("/figures/interaction", { params: { query } })));
+
+export const heatQuery = (query: Selection & FigureOptions<"/figures/heat">) =>
+  figureQuery(query, "heat", () => body(api.GET("/figures/heat", { params: { query } })));
 
 export const costQuery = (query: Selection & FigureOptions<"/figures/cost">) =>
   figureQuery(query, "cost", () => body(api.GET("/figures/cost", { params: { query } })));

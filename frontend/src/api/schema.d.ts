@@ -35,6 +35,8 @@ export interface paths {
         /**
          * Count and average runs by what they share
          * @description The groups with the best mean of the final top-1 come first. A run with several tags is in several groups.
+         *
+         *     What is averaged over in a group is told as `mixed`.
          */
         get: operations["group_runs_runs_groups_get"];
         put?: never;
@@ -593,6 +595,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/figures/heat": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Draw means over two factors
+         * @description A Plotly figure: a heat map of the mean result of each combination, with its number of seeds.
+         */
+        get: operations["draw_heat_figures_heat_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/figures/plan": {
         parameters: {
             query?: never;
@@ -1121,6 +1143,10 @@ export interface components {
              * @enum {string}
              */
             measure: "final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1";
+            /** Importance */
+            importance: {
+                [key: string]: number;
+            };
             /** Validated */
             validated: string;
             /** Interval */
@@ -2728,6 +2754,20 @@ export interface components {
              * @description What they share; null for runs that have none. Of an experiment the id
              */
             value: string | null;
+            /**
+             * Split
+             * @description What else they share, by the fields of the spec that were asked for
+             */
+            split: {
+                [key: string]: string;
+            };
+            /**
+             * Mixed
+             * @description Fields of the spec, but for the seed, in which the runs that are averaged differ, with the values
+             */
+            mixed: {
+                [key: string]: string[];
+            };
             /** Runs */
             runs: number;
             /** States */
@@ -3667,6 +3707,8 @@ export interface operations {
                 text?: string;
                 /** @description Whether archived runs are left out */
                 archived?: "hidden" | "only" | "shown";
+                /** @description Only runs whose spec has this FIELD=VALUE */
+                where?: string[];
             };
             header?: never;
             path?: never;
@@ -3860,6 +3902,8 @@ export interface operations {
         parameters: {
             query: {
                 by: "pooling" | "model" | "dataset" | "experiment" | "tag";
+                /** @description Fields of the spec by whose values groups are split, so that like is with like */
+                split?: string[];
                 /** @description Only runs in one of these states */
                 state?: components["schemas"]["State"][];
                 /** @description Only runs of this experiment; empty: of none */
@@ -3876,6 +3920,8 @@ export interface operations {
                 text?: string;
                 /** @description Whether archived runs are left out */
                 archived?: "hidden" | "only" | "shown";
+                /** @description Only runs whose spec has this FIELD=VALUE */
+                where?: string[];
             };
             header?: never;
             path?: never;
@@ -6928,6 +6974,90 @@ export interface operations {
         };
     };
     draw_interaction_figures_interaction_get: {
+        parameters: {
+            query: {
+                /** @description Two fields of the spec with a comma between */
+                group: string;
+                /** @description All runs of this experiment */
+                experiment?: string | null;
+                /** @description The result that is compared; without it the final top-1, or that of a plan */
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
+                theme?: "light" | "dark";
+                /** @description These runs */
+                run?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Figure"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draw_heat_figures_heat_get: {
         parameters: {
             query: {
                 /** @description Two fields of the spec with a comma between */

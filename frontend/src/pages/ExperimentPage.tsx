@@ -174,7 +174,14 @@ function Trials({ experiment: { id } }: { experiment: Experiment }) {
         Runs
       </Title>
       <Paper>
-        <RunsTable runs={list.runs} shown={{ ...AT_FIRST, lr: true }} selected={{}} onSelect={() => {}} sorting={[]} label="Trials" />
+        <RunsTable
+          runs={list.runs}
+          shown={{ ...AT_FIRST, lr: true }}
+          selected={{}}
+          onSelect={() => {}}
+          sorting={[]}
+          label="Trials"
+        />
       </Paper>
     </>
   );

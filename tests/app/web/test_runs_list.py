@@ -142,6 +142,26 @@ def test_groups_count_and_average_their_runs(client: TestClient, store: RunStore
     assert client.get("/runs/groups", params={"by": "colour"}).status_code == 422
 
 
+def test_groups_tell_what_they_mix_and_are_split_by_it(client: TestClient, store: RunStore, claim: Claim) -> None:
+    store.create_runs([RunSpec(dataset="digits", epochs=2, lr=lr, seed=seed) for seed in (0, 1) for lr in (0.1, 0.2)])
+    for top1 in (40.0, 80.0, 50.0, 90.0):
+        complete(claim(), top1)
+
+    def groups(**query: str) -> list[dict[str, object]]:
+        found = client.get("/runs/groups", params={"by": "pooling"} | query).json()["groups"]
+        return [{name: group[name] for name in ("split", "mixed", "runs")} for group in found]
+
+    assert groups() == [{"split": {}, "mixed": {"lr": ["0.1", "0.2"]}, "runs": 4}], "the seed is what is averaged over"
+    high, low = ({"split": {"lr": lr}, "mixed": {}, "runs": 2} for lr in ("0.2", "0.1"))
+    assert groups(split="lr") == [high, low]
+    assert groups(where="lr=0.1") == [low | {"split": {}}]
+    assert client.get("/runs", params={"where": "lr=0.1"}).json()["total"] == 2
+    for name in ("split", "where"):
+        refused = client.get("/runs/groups", params={"by": "pooling", name: "colour=red"})
+        assert refused.status_code == 422
+        assert "no field of a spec" in refused.json()["detail"]
+
+
 def test_a_sparkline_goes_from_the_first_epoch_to_the_newest(client: TestClient, store: RunStore, claim: Claim) -> None:
     long, short, none = store.create_runs([RunSpec(dataset="digits", epochs=200)] * 3)
     complete(claim(), *range(1, 100))

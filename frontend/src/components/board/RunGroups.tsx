@@ -1,4 +1,4 @@
-import { ActionIcon, Anchor, Group, Paper, Skeleton, Table, Text } from "@mantine/core";
+import { ActionIcon, Anchor, Button, Group, Paper, Skeleton, Table, Text } from "@mantine/core";
 import { IconChevronDown, IconChevronRight } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import type { ColumnVisibilityState, RowSelectionState } from "@tanstack/react-table";
@@ -16,6 +16,9 @@ import { useUrlParam } from "../shared/urlState";
 
 /** Runs that an opened group lists; a link leads to all. */
 const SHOWN = 10;
+/** Fields that are named as mixed, and values of each. */
+const FIELDS = 3;
+const VALUES = 4;
 
 type Props = {
   filter: RunFilter;
@@ -28,11 +31,24 @@ type Props = {
 /** Runs grouped by what they share: how many, in which states, mean and spread of their top-1. */
 export function RunGroups({ filter, by, shown, selected, onSelect }: Props) {
   const [open, setOpen] = useUrlParam("open");
-  const { data, error } = useQuery(runGroupsQuery(filter, by));
+  const [splitParam, setSplit] = useUrlParam("split", "open");
+  const split = splitParam?.split(",") ?? [];
+  const { data, error } = useQuery(runGroupsQuery(filter, by, split));
   if (error) return <ErrorAlert title="No groups" message={error.message} />;
   if (!data) return <Skeleton h={300} />;
+  const hasTest = data.groups.some(({ test_top1 }) => test_top1 !== null);
   return (
     <Paper>
+      {split.length > 0 && (
+        <Group gap="xs" px="xs" pt="xs">
+          <Text size="sm">
+            Groups are split by {split.join(", ").replaceAll("_", " ")}: each holds only runs of equal values.
+          </Text>
+          <Button size="compact-xs" variant="default" onClick={() => setSplit(null)}>
+            Do not split
+          </Button>
+        </Group>
+      )}
       <Table.ScrollContainer minWidth={560} type="native">
         <Table fz="sm" horizontalSpacing={8}>
           <Table.Caption className="visually-hidden">Groups of runs, top-1 of completed runs, mean ± SD</Table.Caption>
@@ -43,21 +59,30 @@ export function RunGroups({ filter, by, shown, selected, onSelect }: Props) {
               <Table.Th>States</Table.Th>
               <Table.Th className="right">Best top-1, %</Table.Th>
               <Table.Th className="right">Final top-1, %</Table.Th>
+              {hasTest && <Table.Th className="right">Test top-1, %</Table.Th>}
             </Table.Tr>
           </Table.Thead>
           <Table.Tbody>
             {data.groups.map((group) => {
               const value = group.value ?? "";
-              const key = `.${value}`; // an address without `open` differs from one that opens the group without a value
+              const where = Object.entries(group.split).map(([field, text]) => `${field}=${text}`);
+              const key = `.${[value, ...where].join(" ")}`; // an address without `open` differs from one that opens the group without a value
               const isOpen = open === key;
               return (
                 <Fragment key={key}>
-                  <Row group={group} by={by} isOpen={isOpen} onToggle={() => setOpen(isOpen ? null : key)} />
+                  <Row
+                    group={group}
+                    by={by}
+                    isOpen={isOpen}
+                    hasTest={hasTest}
+                    onToggle={() => setOpen(isOpen ? null : key)}
+                    onSplit={(fields) => setSplit([...split, ...fields].join(","))}
+                  />
                   {isOpen && (
                     <Table.Tr>
-                      <Table.Td colSpan={5} px={0}>
+                      <Table.Td colSpan={hasTest ? 6 : 5} px={0}>
                         <RunsOfGroup
-                          filter={{ ...filter, [by]: value }}
+                          filter={{ ...filter, [by]: value, where }}
                           by={by}
                           value={value}
                           {...{ shown, selected, onSelect }}
@@ -80,9 +105,16 @@ export function RunGroups({ filter, by, shown, selected, onSelect }: Props) {
   );
 }
 
-type RowProps = { group: RunGroup; by: GroupBy; isOpen: boolean; onToggle: () => void };
+type RowProps = {
+  group: RunGroup;
+  by: GroupBy;
+  isOpen: boolean;
+  hasTest: boolean;
+  onToggle: () => void;
+  onSplit: (fields: string[]) => void;
+};
 
-function Row({ group, by, isOpen, onToggle }: RowProps) {
+function Row({ group, by, isOpen, hasTest, onToggle, onSplit }: RowProps) {
   const Icon = isOpen ? IconChevronDown : IconChevronRight;
   return (
     <Table.Tr>
@@ -99,7 +131,13 @@ function Row({ group, by, isOpen, onToggle }: RowProps) {
             <Icon size={16} aria-hidden />
           </ActionIcon>
           <GroupName value={group.value} by={by} />
+          {Object.entries(group.split).map(([field, text]) => (
+            <Text key={field} span size="xs" c="dimmed">
+              {field.replaceAll("_", " ")} {text || "none"}
+            </Text>
+          ))}
         </Group>
+        <Mixed mixed={group.mixed} onSplit={onSplit} />
       </Table.Th>
       <Table.Td className="right">{integer(group.runs)}</Table.Td>
       <Table.Td>
@@ -122,7 +160,29 @@ function Row({ group, by, isOpen, onToggle }: RowProps) {
           </Text>
         )}
       </Table.Td>
+      {hasTest && <Table.Td className="right nowrap">{meanAndSd(group.test_top1)}</Table.Td>}
     </Table.Tr>
+  );
+}
+
+/** What a group's mean goes over, besides seeds, and a way to have only like with like. */
+function Mixed({ mixed, onSplit }: { mixed: RunGroup["mixed"]; onSplit: RowProps["onSplit"] }) {
+  const fields = Object.keys(mixed);
+  if (fields.length === 0) return null;
+  const told = Object.entries(mixed).map(([field, values]) => {
+    const shown = values.slice(0, VALUES).map((value) => value || "none");
+    return `${field.replaceAll("_", " ")} ${shown.join(", ")}${values.length > VALUES ? ", …" : ""}`;
+  });
+  return (
+    <Group gap={6} pl={30}>
+      <Text size="xs" c="dimmed" fw={400} maw="60ch">
+        mixed: {told.slice(0, FIELDS).join(" · ")}
+        {told.length > FIELDS && ` · ${told.length - FIELDS} more`}
+      </Text>
+      <Button size="compact-xs" variant="default" onClick={() => onSplit(fields)}>
+        Split
+      </Button>
+    </Group>
   );
 }
 

@@ -7,7 +7,7 @@ import { Warnings } from "../shared/Warnings";
 
 /** What came out, in words; what may be wrong with it; how it was found. */
 export function Answer({ comparison, mark }: { comparison: Comparison; mark?: React.ReactNode }) {
-  const { variants, baseline, answer, effects, fairness, doubts, method } = comparison;
+  const { variants, baseline, answer, effects, fairness, doubts, method, importance } = comparison;
   const provisional = variants.some((row) => row.provisional);
   return (
     <Paper p="md" component="section" aria-labelledby="answer">
@@ -37,6 +37,11 @@ export function Answer({ comparison, mark }: { comparison: Comparison; mark?: Re
             ))}
         </List>
       )}
+      {Object.keys(importance).length > 0 && (
+        <Text size="sm" mt="xs">
+          Of what results differ in, {shares(importance)} (analysis of variance).
+        </Text>
+      )}
       <Warnings
         texts={doubts.map(
           ({ text, variants: concerned, runs }) => `${text} (${concerned.join(", ")}: ${plural(runs.length, "run")})`,
@@ -52,6 +57,11 @@ export function Answer({ comparison, mark }: { comparison: Comparison; mark?: Re
     </Paper>
   );
 }
+
+const shares = (importance: Comparison["importance"]) =>
+  Object.entries(importance)
+    .map(([name, share]) => `${Math.round(100 * share)} % are due to ${name.replaceAll("_", " ")}`)
+    .join(", ");
 
 /** A word that qualifies an answer. */
 export function Mark({ label, why }: { label: string; why: string }) {

@@ -85,6 +85,10 @@ export function ComparisonView({ selection, groups, title, mark, plan, children 
         selection={selection}
         group={comparison.group}
         baseline={baseline ?? undefined}
+        levels={levels.map(({ level }, position) => ({
+          level,
+          runs: comparison.variants.flatMap((row) => row.levels[position]?.runs ?? []),
+        }))}
         measure={(measure as Measure | null) ?? undefined}
       />
       <LensView selection={selection} comparison={comparison} />

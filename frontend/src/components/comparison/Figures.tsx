@@ -18,6 +18,7 @@ import {
   costQuery,
   differencesQuery,
   finalsQuery,
+  heatQuery,
   interactionQuery,
   reliabilityQuery,
   type CurvesQuery,
@@ -35,6 +36,7 @@ const BESIDE = "val_loss";
 const TABS = {
   curves: "Curves",
   interaction: "Interaction",
+  heat: "Heat map",
   finals: "Final results",
   differences: "Differences",
   cost: "Cost",
@@ -47,15 +49,22 @@ const AXES = { epoch: "by epoch", seconds: "by training time", images: "by image
 const BANDS = { sd: "band: SD", ci: "band: 95 % CI", minmax: "band: min to max", none: "no band" };
 const COSTS = { seconds: "training time", parameters: "parameters", images_per_second: "images per second" };
 
-type Props = { selection: Selection; group: string; baseline?: string; measure?: Measure };
+type Props = {
+  selection: Selection;
+  group: string;
+  baseline?: string;
+  measure?: Measure;
+  /** What else varies, with the runs of each value. */
+  levels: { level: string; runs: string[] }[];
+};
 
 /** All charts over the variants of the selected runs. Which one, its options and its zoom are in the address. */
-export function Figures({ selection, group, baseline, measure }: Props) {
+export function Figures({ selection, group, baseline, measure, levels }: Props) {
   const [shown, setShown] = useUrlParam("figure");
   const theme = useComputedColorScheme("light");
   const query = { ...selection, group, theme };
   const hasTwoFactors = group.split(",").length === 2;
-  const tabs = Object.entries(TABS).filter(([tab]) => tab !== "interaction" || hasTwoFactors);
+  const tabs = Object.entries(TABS).filter(([tab]) => !["interaction", "heat"].includes(tab) || hasTwoFactors);
   const open = tabs.some(([tab]) => tab === shown) ? shown : "curves";
   return (
     <section aria-labelledby="figures">
@@ -71,10 +80,13 @@ export function Figures({ selection, group, baseline, measure }: Props) {
           ))}
         </Tabs.List>
         <Tabs.Panel value="curves">
-          <CurvesPanel selection={selection} group={group} />
+          <CurvesPanel selection={selection} group={group} levels={levels} />
         </Tabs.Panel>
         <Tabs.Panel value="interaction">
           <Interaction query={{ ...query, measure }} />
+        </Tabs.Panel>
+        <Tabs.Panel value="heat">
+          <Heat query={{ ...query, measure }} />
         </Tabs.Panel>
         <Tabs.Panel value="finals">
           <Finals query={{ ...query, baseline, measure }} />
@@ -100,13 +112,14 @@ export function Figures({ selection, group, baseline, measure }: Props) {
 }
 
 /** The chosen metric, and beside it the loss, or the result if the loss was chosen. */
-function CurvesPanel({ selection, group }: Pick<Props, "selection" | "group">) {
+function CurvesPanel({ selection, group, levels }: Pick<Props, "selection" | "group" | "levels">) {
   const { data: catalog } = useQuery(catalogQuery);
   const [metricParam, setMetric] = useUrlParam("metric", "zoom", "zoom2");
   const [xParam, setX] = useUrlParam("x", "zoom", "zoom2");
   const [bandParam, setBand] = useUrlParam("band");
   const [smoothing, setSmoothing] = useUrlParam("smoothing");
   const [log, setLog] = useUrlParam("log", "zoom", "zoom2");
+  const [apart, setApart] = useUrlParam("apart", "zoom", "zoom2");
   const [zoom, onZoom] = useUrlParam("zoom");
   const [zoom2, onZoom2] = useUrlParam("zoom2");
   const metric = metricParam ?? MAIN;
@@ -153,22 +166,50 @@ function CurvesPanel({ selection, group }: Pick<Props, "selection" | "group">) {
           checked={log !== null}
           onChange={({ currentTarget: { checked } }) => setLog(checked ? "1" : null)}
         />
+        {levels.length > 1 && (
+          <Switch
+            size="xs"
+            label="A chart for each value of what else varies"
+            checked={apart !== null}
+            onChange={({ currentTarget: { checked } }) => setApart(checked ? "1" : null)}
+          />
+        )}
       </Group>
-      <SimpleGrid cols={{ base: 1, md: 2 }} spacing="md">
-        {charts.map((chart) => (
-          // Another metric or axis is another chart: no zoom and no old curves are taken over.
-          <Paper key={`${chart.metric} ${x} ${log}`} p="xs">
-            <Curves
-              selection={selection}
-              metric={chart.metric}
-              {...options}
-              label={labelOf(chart.metric)}
-              zoom={chart.zoom}
-              onZoom={chart.onZoom}
-            />
-          </Paper>
-        ))}
-      </SimpleGrid>
+      {apart !== null && levels.length > 1 ? (
+        <SimpleGrid cols={{ base: 1, md: 2, lg: Math.min(3, levels.length) }} spacing="md">
+          {levels.map(({ level, runs }) => (
+            <Paper key={level} p="xs">
+              <Text size="sm" fw={500} px="xs">
+                {level}
+              </Text>
+              <Curves
+                selection={{ run: runs }}
+                metric={metric}
+                {...options}
+                label={`${labelOf(metric)}, ${level}`}
+                zoom={zoom}
+                onZoom={onZoom}
+              />
+            </Paper>
+          ))}
+        </SimpleGrid>
+      ) : (
+        <SimpleGrid cols={{ base: 1, md: 2 }} spacing="md">
+          {charts.map((chart) => (
+            // Another metric or axis is another chart: no zoom and no old curves are taken over.
+            <Paper key={`${chart.metric} ${x} ${log}`} p="xs">
+              <Curves
+                selection={selection}
+                metric={chart.metric}
+                {...options}
+                label={labelOf(chart.metric)}
+                zoom={chart.zoom}
+                onZoom={chart.onZoom}
+              />
+            </Paper>
+          ))}
+        </SimpleGrid>
+      )}
     </>
   );
 }
@@ -204,6 +245,18 @@ function Interaction({ query }: { query: Parameters<typeof interactionQuery>[0] 
       <AskedFigure
         asked={useQuery(interactionQuery(query))}
         label="Two factors at once"
+        empty="Results appear when a run is completed."
+      />
+    </Paper>
+  );
+}
+
+function Heat({ query }: { query: Parameters<typeof heatQuery>[0] }) {
+  return (
+    <Paper p="xs">
+      <AskedFigure
+        asked={useQuery(heatQuery(query))}
+        label="Means over two factors"
         empty="Results appear when a run is completed."
       />
     </Paper>
