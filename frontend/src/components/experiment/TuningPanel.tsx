@@ -31,7 +31,7 @@ export function TuningPanel({ experiment: { id, plan_state } }: { experiment: Ex
           reads the test set.{" "}
           {tuned.comparison ? (
             <Anchor component={Link} to={`/board/experiments/${tuned.comparison}`} inherit underline="always">
-              The best settings are compared on fresh seeds
+              The best settings are compared on fresh seeds.
             </Anchor>
           ) : plan_state === "open" ? (
             "When all have ended, the best setting of each is trained with fresh seeds, and that is compared."

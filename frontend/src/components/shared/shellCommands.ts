@@ -10,12 +10,12 @@ export function submitCommand({ experiment, runs }: QueueRequest, address: strin
   const { name, spec, axes, priority } = experiment;
   const plan = "plan" in experiment ? experiment.plan : null;
   const variants = ("variants" in experiment && experiment.variants) || [];
-  if ("tune" in experiment) return null;
   const values = [...Object.values(spec), ...Object.values(axes).flat()];
   if (values.some((value) => String(value).includes(","))) return null; // it divides a field's values
   const words = [
     ...(runs > 1 ? [`--name=${name}`] : []),
     ...(plan ? [`--plan=${JSON.stringify(plan)}`] : []),
+    ...("tune" in experiment ? [`--tune=${JSON.stringify(experiment.tune)}`] : []),
     ...variants.map((one) => `--variant=${JSON.stringify(one)}`),
     ...(priority ? [`--priority=${priority}`] : []),
     ...Object.entries({ ...spec, ...axes }).map(
