@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from app.analysis.colors import VariantColor
 from app.analysis.comparison import Comparison, VariantComparison, results_of
 from app.analysis.fairness import UNFINISHED
-from app.analysis.statistics import Outcome, Stat
+from app.analysis.statistics import Outcome, Stat, stat_of_percents
+from app.analysis.tuning import best_of, trials_of
 from app.analysis.verdicts import points
 from app.limits import PICTURED_VARIANTS
 from app.store.rows import Run, State
+from app.store.tuning import Tuning
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class PicturedVariant:
     top1: list[float]
     """Final top-1 of each seed, in percent."""
     final: Stat | None
-    """Mean and interval of these."""
+    """Mean and interval of these; of the trials of a search the best one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,36 @@ def glance(runs: Sequence[Run], comparison: Comparison, is_exploratory: bool) ->
         variants=[
             PicturedVariant(row.variant, row.color, list(finals[row.variant].values()), row.final)
             for row in ranked[:PICTURED_VARIANTS]
+        ],
+        left_out=max(0, len(ranked) - PICTURED_VARIANTS),
+        problems=_problems(runs, comparison),
+    )
+
+
+def glance_of_search(runs: Sequence[Run], comparison: Comparison, tuning: Tuning) -> Glance:
+    """What the card of a search says: its best trial, and all of their results."""
+    trials = trials_of(runs, tuning)
+    best = {variant: one for variant, found in trials.items() if (one := best_of(found))}
+    color = {row.variant: row.color for row in comparison.variants}
+    ranked = sorted(trials, key=lambda variant: -(best[variant].top1 or 0.0) if variant in best else 0.0)
+    answer = "No trial has ended yet"
+    if best:
+        settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in best[ranked[0]].settings.items())
+        answer = (
+            f"Best of the trials so far: {ranked[0]}, {best[ranked[0]].top1:.2f} % on held-out data, with {settings}"
+        )
+    return Glance(
+        answer=answer,
+        outcome=None,
+        provisional=any(run.state in UNFINISHED for run in runs),
+        variants=[
+            PicturedVariant(
+                variant=variant,
+                color=color[variant],
+                top1=[one.top1 for one in trials[variant] if one.top1 is not None],
+                final=stat_of_percents([best[variant].top1 or 0.0]) if variant in best else None,
+            )
+            for variant in ranked[:PICTURED_VARIANTS]
         ],
         left_out=max(0, len(ranked) - PICTURED_VARIANTS),
         problems=_problems(runs, comparison),

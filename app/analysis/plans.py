@@ -67,11 +67,16 @@ def with_plan(
 
 def beside_plan(found: Comparison, plan: Plan, planning: Planning) -> Comparison:
     """The comparison of an experiment with a plan by something else than its plan: numbers without a claim."""
+    answer = BESIDE_PLAN.format(factor=planning.factor, baseline=plan.baseline, measure=plan.measure)
+    return unclaimed(found, answer)
+
+
+def unclaimed(found: Comparison, answer: str) -> Comparison:
+    """The comparison's numbers, of which nothing is claimed, with why."""
     rows = [
         replace(row, outcome="unclear", difference=_without_p(row), verdict=_unclaimed(row)) if row.outcome else row
         for row in found.variants
     ]
-    answer = BESIDE_PLAN.format(factor=planning.factor, baseline=plan.baseline, measure=plan.measure)
     return replace(found, variants=rows, answer=answer, effects=[], claims=False)
 
 

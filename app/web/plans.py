@@ -7,7 +7,7 @@ from typing import Any
 
 from app.analysis.blocks import value_of
 from app.analysis.comparison import Comparison, compare, group_runs
-from app.analysis.plans import beside_plan, exploratory, with_plan
+from app.analysis.plans import beside_plan, exploratory, unclaimed, with_plan
 from app.analysis.sequential import Step, course, judge
 from app.errors import Conflict, Invalid
 from app.limits import RUNS_PER_REQUEST
@@ -21,6 +21,10 @@ from cct.named_datasets import DATASETS
 from cct.spec import RunSpec
 
 LAST_SEED = 2**31 - 1
+TRIALS = (
+    "Nothing is claimed: these runs are trials of a search, each with other settings. The experiment that follows it "
+    "compares the best of each variant on fresh seeds."
+)
 
 
 def planned(
@@ -160,6 +164,8 @@ def compared(
     found = compare(runs, group, baseline, measure or usual)
     if experiment.tuned and found.answer:
         found = replace(found, answer=f"Tuned, each with {experiment.tuned}: {found.answer}")
+    if experiment.tune:
+        return unclaimed(found, TRIALS)
     if experiment.exploratory:
         return exploratory(found)
     if plan is None or planning is None:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.analysis.forecast import forecast, spread_between_seeds, told
-from app.analysis.glance import Glance, glance
+from app.analysis.glance import Glance, glance, glance_of_search
 from app.analysis.schedule import expected_seconds
 from app.errors import Conflict, Invalid
 from app.limits import GLANCES, RUNS_PER_REQUEST, SEEDS_PER_REQUEST, VARIANTS_PER_EXPERIMENT
@@ -322,7 +322,10 @@ def read_glances(
 
 def _glance(store: RunStore, experiment: Experiment) -> Glance:
     runs = store.experiment_runs(experiment.id)
-    return glance(runs, compared(store, experiment, runs), experiment.exploratory)
+    found = compared(store, experiment, runs)
+    if experiment.tune:
+        return glance_of_search(runs, found, experiment.tune)
+    return glance(runs, found, experiment.exploratory)
 
 
 @router.get("/{experiment_id}", summary="Read an experiment")

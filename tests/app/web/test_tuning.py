@@ -14,7 +14,7 @@ from app.store.run_store import RunStore
 from app.store.tuning import Tuning
 from app.web.planner import advance
 from app.web.plans import compared
-from app.web.routes.experiments import ExperimentRequest
+from app.web.routes.experiments import ExperimentRequest, read_glances
 from app.web.routes.tuning import draw_parallel, draw_trials, read_tuning
 from tests.app.store.test_store import RECORD
 from tests.conftest import DIGITS
@@ -82,6 +82,13 @@ def test_each_variant_is_tried_as_often_and_its_best_setting_is_compared_on_fres
     assert {one.name: one.values["lr"] for one in following.variants} == {
         name: settings["lr"] for name, settings in best.items()
     }
+    row = store.experiment(experiment)
+    of_trials = compared(store, row, trials)
+    assert of_trials.answer.startswith("Nothing is claimed: these runs are trials of a search")
+    assert {one.outcome for one in of_trials.variants} == {None, "unclear"}
+    [card] = read_glances(store, [experiment]).glances
+    assert card.glance.answer.startswith("Best of the trials so far: gem")
+    assert len(card.glance.variants[0].top1) == 8
     fresh = store.experiment_runs(following.id)
     assert {run.spec.seed for run in fresh} == {1, 2}
     assert not any(run.trial for run in fresh)
