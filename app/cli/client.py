@@ -295,8 +295,8 @@ def resume(as_json: Json = False) -> None:
 
 def _set_queue(action: str, done: str, as_json: bool) -> None:
     with api_client() as client:
-        queue = ask(client, "POST", f"/queue/{action}", has="entries")
-    tell(queue, as_json, f"{done}; {len(queue['entries'])} runs wait")
+        queue = ask(client, "POST", f"/queue/{action}", has="total")
+    tell(queue, as_json, f"{done}; {queue['total']} runs wait")
 
 
 def runs_table(found: list[dict[str, Any]]) -> FittingTable:

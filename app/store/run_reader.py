@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, cast
 
 from app.errors import NotFound
@@ -158,12 +158,21 @@ class RunReader:
         """Number of runs that wait for a worker."""
         return int(self.redis.zcard(self.key("queued")))
 
-    def queued_runs(self) -> list[Run]:
-        """The queue, next run first."""
-        members = cast(list[str], self.redis.zrange(self.key("queued"), 0, -1))
-        runs = {run.id: run for run in self._view.runs()}
-        ids = [member.partition(":")[2] for member in members]
-        return [runs[run_id] for run_id in ids if run_id in runs]
+    def queued_runs(self, most: int = 0) -> list[Run]:
+        """The queue, next run first; with `most` only so many of it."""
+        members = cast(list[str], self.redis.zrange(self.key("queued"), 0, most - 1))
+        return self._view.among([member.partition(":")[2] for member in members])
+
+    def places(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """The places in the queue of those of the runs that wait; 1 is next."""
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for run_id in run_ids:
+                pipeline.hget(self.key("run", run_id), "order")
+            orders = dict(zip(run_ids, pipeline.execute(), strict=True))
+            for run_id, order in orders.items():
+                pipeline.zrank(self.key("queued"), f"{int(order or 0):016}:{run_id}")
+            ranks = pipeline.execute()
+        return {run_id: rank + 1 for run_id, rank in zip(orders, ranks, strict=True) if rank is not None}
 
     def paused(self) -> bool:
         return bool(self.redis.exists(self.key("paused")))

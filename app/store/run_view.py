@@ -41,6 +41,10 @@ class RunView:
         """The runs of an experiment in the order of their creation."""
         return self._read(lambda: self._members.get(experiment_id, {}))
 
+    def among(self, run_ids: Iterable[str]) -> list[Run]:
+        """Those of these runs that are there, in this order."""
+        return self._read(lambda: {run_id: self._runs[run_id] for run_id in run_ids if run_id in self._runs})
+
     def _read(self, wanted: Callable[[], dict[str, Run]]) -> list[Run]:
         while True:
             position = self._position

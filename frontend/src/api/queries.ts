@@ -26,7 +26,13 @@ export const catalogQuery = queryOptions({
 
 export const sessionQuery = queryOptions({ queryKey: ["session"], queryFn: () => body(api.GET("/session")) });
 
-export const queueQuery = queryOptions({ queryKey: ["queue"], queryFn: () => body(api.GET("/queue")) });
+/** The queue as a whole, and the places of these runs. */
+export const queueQuery = (run: string[] = []) =>
+  queryOptions({
+    queryKey: ["queue", run],
+    queryFn: () => body(api.GET("/queue", { params: { query: { run } } })),
+    placeholderData: keepPreviousData,
+  });
 
 export const workersQuery = queryOptions({ queryKey: ["workers"], queryFn: () => body(api.GET("/workers")) });
 

@@ -2370,7 +2370,7 @@ export interface components {
             position: number;
             /**
              * Starts In Seconds
-             * @description Expected time until a worker is free; null when unknown
+             * @description Expected time until a worker is free; null when unknown, and after 1,000 places
              */
             starts_in_seconds: number | null;
         };
@@ -2383,7 +2383,20 @@ export interface components {
         QueueState: {
             /** Paused */
             paused: boolean;
-            /** Entries */
+            /**
+             * Total
+             * @description Runs that wait.
+             */
+            total: number;
+            /**
+             * Last Starts In Seconds
+             * @description Expected time until the last of them starts; null when unknown, or when more than 1,000 wait.
+             */
+            last_starts_in_seconds: number | null;
+            /**
+             * Entries
+             * @description The runs that were asked for, as far as they wait, or else the first 100; next one first.
+             */
             entries: components["schemas"]["QueueEntry"][];
         };
         /** RecipeEntry */
@@ -6377,7 +6390,10 @@ export interface operations {
     };
     read_queue_queue_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only these runs; without any the first 100 */
+                run?: string[];
+            };
             header?: never;
             path?: never;
             cookie?: never;

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from app.store.lease import Lease
 from app.store.rows import State
 from app.store.run_store import RunStore
+from app.web.routes import queue
 from app.web.routes.experiments import ExperimentEdit, ExperimentRequest, MoreRuns
 from app.web.routes.runs import RunEdit, RunRequest
 from app.web.specs import SpecRequest
@@ -275,29 +276,56 @@ def test_the_queue_has_positions_and_starts(client: TestClient, store: RunStore,
     lease = claim()
     lease.record_epoch(RECORD)  # 2 s; two more epochs to go
     store.heartbeat("w", device="CPU", version="0.1.0")
-    queue = client.get("/queue").json()
-    assert queue == {
-        "paused": False,
-        "entries": [
-            {"run_id": others[1], "position": 1, "starts_in_seconds": 4.0},
-            {"run_id": others[2], "position": 2, "starts_in_seconds": 10.0},
-            {"run_id": low, "position": 3, "starts_in_seconds": 16.0},
-        ],
-    }
+    waiting = [
+        {"run_id": others[1], "position": 1, "starts_in_seconds": 4.0},
+        {"run_id": others[2], "position": 2, "starts_in_seconds": 10.0},
+        {"run_id": low, "position": 3, "starts_in_seconds": 16.0},
+    ]
+    told = client.get("/queue").json()
+    assert told == {"paused": False, "total": 3, "last_starts_in_seconds": 16.0, "entries": waiting}
+    asked = client.get("/queue", params={"run": [low, others[0], "gone", others[1]]}).json()
+    assert asked == told | {"entries": [waiting[0], waiting[2]]}, "of these only who waits"
+
+
+def test_of_a_long_queue_places_are_told_and_the_first_starts(
+    client: TestClient, store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "SCHEDULED", 3)
+    monkeypatch.setattr(queue, "SHOWN", 2)
+    runs = [a_run(client)["id"] for _ in range(5)]
+    store.heartbeat("w", device="CPU", version="0.1.0")
+    long = client.get("/queue").json()
+    assert (long["total"], long["last_starts_in_seconds"], [entry["run_id"] for entry in long["entries"]]) == (
+        5,
+        None,
+        runs[:2],
+    )
+    [third, last] = client.get("/queue", params={"run": [runs[4], runs[2]]}).json()["entries"]
+    assert (third["run_id"], third["position"], last) == (
+        runs[2],
+        3,
+        {"run_id": runs[4], "position": 5, "starts_in_seconds": None},
+    )
 
 
 def test_the_queue_is_paused_and_resumed(client: TestClient, store: RunStore, claim: Claim) -> None:
     run = a_run(client)["id"]
     store.heartbeat("w", device="CPU", version="0.1.0")
-    waiting = [{"run_id": run, "position": 1, "starts_in_seconds": None}]
+    state = {"paused": True, "total": 1, "last_starts_in_seconds": None}
+    waiting = {"run_id": run, "position": 1, "starts_in_seconds": None}
     for _ in range(2):
-        assert client.post("/queue/pause").json() == {"paused": True, "entries": waiting}
+        assert client.post("/queue/pause").json() == state | {"entries": [waiting]}
     assert client.get("/queue").json()["paused"]
     assert store.claim("w") is None
     resumed = client.post("/queue/resume").json()
-    assert resumed == {"paused": False, "entries": [waiting[0] | {"starts_in_seconds": 0.0}]}
+    assert resumed == {
+        "paused": False,
+        "total": 1,
+        "last_starts_in_seconds": 0.0,
+        "entries": [waiting | {"starts_in_seconds": 0.0}],
+    }
     assert claim().run_id == run
-    assert client.get("/queue").json() == {"paused": False, "entries": []}
+    assert client.get("/queue").json() == state | {"paused": False, "total": 0, "entries": []}
 
 
 def test_a_runs_history_is_told(client: TestClient, claim: Claim) -> None:

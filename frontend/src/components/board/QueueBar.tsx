@@ -8,18 +8,15 @@ import { duration, plural } from "../../format";
 
 /** How many runs wait, when the last starts, and the switch that keeps runs from starting. */
 export function QueueBar() {
-  const { data: queue } = useQuery(queueQuery);
+  const { data: queue } = useQuery(queueQuery());
   const pause = useAction("Not paused", onQueue.pause);
   const resume = useAction("Not resumed", onQueue.resume);
   if (!queue) return <Group mt="lg" mih={22} />; // as high as what will stand there
-  const last = queue.entries.at(-1);
   if (queue.paused) {
     return (
       <Alert variant="default" style={{ "--alert-color": "var(--warn)" }} title="The queue is paused" mt="lg">
         <Group justify="space-between" gap="sm">
-          <Text size="sm">
-            What runs goes on; {plural(queue.entries.length, "queued run")} will wait until you resume.
-          </Text>
+          <Text size="sm">What runs goes on; {plural(queue.total, "queued run")} will wait until you resume.</Text>
           <Button
             size="xs"
             leftSection={<IconPlayerPlay size={14} aria-hidden />}
@@ -35,11 +32,11 @@ export function QueueBar() {
   return (
     <Group gap="xs" mt="lg">
       <Text size="sm">
-        <span>{last ? `${plural(queue.entries.length, "run")} in the queue` : "The queue is empty"}</span>
-        {last?.starts_in_seconds != null && (
+        <span>{queue.total ? `${plural(queue.total, "run")} in the queue` : "The queue is empty"}</span>
+        {queue.last_starts_in_seconds != null && (
           <Text span inherit c="dimmed">
             {" "}
-            · the last starts in about {duration(last.starts_in_seconds)}
+            · the last starts in about {duration(queue.last_starts_in_seconds)}
           </Text>
         )}
       </Text>

@@ -120,7 +120,11 @@ const columns = column.columns([
   column.display({
     id: "queue",
     header: "Queue",
-    cell: ({ row: { original: run } }) => (run.state === "queued" ? <QueuePlace id={run.id} /> : "–"),
+    cell: ({ row: { original: run }, table }) => {
+      if (run.state !== "queued") return "–";
+      const shown = table.getRowModel().rows.map((row) => row.original);
+      return <QueuePlace id={run.id} among={shown.filter((one) => one.state === "queued").map((one) => one.id)} />;
+    },
   }),
   column.display({ id: "priority", header: "Priority", cell: ({ row }) => row.original.priority }),
   column.accessor((run) => run.eta_seconds ?? undefined, {
