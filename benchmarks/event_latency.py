@@ -5,7 +5,8 @@ progress in between. One other process plays all browsers: raw sockets that foll
 In turns with the board, a bare server is measured: it only copies what comes from the database to all sockets, with the
 same event loop (uvloop), so it shows what this machine allows.
 Targets: p99 <= 10 ms for one stream, `python benchmarks/event_latency.py`; p99 <= 50 ms for 1,000 streams that watch
-15 live runs, `python benchmarks/event_latency.py --streams 1000 --runs 15`.
+15 live runs, `python benchmarks/event_latency.py --streams 1000 --runs 15`. With `--processes N` an API of several
+processes takes its turn, too; with `--charts` somebody asks each server of the board for charts all the time.
 """
 
 import argparse
@@ -22,11 +23,15 @@ import socket
 import statistics
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
 
+import httpx2 as httpx
 import psutil
 import redis.asyncio
 import uvloop
@@ -142,9 +147,9 @@ def record(leases: list[Lease], epochs: list[int], seconds: float, every: float)
 
 
 def measure(
-    process: psutil.Process, port: int, options: argparse.Namespace, leases: list[Lease], epochs: list[int]
+    processes: list[psutil.Process], port: int, options: argparse.Namespace, leases: list[Lease], epochs: list[int]
 ) -> list[float]:
-    """Milliseconds per epoch and stream of the server in this process; prints what it cost."""
+    """Milliseconds per epoch and stream of the server in these processes; prints what it cost."""
     here, there = multiprocessing.Pipe()
     browsers = multiprocessing.get_context("spawn").Process(
         target=watch, args=(port, options.streams, there), daemon=True
@@ -153,19 +158,52 @@ def measure(
     there.close()  # so that its end is noticed
     here.recv()
     time.sleep(1)
-    began, before = time.perf_counter(), process.cpu_times()
+    began, before = time.perf_counter(), cpu_seconds(processes)
     recorded = record(leases, epochs, options.seconds, options.every)
-    seconds, after = time.perf_counter() - began, process.cpu_times()
+    seconds, after = time.perf_counter() - began, cpu_seconds(processes)
     time.sleep(0.5)
     here.send("stop")
     taken, browsers_cpu = here.recv()
     browsers.join()
-    cpu = after.user + after.system - before.user - before.system
     lost = recorded * options.streams - len(taken)
     milliseconds = f"p50 {statistics.median(taken):6.2f} ms, p99 {percentile(taken, 0.99):6.2f}, max {max(taken):6.2f}"
     print(f"{milliseconds}; {recorded / seconds:.1f} epochs/s, {lost} events lost;", end=" ")
-    print(f"CPU {cpu / seconds:.2f} s/s, browsers' {browsers_cpu / seconds:.2f}")
+    print(f"CPU {(after - before) / seconds:.2f} s/s, browsers' {browsers_cpu / seconds:.2f}")
     return taken
+
+
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
+
+
+def several_processes(folder: str, redis_url: str, count: int) -> psutil.Popen:
+    """An API of so many processes over the same database, once all answer; its port is the last argument."""
+    command = [sys.executable, "-m", "app.cli", "api", "--processes", str(count), "--port", str(free_port())]
+    several = psutil.Popen(command, env=os.environ | {"CCTBOARD_DATA": folder, "CCTBOARD_REDIS_URL": redis_url})
+    time.sleep(15)
+    return several
+
+
+@contextmanager
+def charts_asked_for(port: int, runs: list[str]) -> Iterator[None]:
+    """One after the other, of the curves of these runs if there are any; prints how many were drawn."""
+    stop, seconds = threading.Event(), list[float]()
+
+    def ask() -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            while not stop.is_set():
+                began = time.perf_counter()
+                client.get("/figures/curves", params={"run": runs}).raise_for_status()
+                seconds.append(time.perf_counter() - began)
+
+    thread = threading.Thread(target=ask)
+    if runs:
+        thread.start()
+    yield
+    stop.set()
+    if runs:
+        thread.join()
+        print(f"      {len(seconds)} charts, median {1000 * statistics.median(seconds):.0f} ms")
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -179,6 +217,8 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=1.0, help="seconds between two epochs of a run")
     parser.add_argument("--seconds", type=float, default=10, help="of a round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=1, help="of a second API of the board")
+    parser.add_argument("--charts", action="store_true", help="charts are drawn meanwhile")
     options = parser.parse_args()
     random.seed(1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
@@ -199,14 +239,23 @@ def main() -> None:
             there.close()
             here.recv()
             servers = {"board": services.process_id("api"), "bare": bare.pid}
+            if options.processes > 1:
+                several = several_processes(folder, services.redis_url, options.processes)
+                servers["several"], ports["several"] = several.pid, int(several.args[-1])
             taken: dict[str, list[float]] = {name: [] for name in servers}
             print(f"{options.streams} streams watch {options.runs} runs, an epoch of each per {options.every} s")
             for _ in range(options.rounds):
                 for name, pid in servers.items():
                     print(f"{name:5}", end=" ", flush=True)
-                    taken[name] += measure(psutil.Process(pid), ports[name], options, leases, epochs)
+                    process = psutil.Process(pid)
+                    asked = [lease.run_id for lease in leases] if options.charts and name != "bare" else []
+                    with charts_asked_for(ports[name], asked):
+                        taken[name] += measure([process, *process.children()], ports[name], options, leases, epochs)
             bare.kill()
             bare.join()
+            if options.processes > 1:
+                several.terminate()
+                several.wait()
     for name, found in taken.items():
         print(f"{name:5} in all rounds: p50 {statistics.median(found):.2f} ms, p99 {percentile(found, 0.99):.2f} ms")
     print(f"load average {os.getloadavg()[0]:.1f} at the end")

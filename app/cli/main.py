@@ -105,9 +105,14 @@ def demo(
 def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Port = 8000,
+    processes: Annotated[
+        int, typer.Option(min=1, max=32, help="Processes that share the load, as one uses one core only.")
+    ] = 1,
+    listener: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the API and the dashboard alone."""
     from app import logs
+    from app.cli import api_processes
     from app.cli.services import check_port
     from app.queue import create_queue, wake_workers
     from app.store.run_store import RunStore
@@ -116,14 +121,17 @@ def api(
     settings = Settings()
     if settings.token is None and not _is_loopback(host):
         raise UsageError(f"whoever reaches {host} could use the board; set CCTBOARD_TOKEN, see `cctboard secrets`")
-    with one_line():
-        check_port(host, port)
-    _check_folder(settings)
+    if listener is None:
+        with one_line():
+            check_port(host, port)
+        _check_folder(settings)
+        if processes > 1:
+            sys.exit(api_processes.serve(host, port, processes))
     if "url" not in settings.model_fields_set:  # the webhook's links lead there
         settings = settings.model_copy(update={"url": f"http://localhost:{port}"})
     logs.configure(settings)
     store = RunStore(settings, wake=partial(wake_workers, create_queue(settings)))
-    serve(create_app(settings, store), host, port)
+    serve(create_app(settings, store), host, port, listener)
 
 
 @cli.command("secrets")

@@ -1,7 +1,11 @@
 """The FastAPI application: routes, errors as problem details, and the built dashboard."""
 
+import asyncio
 import gc
+import os
+import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from importlib import import_module
@@ -11,6 +15,7 @@ from socket import socket
 
 import uvicorn
 from fastapi import Depends, FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -22,6 +27,7 @@ from app.web.openapi import openapi
 from app.web.pages import PrefixMiddleware, add_dashboard, prefix_of
 from app.web.planner import Planner
 from app.web.problems import tell_errors
+from app.web.read_ahead import read_ahead
 from app.web.routes import (
     catalog,
     confusion,
@@ -65,7 +71,9 @@ def create_app(settings: Settings, store: RunStore, dashboard: Path | None = DAS
         import_module("scipy.special")  # whole before the first request: Plotly trips over a NumPy half imported
         with planner.running(), webhook.running() if webhook else nullcontext():
             async with hub.running():
+                reading = asyncio.create_task(run_in_threadpool(read_ahead, store))
                 yield
+                await reading
 
     app = FastAPI(
         title="CCT Board",
@@ -108,16 +116,28 @@ def create_app(settings: Settings, store: RunStore, dashboard: Path | None = DAS
     return app
 
 
-def serve(app: FastAPI, host: str, port: int) -> None:
-    """Serves the application until SIGTERM or Ctrl-C."""
+def serve(app: FastAPI, host: str, port: int, listener: int | None = None) -> None:
+    """Serves the application until SIGTERM or Ctrl-C.
+
+    `listener` is the descriptor of a socket that is bound already, by a process that shares the load over several: this
+    one ends with it.
+    """
     config = uvicorn.Config(
         app, host, port, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=3
     )
     server = _Server(config)
+    if listener is not None:
+        threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     with suppress(KeyboardInterrupt):
-        server.run()
+        server.run(None if listener is None else [socket(fileno=listener)])
     if not server.started:
         sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """Its end of our standard input closes however it ends."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Server(uvicorn.Server):

@@ -34,7 +34,7 @@ def test_it_trains_one_run_and_nothing_of_it_outlives_its_worker(
     with worker(settings) as board_worker:
         wait_for(lambda: waiting(board_worker), 30)
         [first] = waiting(board_worker)
-        short, long = store.create_runs([RunSpec(**QUICK, epochs=1), LONG])
+        short, long, _ = store.create_runs([RunSpec(**QUICK, epochs=1), LONG, LONG])
         wake_workers(create_queue(settings), 1)
         assert trainer_of(board_worker, short.id).pid == first
         wait_for(lambda: store.run(long.id).epoch, 60)
@@ -42,8 +42,6 @@ def test_it_trains_one_run_and_nothing_of_it_outlives_its_worker(
         assert not psutil.pid_exists(first), "a process trains one run"
         released, claimed = (store.history(short.id)[-1].at, store.history(long.id)[-1].at)
         assert (claimed - released).total_seconds() < 0.5, "without waiting for a message"
-
-        store.create_runs([LONG])
         wait_for(lambda: len(waiting(board_worker)) == 2, 30)
         left = [psutil.Process(trainer) for trainer in waiting(board_worker)]
         board_worker.send_signal(signal.SIGKILL)

@@ -1,7 +1,7 @@
 import type { Query, QueryClient } from "@tanstack/react-query";
 
-import type { Events, Experiment, Run, RunList, Sparkline, WorkerList } from "./client";
-import { queueQuery, type Selection } from "./queries";
+import type { Events, Experiment, QueueState, Run, RunList, Sparkline, WorkerList } from "./client";
+import type { Selection } from "./queries";
 
 const REFETCH_DELAY_MS = 250;
 
@@ -87,7 +87,7 @@ export class LiveCache {
   }
 
   queue({ paused }: Events["queue"]) {
-    this.queries.setQueryData(queueQuery.queryKey, (queue) => queue && { ...queue, paused });
+    this.queries.setQueriesData<QueueState>({ queryKey: ["queue"] }, (queue) => queue && { ...queue, paused });
     this.refetch(({ queryKey: [kind] }) => kind === "queue");
   }
 

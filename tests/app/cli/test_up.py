@@ -176,7 +176,7 @@ def test_only_who_may_read_the_folder_can_use_its_database(tmp_path: Path) -> No
         # A worker that was told of the folder alone finds it there.
         worker = subprocess.Popen([*COMMAND, "worker", "--data", str(tmp_path)], stderr=subprocess.DEVNULL)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client, ended(worker):
-            spec = {"dataset": "digits", "epochs": 1, "warmup_epochs": 0, "augmentation": "none"}
+            spec = {"dataset": "digits", "epochs": 1, "warmup_epochs": 0, "augmentation": "none", "val_share": 0.9}
             run = client.post("/runs", json=spec).json()["id"]
             wait_for(lambda: client.get(f"/runs/{run}").json()["state"] == "completed", 90)
     for file in (tmp_path / "logs").iterdir():
