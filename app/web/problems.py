@@ -102,6 +102,7 @@ def _message(error: Any, request: Request, whole: RequestValidationError | Valid
 def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
     """The model of what stands at `path` in a body of the given one."""
     for part in path:
-        kind = model.model_fields[str(part)].annotation
-        [model] = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel)]
+        if field := model.model_fields.get(str(part)):  # else a key of what is a model for each key
+            kind = field.annotation
+            [model] = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel)]
     return model
