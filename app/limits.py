@@ -21,7 +21,8 @@ GLANCES = 60
 PICTURED_VARIANTS = 6
 """Most variants of an experiment in short."""
 SPARKLINES = 250
-"""Runs whose course one request may ask for."""
+"""Runs whose course, or whose places in the queue, one request may ask for: as many as a page lists, and as fit into an
+address."""
 BODY_BYTES = 1_000_000
 IMAGE_BYTES = 5_000_000
 """An image of the user's own, the only body that is not JSON, may be larger."""

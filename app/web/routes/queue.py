@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.analysis.schedule import expected_starts
-from app.limits import RUNS_PER_PAGE
+from app.limits import SPARKLINES
 from app.store.rows import State
 from app.web.dependencies import Store
 
@@ -41,7 +41,7 @@ class QueueState(BaseModel):
 def read_queue(
     store: Store,
     run: Annotated[
-        list[str], Query(description="Only these runs; without any the first 100", max_length=RUNS_PER_PAGE)
+        list[str], Query(description="Only these runs; without any the first 100", max_length=SPARKLINES)
     ] = [],  # noqa: B006
 ) -> QueueState:
     first = store.queued_runs(SCHEDULED)
