@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
     """Debian's or the user's Chromium; without one, the one that Playwright installed."""
     names = ("chromium", "chromium-browser", "google-chrome")
     installed = next((path for path in map(shutil.which, names) if path), None)
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=installed, args=FLAGS)
         yield browser
@@ -43,7 +43,7 @@ def page(browser: Browser) -> Iterator[Page]:
     """A fresh page; the test fails if it logs an error."""
     # What fades in would be judged and photographed half transparent.
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     errors: list[str] = []
 
