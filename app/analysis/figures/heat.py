@@ -44,11 +44,12 @@ def heat(runs: Sequence[Run], comparison: Comparison, theme: Theme = "light") ->
         y=[label[row] for row in rows],
         text=text,
         texttemplate="%{text}",
+        customdata=[[[whole(row), whole(column)] for column in columns] for row in rows],
         colorscale="Blues" if theme == "light" else "Cividis",
         xgap=2,
         ygap=2,
         colorbar={"title": {"text": "top-1 (%)"}, "thickness": 12},
-        hovertemplate=f"%{{y}}, {whole(second)} %{{x}}: %{{text}}<extra></extra>",
+        hovertemplate=f"%{{customdata[0]}}, {whole(second)} %{{customdata[1]}}: %{{text}}<extra></extra>",
         hoverongaps=False,
     )
     figure.update_xaxes(type="category", showgrid=False)

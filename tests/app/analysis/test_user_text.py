@@ -19,6 +19,7 @@ from app.analysis.figures.style import LONGEST, labels, uid, whole
 from app.analysis.sequential import Step
 from app.analysis.tensorboard import event_file
 from app.store.rows import Confusion, Run
+from app.store.tuning import Searched, Tuning
 from cct.events import BETWEEN_CLASSES
 from tests.app.analysis.test_comparison import PROVENANCE, run
 from tests.app.store.test_store import RECORD
@@ -38,6 +39,7 @@ VARIANTS = (
     "a" * 90 + "<sup>" + "b" * 90,
 )
 """Names of files of weights, one for each variant."""
+SEARCH = Tuning(fields={GROUP: Searched(choices=[*VARIANTS])}, trials=3)
 CLASSES = tuple(name.replace("/", "|") for name in VARIANTS)
 """Names of folders of images."""
 
@@ -67,6 +69,7 @@ def chart(name: str) -> Any:
         for member in runs
     ]
     pair = [*runs, *mean]
+    tried = [member.model_copy(update={"variant": getattr(member.spec, GROUP)}) for member in runs]
     charts: dict[str, Callable[[], Any]] = {
         "curves": lambda: figures.curves(runs, records, group=GROUP, smoothing=0.5),
         "final_results": lambda: figures.final_results(runs, compare(runs, GROUP, one)),
@@ -84,6 +87,10 @@ def chart(name: str) -> Any:
         "cost in blocks": lambda: figures.cost(runs, "parameters"),
         "reliability in blocks": lambda: figures.reliability(few, sure),
         "class_differences": lambda: figures.class_differences(runs, found, GROUP, one, other),
+        "heat": lambda: figures.heat(pair, compare(pair, f"{GROUP},pooling")),
+        "heat across": lambda: figures.heat(pair, compare(pair, f"pooling,{GROUP}")),
+        "trials": lambda: figures.trials(tried, SEARCH),
+        "parallel": lambda: figures.parallel(tried, SEARCH),
     }
     return charts[name]()
 
@@ -105,6 +112,10 @@ NAMED = {
     "cost in blocks": VARIANTS,
     "reliability in blocks": VARIANTS[:4],
     "class_differences": (*CLASSES, *VARIANTS[:2]),
+    "heat": VARIANTS,
+    "heat across": VARIANTS,
+    "trials": VARIANTS,
+    "parallel": VARIANTS,
 }
 """By chart whose names are to be read in whole when the pointer is over a point."""
 
