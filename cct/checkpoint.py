@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from cct.answers import Answers
 from cct.events import Confusion, EpochRecord, RunWarning
@@ -185,6 +186,11 @@ class Checkpoint:
         )
 
 
+def _by_itself(values: Tensor) -> Tensor:
+    """Without what else is in its memory, such as other models' weights, which would be saved too."""
+    return values.clone() if values.untyped_storage().nbytes() > values.nbytes else values
+
+
 def _epochs(recorded: Sequence[EpochRecord]) -> str:
     newest = recorded[-1].epoch
     return f"epochs 1 to {newest} of this run are" if newest > 1 else f"epoch {newest} of this run is"
@@ -193,7 +199,7 @@ def _epochs(recorded: Sequence[EpochRecord]) -> str:
 def _write(path: Path, content: dict[str, Any]) -> None:
     # In memory first: torch hides the reason when a disk fails it.
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(tree_map_only(Tensor, _by_itself, content), buffer)
     try:
         with whole_file(path) as file:
             file.write(buffer.getbuffer())

@@ -4,7 +4,7 @@ That is one launch instead of hundreds, with the same operations and the same ra
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -28,40 +28,40 @@ class StepWaits(RecordingFailed, RuntimeError):
     """A step cannot be recorded, as it makes the host wait; that was noticed before, and PyTorch is fine."""
 
 
-class RecordedStep(TrainingStep):
-    """Steps on whole batches are recorded after a few by themselves, and replayed from then on; others are executed.
+class Recording:
+    """A function of a batch that is executed by itself a few times, then recorded, and replayed from then on.
 
-    A step raises `RecordingFailed`.
+    What it reads and writes must stay where it is. A call raises `RecordingFailed`.
     """
 
-    def __init__(self, model: Model, spec: RunSpec, device: torch.device, class_weights: Tensor | None = None) -> None:
-        super().__init__(model, spec, device, class_weights)
-        self._whole_batches = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
+    def __init__(self, execute: Callable[[Tensor, Tensor], None], device: torch.device) -> None:
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.is_recording = False
+        self._execute = execute
+        self._device = device
+        self._calls = 0
         self._stream: torch.cuda.Stream = torch.cuda.Stream(device)
 
-    def _execute(self, images: Tensor, labels: Tensor) -> None:
-        if len(labels) != self.spec.batch_size:
-            super()._execute(images, labels)
-            return
-        self._whole_batches += 1
-        if self._whole_batches <= WARM_UP_STEPS:
+    def __call__(self, images: Tensor, labels: Tensor) -> None:
+        """Each time with a batch of the same shape."""
+        self._calls += 1
+        if self._calls <= WARM_UP_STEPS:
             self._warm_up(images, labels)
             return
-        if self._graph is None:
-            self._graph = self._record(images, labels)
+        if self.graph is None:
+            self.graph = self._record(images, labels)
         self._images.copy_(images)
         self._labels.copy_(labels)
-        self._graph.replay()
+        self.graph.replay()
 
     def _warm_up(self, images: Tensor, labels: Tensor) -> None:
-        """A step on the stream that will record. The last one must not make the host wait, or raises `StepWaits`."""
-        caller = torch.cuda.current_stream(self.device)
+        """On the stream that will record. The last time it must not make the host wait, or raises `StepWaits`."""
+        caller = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(caller)
         try:
             with torch.cuda.stream(self._stream):
-                if self._whole_batches < WARM_UP_STEPS:
-                    super()._execute(images, labels)
+                if self._calls < WARM_UP_STEPS:
+                    self._execute(images, labels)
                 else:
                     self._execute_without_waiting(images, labels)
         finally:
@@ -70,24 +70,47 @@ class RecordedStep(TrainingStep):
     def _execute_without_waiting(self, images: Tensor, labels: Tensor) -> None:
         try:
             with waiting_is_an_error():
-                super()._execute(images, labels)
+                self._execute(images, labels)
         except RuntimeError as error:
             raise StepWaits(f"{_CANNOT_BE_RECORDED} ({error})") from error
 
     def _record(self, images: Tensor, labels: Tensor) -> torch.cuda.CUDAGraph:
         self._images, self._labels = images.clone(), labels.clone()
         graph = torch.cuda.CUDAGraph()
-        # AdamW refuses to be recorded otherwise, though its fused form is the same for it.
-        for group in self.optimizer.param_groups:
-            group["capturable"] = True
+        self.is_recording = True
         try:
             with torch.cuda.graph(graph, stream=self._stream):
-                super()._execute(self._images, self._labels)
+                self._execute(self._images, self._labels)
         except RuntimeError as error:
             raise RecordingFailed(f"{_CANNOT_BE_RECORDED} ({error})") from error
+        finally:
+            self.is_recording = False
+        return graph
+
+
+class RecordedStep(TrainingStep):
+    """Steps on whole batches are recorded after a few by themselves, and replayed from then on; others are executed.
+
+    A step raises `RecordingFailed`.
+    """
+
+    def __init__(self, model: Model, spec: RunSpec, device: torch.device, class_weights: Tensor | None = None) -> None:
+        super().__init__(model, spec, device, class_weights)
+        self.recording = Recording(self._execute_recordable, device)
+
+    def _execute(self, images: Tensor, labels: Tensor) -> None:
+        if len(labels) == self.spec.batch_size:
+            self.recording(images, labels)
+        else:
+            super()._execute(images, labels)
+
+    def _execute_recordable(self, images: Tensor, labels: Tensor) -> None:
+        # AdamW refuses to be recorded otherwise, though its fused form is the same for it.
+        for group in self.optimizer.param_groups:
+            group["capturable"] = self.recording.is_recording
+        super()._execute(images, labels)
         for group in self.optimizer.param_groups:
             group["capturable"] = False
-        return graph
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from zlib import crc32
 import torch
 
 
-def seed_of(*stream: int | str) -> int:
+def seed_of(*stream: object) -> int:
     """The seed of the stream with this name, for example `seed_of(7, "dropout", 3)`.
 
     A hash of the whole name, because PyTorch's CPU generator looks at the lowest 32 bits of a seed only.

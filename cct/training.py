@@ -31,7 +31,7 @@ from cct.schedule import learning_rate
 from cct.seeds import seed_generators, seed_of
 from cct.spec import RunSpec
 from cct.step import Stopped, TrainingStep, normalisation
-from cct.trial import balanced_weights, training_step
+from cct.trial import TakeSeat, balanced_weights, training_step
 from cct.validation import validate, validation_size
 
 PROGRESS_SECONDS = 0.5
@@ -56,6 +56,7 @@ def train(
     may_record: bool = True,
     may_test: bool = True,
     should_stop: Callable[[], bool] = lambda: False,
+    take_seat: TakeSeat | None = None,
 ) -> Iterator[Event]:
     """Trains a model and yields what there is to tell: `Facts` once, `Progress` twice a second, and after each epoch
     what the pooling looks at (`Look`, in some epochs), a `Confusion` and an `EpochRecord`; a `RunWarning` at the end if
@@ -69,6 +70,8 @@ def train(
     not, bit for bit on the same CPU. `recorded` are the epochs that are known of this run already: it goes on from a
     checkpoint that has them, or not at all. `extends` is the number of epochs of the finished run whose checkpoint is
     in the folder at first (`cct.extension.hold`), and whose spec was the same but for that number.
+
+    `take_seat` is for runs whose steps are executed with others' (`cct.together.together`).
 
     The caller's random numbers and number of threads are left as they are (`isolated`).
 
@@ -98,7 +101,7 @@ def train(
         wanted = wanted.settled_to(compile="off")  # there are no steps
     if saved and device.type == "cpu" and 0 < saved.threads <= cores():
         torch.set_num_threads(saved.threads)
-    step = training_step(model, wanted, train_split, device, should_stop, may_record)
+    step = training_step(model, wanted, train_split, device, should_stop, may_record, take_seat)
     settled = step.spec
 
     provenance = provenance_of(settled, device, splits) | started_from

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from cct.compiler import check_compiler
 from cct.data import Split
-from cct.models import Model
+from cct.models import CompactTransformer, Model
 from cct.recording import WARM_UP_STEPS, RecordedStep, check_kernels
 from cct.spec import RunSpec
+from cct.stacked_models import can_be_stacked
+from cct.stacked_step import Stack
 from cct.step import Stopped, TrainingStep
 
 TRIAL_STEPS = 20
@@ -33,6 +35,9 @@ SAME_LOSS = 0.003
 Batch = tuple[Tensor, Tensor]
 """uint8 images `(batch, 3, size, size)`, or texts, and their labels `(batch,)`."""
 
+TakeSeat = Callable[[Model, RunSpec, torch.device, Tensor | None], TrainingStep]
+"""Makes the step of a model, by a settled spec, on a device, with factors of the loss by class."""
+
 
 def training_step(
     model: Model,
@@ -41,15 +46,20 @@ def training_step(
     device: torch.device,
     should_stop: Callable[[], bool] = lambda: False,
     may_record: bool = True,
+    take_seat: TakeSeat | None = None,
 ) -> TrainingStep:
     """The step of a run on a device, with a settled spec: what is quicker is measured, on copies of the model.
 
     Raises `Stopped`, `RecordingFailed`, `CannotCompile`.
     """
     spec = settle(spec, device, may_record)
+    if take_seat and not spec.is_evaluation:
+        spec = spec.settled_to(compile="on" if device.type == "cuda" else "off")
     if spec.compile == "on":
         check_compiler(device)
     weights = None if spec.class_weights == "none" else balanced_weights(split.labels, model.config.num_classes)
+    if take_seat and not spec.is_evaluation:
+        return take_seat(model, spec, device, weights)
     if spec.compile not in TRIED:
         return _step(model, spec, device, weights)
 
@@ -75,6 +85,13 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
 
 
 def _step(model: Model, spec: RunSpec, device: torch.device, weights: Tensor | None) -> TrainingStep:
+    if (
+        device.type == "cuda"
+        and spec.compile == "on"
+        and isinstance(model, CompactTransformer)
+        and can_be_stacked(model)
+    ):
+        return Stack(model, spec, device, weights).seat(0, model, spec)
     is_recorded = device.type == "cuda" and spec.compile in ("graph", "on")
     return (RecordedStep if is_recorded else TrainingStep)(model, spec, device, weights)
 

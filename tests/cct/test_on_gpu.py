@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from cct.data import Split, to_device
 from cct.events import EpochRecord
 from cct.models import create_model
 from cct.pooling import POOLINGS
-from cct.recording import WARM_UP_STEPS, RecordedStep, waiting_is_an_error
+from cct.recording import WARM_UP_STEPS, RecordedStep, Recording, waiting_is_an_error
 from cct.spec import RunSpec
+from cct.stacked_step import Seat
 from cct.step import TrainingStep, preparation
+from cct.together import together
 from cct.training import train, train_epoch
 from cct.trial import training_step
 from tests.cct.told import first, only
@@ -67,9 +70,6 @@ class PlainOnCPU(TrainingStep):
 
 class RecordedOnCPU(PlainOnCPU, RecordedStep):
     """Records as on a GPU."""
-
-    def _warm_up(self, images: Tensor, labels: Tensor) -> None:
-        TrainingStep._execute(self, images, labels)
 
     @contextmanager
     def record(self, graph: Recorder, **_: Any) -> Iterator[None]:
@@ -165,6 +165,7 @@ def test_replaying_a_steps_operations_is_the_step(pooling: str, monkeypatch: pyt
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "DEFAULT")  # oneDNN's layout has no address
     monkeypatch.setattr("torch.cuda.CUDAGraph", Recorder)
     monkeypatch.setattr("torch.cuda.Stream", lambda device: None)
+    monkeypatch.setattr(Recording, "_warm_up", lambda recording, *batch: recording._execute(*batch))
     spec = RunSpec(pooling=pooling, batch_size=16, epochs=8, precision="fp32")
     split = random_images(16 * (WARM_UP_STEPS + 2) + 5)
     results = []
@@ -179,10 +180,10 @@ def test_replaying_a_steps_operations_is_the_step(pooling: str, monkeypatch: pyt
     assert replayed == plain
     assert torch.equal(same_weights, weights)
     assert isinstance(step, RecordedOnCPU)
-    assert isinstance(step._graph, Recorder)
-    assert len(step._graph.operations) > 300
+    assert isinstance(step.recording.graph, Recorder)
+    assert len(step.recording.graph.operations) > 300
     whole_batches = len(split.labels) // spec.batch_size
-    assert step._graph.replays == 3 * whole_batches - WARM_UP_STEPS, "the smaller batches were not"
+    assert step.recording.graph.replays == 3 * whole_batches - WARM_UP_STEPS, "the smaller batches were not"
 
 
 def random_images(count: int) -> Split:
@@ -232,16 +233,17 @@ def test_a_recorded_step_computes_what_it_does_by_itself(pooling: str) -> None:
 
 @needs_gpu
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")  # which fp32 means not to use
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_compiled_step_that_is_recorded_computes_the_same(precision: str) -> None:
+@pytest.mark.parametrize(("pooling", "precision"), [("seqpool", "fp32"), ("seqpool", "bf16"), ("class_token", "bf16")])
+def test_a_compiled_step_that_is_recorded_computes_the_same(pooling: str, precision: str) -> None:
     """Without random numbers, which compiled code draws otherwise."""
-    spec = RunSpec(batch_size=32, epochs=8, attention_dropout=0.0, stochastic_depth=0.0, precision=precision)
+    spec = RunSpec(pooling=pooling, batch_size=32, epochs=8, precision=precision)
     split = random_images(32 * (WARM_UP_STEPS + 4) + 5).to(CUDA)
     losses = {}
     for mode in ("off", "on"):
-        step = training_step(create_model(spec.model, seed=0), replace(spec, compile=mode), split, CUDA)
+        model = create_model(spec.model, pooling=pooling, attention_dropout=0.0, stochastic_depth=0.0, seed=0)
+        step = training_step(model, replace(spec, compile=mode), split, CUDA)
         losses[mode] = [trained(step, split, epoch)[0] for epoch in (0, 6)]
-    assert isinstance(step, RecordedStep)
+    assert isinstance(step, Seat)
     assert losses["on"] == pytest.approx(losses["off"], rel=1e-3)
 
 
@@ -317,3 +319,19 @@ def test_a_run_on_a_gpu_learns_and_is_resumed(tmp_path: Path) -> None:
     resumed = only(EpochRecord, train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
     assert [record.train_loss for record in resumed[:3]] == [record.train_loss for record in begun]
     assert resumed[-1].val_top1 > 90
+
+
+@needs_gpu
+def test_runs_that_are_trained_together_learn_what_each_does_alone(tmp_path: Path) -> None:
+    """Without random numbers, which they draw from one stream."""
+    common: dict[str, Any] = {"dataset": "digits", "epochs": 6, "warmup_epochs": 0, "lr": 1e-3, "augmentation": "crop"}
+    specs = [RunSpec(seed=seed, attention_dropout=0.0, stochastic_depth=0.0, **common) for seed in range(3)]
+    trainings = [partial(train, spec, data_dir=tmp_path, checkpoint_dir=tmp_path / str(spec.seed)) for spec in specs]
+    losses: list[list[float]] = [[] for _ in specs]
+    for number, event in together(trainings):
+        assert not isinstance(event, Exception), event
+        if isinstance(event, EpochRecord):
+            losses[number].append(event.train_loss or 0.0)
+    for spec, those in zip(specs, losses, strict=True):
+        alone = only(EpochRecord, train(replace(spec, compile="graph"), data_dir=tmp_path))
+        assert those == pytest.approx([record.train_loss for record in alone], rel=0.01)
