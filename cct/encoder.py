@@ -45,12 +45,6 @@ class StochasticDepth(nn.Module):
         return branch * (kept / (1 - self.p))
 
 
-def stochastic_depths(config: EncoderConfig) -> list[float]:
-    """The probability of each block to be skipped, which grows from 0."""
-    depths: list[float] = torch.linspace(0, config.stochastic_depth, config.depth).tolist()
-    return depths
-
-
 class Block(nn.Module):
     """One encoder block. As in the reference, the MLP's residual starts from the normalised tokens."""
 

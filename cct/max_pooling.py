@@ -85,13 +85,13 @@ def max_pooling_relu_backward(gradient: Tensor, cells: Tensor) -> Tensor:
     return to
 
 
-def _keep(context: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
-    context.save_for_backward(output[1])
-    context.mark_non_differentiable(output[1])
+def _keep(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(output[1])
+    ctx.mark_non_differentiable(output[1])
 
 
-def _differentiate(context: Any, gradient: Tensor, _: Tensor) -> Tensor:
-    (cells,) = context.saved_tensors
+def _differentiate(ctx: Any, gradient: Tensor, _: Tensor) -> Tensor:
+    (cells,) = ctx.saved_tensors
     to: Tensor = max_pooling_relu_backward(gradient, cells)
     return to
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cct.catalog import poolings
 from cct.cost import count_tokens
-from cct.encoder import Block, stochastic_depths
+from cct.encoder import Block
 from cct.named_models import MODELS, EncoderConfig, ModelConfig, PositionalEmbedding, TextConfig
 from cct.pooling import POOLINGS
 from cct.seeds import seed_of
@@ -43,7 +43,8 @@ class Classifier(nn.Module):
             self.positional_emb = nn.Parameter(table, requires_grad=False)
         self.attention_pool = pooling
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.Sequential(*(Block(config, depth) for depth in stochastic_depths(config)))
+        depths = torch.linspace(0, config.stochastic_depth, config.depth).tolist()
+        self.blocks = nn.Sequential(*(Block(config, depth) for depth in depths))
         self.norm = nn.LayerNorm(config.embed_dim)
         self.fc = nn.Linear(config.embed_dim, config.num_classes)
 

@@ -79,7 +79,8 @@ class Recording:
         graph = torch.cuda.CUDAGraph()
         self.is_recording = True
         try:
-            with torch.cuda.graph(graph, stream=self._stream):
+            # Other threads may use the GPU meanwhile, for another run or for what comes next.
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._execute(self._images, self._labels)
         except RuntimeError as error:
             raise RecordingFailed(f"{_CANNOT_BE_RECORDED} ({error})") from error

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from cct.encoder import stochastic_depths
+from cct.encoder import Block
 from cct.models import CompactTransformer
 from cct.named_models import ModelConfig
 
@@ -48,8 +48,9 @@ def stacked_logits(model: CompactTransformer, weights: Weights, images: Tensor) 
     if classifier.positional_emb is not None:
         x = x + weights.get("classifier.positional_emb", classifier.positional_emb).to(x.dtype)
     x = F.dropout(x, config.dropout)
-    for number, depth in enumerate(stochastic_depths(config)):
-        x = _block(x, _within(weights, f"classifier.blocks.{number}"), config, depth)
+    for number, block in enumerate(classifier.blocks):
+        assert isinstance(block, Block)
+        x = _block(x, _within(weights, f"classifier.blocks.{number}"), config, block.stochastic_depth.p)
     x = _norm(x, _within(weights, "classifier.norm"))
     pool = vmap(lambda own, tokens: functional_call(classifier.attention_pool, own, (tokens,)), randomness="different")
     x = pool(_within(weights, "classifier.attention_pool"), x)

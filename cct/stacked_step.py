@@ -8,6 +8,7 @@ be saved and restored as any other's.
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import torch
@@ -41,16 +42,15 @@ class Stack:
 
         `is_ready` is told a seat whenever it has a batch.
         """
-        self._models = _Models(model, spec, device, class_weights, seats)
-        execute = self._models.step
-        self._execute = Recording(execute, device) if device.type == "cuda" else execute
+        self._models = _Models(model.to(device), spec, device, class_weights, seats)
+        self._whole = spec.batch_size
+        self._batches: dict[int, _Batch] = {}
         self._seated, self._ready = set(range(seats)), set[int]()
         self._is_ready = is_ready
         self._turn = threading.Condition()
         self._steps = 0
         self._failure: BaseException | None = None
         self._epochs: dict[int, tuple[int, int]] = {}
-        self._batches: tuple[Tensor, Tensor] | None = None
 
     def seat(self, number: int, model: CompactTransformer, spec: RunSpec) -> "Seat":
         """The step of a model, counted from 0."""
@@ -68,13 +68,13 @@ class Stack:
             self._step_if_ready()
 
     def step(self, number: int, images: Tensor, labels: Tensor) -> None:
-        """Returns when the step is launched for all; raises for all what it raises."""
+        """Returns when the step is launched for all; raises for all what it raises. All have as many images."""
         with self._turn:
-            if self._batches is None:
-                count = len(self._models.lr)
-                self._batches = images.new_zeros(count, *images.shape), labels.new_zeros(count, *labels.shape)
-            for of_all, own in zip(self._batches, (images, labels), strict=True):
-                of_all[number].copy_(own)
+            if len(images) not in self._batches:
+                self._batches[len(images)] = self._new_batch(images, labels)
+            self._batch = self._batches[len(images)]
+            self._batch.images[number].copy_(images)
+            self._batch.labels[number].copy_(labels)
             self._ready.add(number)
             self._is_ready(number)
             before = self._steps
@@ -83,14 +83,25 @@ class Stack:
             if self._failure:
                 raise self._failure
 
+    def _new_batch(self, images: Tensor, labels: Tensor) -> "_Batch":
+        def execute(images: Tensor, labels: Tensor) -> None:
+            self._models.step(images, labels, is_compiled=images.shape[1] == self._whole)
+
+        count, device = len(self._models.lr), self._models.device
+        return _Batch(
+            images.new_zeros(count, *images.shape),
+            labels.new_zeros(count, *labels.shape),
+            Recording(execute, device) if device.type == "cuda" else execute,
+        )
+
     def _step_if_ready(self) -> None:
-        if not self._ready or self._ready != self._seated or self._batches is None:
+        if not self._ready or self._ready != self._seated:
             return
         try:
             self._models.choose(self._ready)
             if len(self._models.lr) > 1:  # each of the others has seeded the generators for itself meanwhile
                 seed_generators(self._models.device, seed_of("stack", self._steps, *sorted(self._epochs.items())))
-            self._execute(*self._batches)
+            self._batch.execute(self._batch.images, self._batch.labels)
         except BaseException as error:
             self._failure = error
         self._ready.clear()
@@ -98,8 +109,17 @@ class Stack:
         self._turn.notify_all()
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Where the seats' batches of one size are put together, and what executes a step on them."""
+
+    images: Tensor
+    labels: Tensor
+    execute: Callable[[Tensor, Tensor], None]
+
+
 class Seat(TrainingStep):
-    """The step of one model of a stack; on a batch that is not whole it is executed by itself."""
+    """The step of one model of a stack."""
 
     def __init__(self, stack: Stack, models: "_Models", number: int, model: CompactTransformer, spec: RunSpec) -> None:
         super().__init__(model, spec.settled_to(compile="off"), models.device, models.class_weights)
@@ -116,10 +136,7 @@ class Seat(TrainingStep):
         if not self._is_seated:  # not before: until now weights may have been loaded
             self._models.take(self._number, self.model, self.optimizer, self.averaged)
             self._is_seated = True
-        if len(labels) == self.spec.batch_size:
-            self._stack.step(self._number, images, labels)
-        else:
-            super()._execute(images, labels)
+        self._stack.step(self._number, images, labels)
 
 
 class _Models:
@@ -153,8 +170,8 @@ class _Models:
         )
         self._taking_part = set[int]()
         is_plain = spec.compile != "on"
-        self._losses = torch.compile(self._losses_of, dynamic=False, disable=is_plain)
-        self._update = torch.compile(self._adamw, dynamic=False, disable=is_plain)
+        self._compiled_losses = torch.compile(self._losses, dynamic=False, disable=is_plain)
+        self._compiled_adamw = torch.compile(self._adamw, dynamic=False, disable=is_plain)
 
     def take(self, number: int, model: nn.Module, optimizer: torch.optim.Optimizer, averaged: nn.Module | None) -> None:
         """Moves a model's weights and its optimizer's state to their row, of which theirs are parts from now on."""
@@ -182,17 +199,17 @@ class _Models:
             self._taking_part = set(numbers)
             self._is_taking_part.copy_(torch.tensor([float(row in numbers) for row in range(len(self.lr))]))
 
-    def step(self, images: Tensor, labels: Tensor) -> None:
-        """On batches of all models, `(models, batch, ...)`."""
+    def step(self, images: Tensor, labels: Tensor, is_compiled: bool) -> None:
+        """On batches of all models, `(models, batch, ...)`, compiled if the spec wants it, too."""
         weights = self._weights.requires_grad_()
-        total, losses, correct = self._losses(weights, images, labels)
+        total, losses, correct = (self._compiled_losses if is_compiled else self._losses)(weights, images, labels)
         (gradient,) = torch.autograd.grad(total, weights)
         with torch.no_grad():
-            self._update(self._weights.detach(), gradient)
+            (self._compiled_adamw if is_compiled else self._adamw)(self._weights.detach(), gradient)
             self.loss_sum += self._is_taking_part * losses * labels.shape[1]
             self.correct += self._is_taking_part * correct
 
-    def _losses_of(self, weights: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _losses(self, weights: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The sum of the models' losses, these, and how many images each recognises."""
         with self._precision:
             prepared = self._normalise(images.flatten(0, 1)).unflatten(0, images.shape[:2])

@@ -5,6 +5,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -38,6 +40,11 @@ PROGRESS_SECONDS = 0.5
 CHUNK, CHUNK_ON_GPU = 4096, 65_536
 """Images of 32 pixels on each side that are augmented at once; of larger ones as many as take the same memory. A GPU
 waits until its host has launched the augmentation, which takes as long for many images as for few."""
+STEPS_BEFORE_AHEAD = 8
+"""Steps of an epoch that a GPU has to do before its host launches the augmentation of the next."""
+
+Chunk = tuple[Tensor, Tensor]
+"""Images `(chunk, 3, height, width)`, or texts, and their labels `(chunk,)`."""
 
 
 class NonFiniteLoss(Exception):
@@ -142,6 +149,7 @@ def train(
     confusions: list[Confusion] = []
     answers: list[Answers] = []
     is_tested = may_test and spec.val_share > 0
+    ahead = Ahead() if device.type == "cuda" else None
     best_weights: dict[str, Tensor] = {}  # only where no checkpoint has them
     if saved:
         saved.restore(model, step.optimizer, step.averaged)
@@ -157,7 +165,7 @@ def train(
         lr = train_loss = train_top1 = images_per_second = None
         if epoch:
             lr = learning_rate(spec, epoch - 1)
-            yield from train_epoch(step, train_split, epoch - 1, should_stop)
+            yield from train_epoch(step, train_split, epoch - 1, should_stop, ahead)
             train_loss, train_top1 = step.means()
             images_per_second = len(train_split.labels) / (time.perf_counter() - began)
         found = validate(step.validated, test_split, settled, validated_at_once, should_stop)
@@ -276,33 +284,66 @@ def _start(model: Model, spec: RunSpec, split: Split, data_dir: Path) -> tuple[d
     return started_from, tuple(warnings)
 
 
+class Ahead:
+    """Has the first chunk of the next epoch augmented while one is trained: on a GPU, whose host has the time."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._chunks: dict[int, tuple[Future[Chunk], Iterator[Chunk]]] = {}
+
+    def begin(self, epoch: int, chunks: Iterator[Chunk]) -> None:
+        self._chunks[epoch] = self._thread.submit(next, chunks), chunks
+
+    def take(self, epoch: int) -> Iterator[Chunk] | None:
+        """The chunks of an epoch if they were begun."""
+        if epoch not in self._chunks:
+            return None
+        first, others = self._chunks.pop(epoch)
+        return chain([first.result()], others)
+
+
 def train_epoch(
-    step: TrainingStep, split: Split, epoch: int, should_stop: Callable[[], bool] = lambda: False
+    step: TrainingStep,
+    split: Split,
+    epoch: int,
+    should_stop: Callable[[], bool] = lambda: False,
+    ahead: Ahead | None = None,
 ) -> Iterator[Progress]:
     """One pass over the training images, epochs counted from 0; `step.means` then has the loss. Raises `Stopped`."""
     spec, device = step.spec, step.device
     step.begin_epoch(epoch)
-    # Order and augmentation do not depend on how many numbers dropout and stochastic depth draw.
+    on_batches = BatchAugmentation(spec, epoch, step.model.config.num_classes, normalisation(spec, step.model), device)
+    done, steps = 0, math.ceil(len(split.labels) / spec.batch_size)
+    told = began = time.perf_counter()
+    begun = ahead.take(epoch) if ahead else None
+    for images, labels in begun or augmented(step, split, epoch):
+        for batch, target in batches(images, labels, spec.batch_size):
+            if should_stop():
+                raise Stopped
+            step(*on_batches(batch, target))
+            done += 1
+            if ahead and done == min(STEPS_BEFORE_AHEAD, steps) and epoch + 1 < spec.epochs:
+                ahead.begin(epoch + 1, augmented(step, split, epoch + 1))
+            now = time.perf_counter()
+            if now - told >= PROGRESS_SECONDS:
+                yield Progress(epoch + 1, done, steps, now - began)
+                told = now
+
+
+def augmented(step: TrainingStep, split: Split, epoch: int) -> Iterator[Chunk]:
+    """The augmented training images of an epoch in its order, with their labels, some whole batches at a time.
+
+    Order and augmentation do not depend on how many numbers dropout and stochastic depth draw.
+    """
+    spec, device = step.spec, step.device
     random = torch.Generator().manual_seed(seed_of(spec.seed, "images", epoch))
     order = torch.randperm(len(split.labels), generator=random)
-    normalise = normalisation(spec, step.model)
-    on_batches = BatchAugmentation(spec, epoch, step.model.config.num_classes, normalise, device)
-    done, steps = 0, math.ceil(len(order) / spec.batch_size)
-    told = began = time.perf_counter()
     image_size = step.model.config.image_size if isinstance(step.model.config, ModelConfig) else None
     chunk_size = equally_large(CHUNK_ON_GPU if device.type == "cuda" else CHUNK, split)
     for chunk in torch.split(order, spec.batch_size * max(1, chunk_size // spec.batch_size)):
         images = to_device(split.images[to_device(chunk, split.images.device)], device)  # which may be on the host
         images = augment(images, spec.augmentation, random, image_size, spec.scale, DATASETS[spec.dataset].mean)
-        for batch, target in batches(images, split.labels[to_device(chunk, device)], spec.batch_size):
-            if should_stop():
-                raise Stopped
-            step(*on_batches(batch, target))
-            done += 1
-            now = time.perf_counter()
-            if now - told >= PROGRESS_SECONDS:
-                yield Progress(epoch + 1, done, steps, now - began)
-                told = now
+        yield images, split.labels[to_device(chunk, device)]
 
 
 def _counts(split: Split, classes: int) -> list[int]:
