@@ -1,7 +1,7 @@
 """Trains one run from the command line, without web or queue: `python -m cct --dataset digits --epochs 10`.
 
 There is an option for each field of `RunSpec`. One line per epoch on the standard output; a run that was interrupted
-goes on where it stopped if it has a folder (`--out`).
+goes on where it stopped if it has a folder (`--out`). With `--seeds` it trains several runs.
 
 `python -m cct export CHECKPOINT OUT.safetensors` writes the weights of a checkpoint for use elsewhere.
 """
@@ -10,11 +10,13 @@ import argparse
 import os
 import sys
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import NoReturn
 
 from cct.catalog import poolings
-from cct.events import EpochRecord, Facts, FinalTest, RunWarning
+from cct.events import EpochRecord, Event, Facts, FinalTest, RunWarning
 from cct.machine import OPENMP
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, TEXT_MODELS
@@ -45,7 +47,23 @@ def main(arguments: list[str] | None = None) -> int:
         spec = RunSpec.given({name: value for name, value in given.items() if value is not None})
     except SpecError as error:
         parser.error(f"argument --{error.field.replace('_', '-')}: {error.message}")
-    return _train(spec, options.data, options.out)
+    if options.seeds is None:
+        return _train([spec], options.data, [options.out])
+    return _train_seeds(parser, options, spec)
+
+
+def _train_seeds(parser: argparse.ArgumentParser, options: argparse.Namespace, spec: RunSpec) -> int:
+    """Trains the spec with each of several seeds."""
+    if options.seed is not None:
+        parser.error("argument --seed: leave it out, as --seeds names them all")
+    if len(set(options.seeds)) < len(options.seeds):
+        parser.error("argument --seeds: name each seed once")
+    try:
+        specs = [RunSpec(**asdict(spec) | {"seed": seed}) for seed in options.seeds]
+    except SpecError as error:
+        parser.error(f"argument --seeds: {error.message}")
+    outs = [options.out / f"seed-{seed}" if options.out else None for seed in options.seeds]
+    return _train(specs, options.data, outs)
 
 
 def _extend(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -55,6 +73,8 @@ def _extend(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
             parser.error(
                 f"argument --{field.name.replace('_', '-')}: is that of the run that is extended; leave it out"
             )
+    if options.seeds is not None:
+        parser.error("argument --seeds: the seed is that of the run that is extended; leave it out")
     if options.epochs is None:
         parser.error("argument --epochs: is missing; give more than the run has that is extended")
     if not options.out or options.out.resolve() == options.extend.resolve():
@@ -83,65 +103,115 @@ def _extend(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
         return _fail(f"there is no {error.filename}; name the folder of a finished run", 2)
     except OSError as error:
         return _fail(f"{options.out} cannot be written ({error.strerror}); name another folder with --out", 2)
-    return _train(spec, options.data, options.out, finished.spec.epochs)
+    return _train([spec], options.data, [options.out], finished.spec.epochs)
 
 
-def _train(spec: RunSpec, data: Path, out: Path | None, extends: int = 0) -> int:
+def _train(specs: list[RunSpec], data: Path, outs: list[Path | None], extends: int = 0) -> int:
     # Imported only now: torch takes seconds, which a mistyped option or --list should not cost.
     from cct.checkpoint import CheckpointMismatch, CheckpointNotWritten
     from cct.compiler import CannotCompile
     from cct.cpu import keep_large_blocks
+    from cct.device import default_device
     from cct.download import DatasetUnavailable
     from cct.recording import RecordingFailed
+    from cct.together import in_turn, together
     from cct.training import NonFiniteLoss, train
     from cct.weights import UnusableWeights
 
     keep_large_blocks()
-    records: list[EpochRecord] = []
-    tested = ""
+    reports = [_Report(spec, f"seed {spec.seed}: " if len(specs) > 1 else "") for spec in specs]
+    trainings = [
+        partial(train, spec, data_dir=data, checkpoint_dir=out, extends=extends)
+        for spec, out in zip(specs, outs, strict=True)
+    ]
+    are_together = len(specs) > 1 and default_device().type == "cuda"
+    code = 0
     try:
-        for event in train(spec, data_dir=data, checkpoint_dir=out, extends=extends):
-            if isinstance(event, Facts):
-                mixing = "; the pooling mixes the images of a batch" if event.mixes_batch else ""
-                print(f"{spec.model}, {spec.pooling}: {event.parameters:,} parameters on {event.device}{mixing}")
-                print(f"always answering the most frequent class gives {event.majority_share:.1f} % top-1")
-                for warning in event.warnings:
-                    _warn(warning)
-                print(HEADER, flush=True)
-            elif isinstance(event, RunWarning):
-                _warn(event)
-            elif isinstance(event, EpochRecord):
-                records.append(event)
-                print(_line(event), flush=True)
-            elif isinstance(event, FinalTest):
-                tested = (
-                    f"test set of {event.images:,}, read once: final top-1 {event.top1:.2f} %, balanced "
-                    f"{event.balanced:.2f} %; {event.best_top1:.2f} % at the best held-out epoch ({event.best_epoch})"
-                )
+        for number, event in (together if are_together else in_turn)(trainings):
+            if isinstance(
+                event,
+                CannotCompile
+                | CheckpointMismatch
+                | CheckpointNotWritten
+                | DatasetUnavailable
+                | NonFiniteLoss
+                | RecordingFailed
+                | SpecError
+                | UnusableWeights,
+            ):
+                code = _fail(f"{reports[number].whose}{event}", 1)
+            elif isinstance(event, Exception):
+                raise event
+            elif event:
+                reports[number].tell(event)
     except KeyboardInterrupt:
-        kept = f"; the same command continues after epoch {len(records)}" if out and records else ""
-        return _fail(f"interrupted{kept}", 130)
-    except (
-        CannotCompile,
-        CheckpointMismatch,
-        CheckpointNotWritten,
-        DatasetUnavailable,
-        NonFiniteLoss,
-        RecordingFailed,
-        UnusableWeights,
-    ) as error:
-        return _fail(str(error), 1)
-    best = max(records, key=lambda record: record.val_top1)
-    minutes = sum(record.seconds for record in records) / 60
-    last = records[-1]
-    balanced = "" if last.val_balanced is None else f", balanced {last.val_balanced:.2f} %"
-    top1 = f"final top-1 {last.val_top1:.2f} %{balanced}, best {best.val_top1:.2f} % (epoch {best.epoch})"
-    if spec.is_evaluation:
-        top1 = f"evaluated without training: top-1 {last.val_top1:.2f} %{balanced}"
-    print(f"{top1}, validated on {spec.validated_on}, {minutes:.1f} min")
-    if tested:
-        print(tested)
-    return 0
+        done = max(len(report.records) for report in reports)
+        return _fail(
+            f"interrupted{f'; the same command continues after epoch {done}' if outs[0] and done else ''}", 130
+        )
+    finished = [report.records[-1].val_top1 for report in reports if report.is_finished]
+    for report in reports:
+        report.summarise()
+    if len(finished) > 1:
+        spread = f"{fmean(finished):.2f} ± {stdev(finished):.2f} %"
+        print(f"final top-1 of {len(finished)} seeds: {spread} (mean ± sample standard deviation)")
+    return code
+
+
+class _Report:
+    """What the command line tells of a run."""
+
+    def __init__(self, spec: RunSpec, whose: str) -> None:
+        self.whose = whose
+        """Begins each line, where there are several runs."""
+        self.records: list[EpochRecord] = []
+        self._spec = spec
+        self._tested = ""
+
+    @property
+    def is_finished(self) -> bool:
+        return bool(self.records) and (self._spec.is_evaluation or len(self.records) == self._spec.epochs)
+
+    def tell(self, event: Event) -> None:
+        if isinstance(event, Facts):
+            mixing = "; the pooling mixes the images of a batch" if event.mixes_batch else ""
+            self._say(
+                f"{self._spec.model}, {self._spec.pooling}: {event.parameters:,} parameters on {event.device}{mixing}"
+            )
+            self._say(f"always answering the most frequent class gives {event.majority_share:.1f} % top-1")
+            for warning in event.warnings:
+                self._warn(warning)
+            self._say(HEADER)
+        elif isinstance(event, RunWarning):
+            self._warn(event)
+        elif isinstance(event, EpochRecord):
+            self.records.append(event)
+            self._say(_line(event))
+        elif isinstance(event, FinalTest):
+            self._tested = (
+                f"test set of {event.images:,}, read once: final top-1 {event.top1:.2f} %, balanced "
+                f"{event.balanced:.2f} %; {event.best_top1:.2f} % at the best held-out epoch ({event.best_epoch})"
+            )
+
+    def summarise(self) -> None:
+        if not self.is_finished:
+            return
+        best = max(self.records, key=lambda record: record.val_top1)
+        minutes = sum(record.seconds for record in self.records) / 60
+        last = self.records[-1]
+        balanced = "" if last.val_balanced is None else f", balanced {last.val_balanced:.2f} %"
+        top1 = f"final top-1 {last.val_top1:.2f} %{balanced}, best {best.val_top1:.2f} % (epoch {best.epoch})"
+        if self._spec.is_evaluation:
+            top1 = f"evaluated without training: top-1 {last.val_top1:.2f} %{balanced}"
+        self._say(f"{top1}, validated on {self._spec.validated_on}, {minutes:.1f} min")
+        if self._tested:
+            self._say(self._tested)
+
+    def _say(self, line: str) -> None:
+        print(f"{self.whose}{line}", flush=True)
+
+    def _warn(self, warning: RunWarning) -> None:
+        print(f"{self.whose}warning: {warning.text}", file=sys.stderr, flush=True)
 
 
 def _export(arguments: list[str]) -> int:
@@ -179,6 +249,13 @@ def _parser() -> argparse.ArgumentParser:
         "--data", type=Path, default=Path("datasets"), metavar="FOLDER", help="datasets (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="checkpoints; a run is resumed from there")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="INT",
+        help="train with each of these seeds, in folders of their own below --out; on a GPU all at once",
+    )
     parser.add_argument(
         "--extend",
         type=Path,
@@ -219,10 +296,6 @@ def _line(record: EpochRecord) -> str:
         (record.images_per_second, 8, ".0f"),
     )
     return "  ".join(shown(*column) for column in columns)
-
-
-def _warn(warning: RunWarning) -> None:
-    print(f"warning: {warning.text}", file=sys.stderr, flush=True)
 
 
 def _fail(message: str, code: int) -> int:

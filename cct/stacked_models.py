@@ -25,7 +25,7 @@ Weights = Mapping[str, Tensor]
 
 def can_be_stacked(model: nn.Module) -> bool:
     """Whether `stacked_logits` knows how: not for texts, nor where a pooling has a state that is no weight."""
-    return isinstance(model, CompactTransformer) and not any(model.buffers())
+    return isinstance(model, CompactTransformer) and next(model.buffers(), None) is None
 
 
 def stacked_logits(model: CompactTransformer, weights: Weights, images: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from cct.trial import TakeSeat
 class Training(Protocol):
     """A call of `cct.training.train` that lacks this argument."""
 
-    def __call__(self, *, take_seat: TakeSeat) -> Iterator[Event]: ...
+    def __call__(self, *, take_seat: TakeSeat | None) -> Iterator[Event]: ...
 
 
 def together(trainings: Sequence[Training]) -> Iterator[tuple[int, Event | Exception | None]]:
@@ -54,6 +54,18 @@ def together(trainings: Sequence[Training]) -> Iterator[tuple[int, Event | Excep
         number, event = news.get()
         ended += event is None or isinstance(event, Exception)
         yield number, event
+
+
+def in_turn(trainings: Sequence[Training]) -> Iterator[tuple[int, Event | Exception | None]]:
+    """The same, one run after another, each by itself: quicker than together on a CPU."""
+    for number, training in enumerate(trainings):
+        try:
+            for event in training(take_seat=None):
+                yield number, event
+        except Exception as error:
+            yield number, error
+        else:
+            yield number, None
 
 
 class _Table:

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,9 +37,23 @@ def test_a_run_prints_a_line_per_epoch_and_goes_on_from_its_folder(
     assert capsys.readouterr().out.splitlines() == first, "a finished run is not trained again"
 
 
+def test_several_seeds_are_trained_in_folders_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = [*TINY, "--epochs", "1", "--val-share", "0.9"]
+    assert main([*common, "--seeds", "3", "1", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert {line.split(":")[0] for line in said[:-1]} == {"seed 3", "seed 1"}
+    assert re.fullmatch(r"final top-1 of 2 seeds: [\d.]+ ± [\d.]+ % \(mean ± sample standard deviation\)", said[-1])
+    assert main([*common, "--seed", "3", "--out", str(tmp_path / "seed-3")]) == 0, "which is finished"
+    alone = capsys.readouterr().out.splitlines()
+    assert alone == [line.removeprefix("seed 3: ") for line in said if line.startswith("seed 3: ")]
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
+        (["--seeds", "1", "1"], "each seed once"),
+        (["--seeds", "1", "2", "--seed", "3"], "--seeds names them all"),
+        (["--seeds", "-1", "2"], "--seeds"),
         (["--epochs", "-1"], "--epochs"),
         (["--lr", "fast"], "--lr"),
         (["--pooling", "median"], "seqpool_softmax_tokens"),
