@@ -48,13 +48,17 @@ def _backward(gradient, cells, to, count, H: tl.constexpr, W: tl.constexpr, C: t
     cell_c, of_c = tl.load(cells + c, mask=below, other=9), tl.load(gradient + c, mask=below, other=0.0)
     cell_d = tl.load(cells + d, mask=right & below, other=9)
     of_d = tl.load(gradient + d, mask=right & below, other=0.0)
+    of_a, of_b, of_c, of_d = of_a.to(tl.float32), of_b.to(tl.float32), of_c.to(tl.float32), of_d.to(tl.float32)
     first = to + ((image * H + 2 * row) * W + 2 * column) * C + channel
-    tl.store(first, tl.where(cell_a == 4, of_a, 0.0), mask=exists)
-    tl.store(first + C, tl.where(cell_a == 5, of_a, 0.0) + tl.where(cell_b == 3, of_b, 0.0), mask=exists)
-    tl.store(first + W * C, tl.where(cell_a == 7, of_a, 0.0) + tl.where(cell_c == 1, of_c, 0.0), mask=exists)
-    last = tl.where(cell_a == 8, of_a, 0.0) + tl.where(cell_b == 6, of_b, 0.0)
-    last += tl.where(cell_c == 2, of_c, 0.0) + tl.where(cell_d == 0, of_d, 0.0)
-    tl.store(first + W * C + C, last, mask=exists)
+    kind = to.dtype.element_ty
+    upper_right = tl.where(cell_a == 5, of_a, 0.0) + tl.where(cell_b == 3, of_b, 0.0)
+    lower_left = tl.where(cell_a == 7, of_a, 0.0) + tl.where(cell_c == 1, of_c, 0.0)
+    lower_right = tl.where(cell_a == 8, of_a, 0.0) + tl.where(cell_b == 6, of_b, 0.0)
+    lower_right += tl.where(cell_c == 2, of_c, 0.0) + tl.where(cell_d == 0, of_d, 0.0)
+    tl.store(first, tl.where(cell_a == 4, of_a, 0.0).to(kind), mask=exists)
+    tl.store(first + C, upper_right.to(kind), mask=exists)
+    tl.store(first + W * C, lower_left.to(kind), mask=exists)
+    tl.store(first + W * C + C, lower_right.to(kind), mask=exists)
 
 
 @torch.library.triton_op("cct::max_pooling_relu", mutates_args={})

@@ -20,7 +20,7 @@ from cct.recording import Recording
 from cct.seeds import seed_generators, seed_of
 from cct.spec import RunSpec
 from cct.stacked_models import stacked_logits
-from cct.step import TrainingStep, autocast, normalisation, training_loss
+from cct.step import Stopped, TrainingStep, autocast, normalisation, training_loss
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """AdamW's, PyTorch's and the reference's."""
@@ -66,6 +66,12 @@ class Stack:
             self._seated.discard(number)
             self._ready.discard(number)
             self._step_if_ready()
+
+    def stop(self) -> None:
+        """Steps raise `Stopped` from now on."""
+        with self._turn:
+            self._failure = self._failure or Stopped()
+            self._turn.notify_all()
 
     def step(self, number: int, images: Tensor, labels: Tensor) -> None:
         """Returns when the step is launched for all; raises for all what it raises. All have as many images."""

@@ -14,7 +14,7 @@ from cct.models import CompactTransformer, Model
 from cct.spec import RunSpec, SpecError
 from cct.stacked_models import can_be_stacked
 from cct.stacked_step import Stack
-from cct.step import TrainingStep
+from cct.step import Stopped, TrainingStep
 from cct.trial import TakeSeat
 
 
@@ -29,7 +29,7 @@ def together(trainings: Sequence[Training]) -> Iterator[tuple[int, Event | Excep
 
     Yields the number of a run, counted from 0, with what that has to tell, and at its end None or what it raised; the
     others go on. They may have done different numbers of epochs before. Their random numbers of dropout and stochastic
-    depth are other ones than if they were trained by themselves.
+    depth are other ones than if they were trained by themselves. Whoever asks for no more has them stopped.
     """
     news: queue.SimpleQueue[tuple[int, Event | Exception | None]] = queue.SimpleQueue()
     table = _Table(len(trainings))
@@ -45,15 +45,25 @@ def together(trainings: Sequence[Training]) -> Iterator[tuple[int, Event | Excep
             table.leave(number)
             news.put((number, ended))
 
-    for number, training in enumerate(trainings):
-        threading.Thread(target=follow, args=(number, training), name=f"run-{number}", daemon=True).start()
-        # One after the other, as what a run does before its first step takes random numbers that are the process's.
-        table.settled[number].wait()
-    ended = 0
-    while ended < len(trainings):
-        number, event = news.get()
-        ended += event is None or isinstance(event, Exception)
-        yield number, event
+    threads = [
+        threading.Thread(target=follow, args=training, name=f"run-{training[0]}", daemon=True)
+        for training in enumerate(trainings)
+    ]
+    try:
+        for number, thread in enumerate(threads):
+            thread.start()
+            # One after the other, as what a run does before its first step takes random numbers that are the process's.
+            table.settled[number].wait()
+        ended = 0
+        while ended < len(trainings):
+            number, event = news.get()
+            ended += event is None or isinstance(event, Exception)
+            yield number, event
+    finally:
+        table.stop()
+        for thread in threads:
+            if thread.ident:
+                thread.join()
 
 
 def in_turn(trainings: Sequence[Training]) -> Iterator[tuple[int, Event | Exception | None]]:
@@ -78,11 +88,14 @@ class _Table:
         self._stack: Stack | None = None
         self._spec: RunSpec | None = None
         self._gone = list[int]()
+        self._is_stopped = False
 
     def seat(
         self, number: int, model: Model, spec: RunSpec, device: torch.device, class_weights: Tensor | None
     ) -> TrainingStep:
-        """Raises `SpecError`."""
+        """Raises `SpecError`, `Stopped`."""
+        if self._is_stopped:
+            raise Stopped
         if not isinstance(model, CompactTransformer) or not can_be_stacked(model):
             raise SpecError("model", "only models of images without a state of their own can be trained together")
         if self._stack is None:
@@ -93,6 +106,11 @@ class _Table:
         if _without_seed(spec) != self._spec:
             raise SpecError("seed", "only runs that differ in nothing but their seed can be trained together")
         return self._stack.seat(number, model, spec)
+
+    def stop(self) -> None:
+        self._is_stopped = True
+        if self._stack:
+            self._stack.stop()
 
     def leave(self, number: int) -> None:
         if self._stack:

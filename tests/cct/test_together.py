@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,14 @@ def test_what_cannot_be_trained_together_is_refused_and_the_others_go_on(tmp_pat
     for refused in (ends[1], ends[2]):
         assert isinstance(refused, SpecError)
         assert "differ in nothing but their seed" in str(refused)
+
+
+def test_nothing_goes_on_when_nobody_asks_for_more(tmp_path: Path) -> None:
+    events = together([partial(train, digits(seed, epochs=1000), data_dir=tmp_path) for seed in range(2)])
+    assert any(isinstance(event, EpochRecord) for _, event in events)
+    assert isinstance(events, Generator)
+    events.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("run-")]
 
 
 def test_a_failure_in_a_step_ends_all_and_hangs_none() -> None:
