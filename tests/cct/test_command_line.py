@@ -38,7 +38,7 @@ def test_a_run_prints_a_line_per_epoch_and_goes_on_from_its_folder(
 
 
 def test_several_seeds_are_trained_in_folders_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    common = [*TINY, "--epochs", "1", "--val-share", "0.9"]
+    common = [*TINY, "--epochs", "1", "--val-share", "0.9", "--batch-size", "64"]
     assert main([*common, "--seeds", "3", "1", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert {line.split(":")[0] for line in said[:-1]} == {"seed 3", "seed 1"}
