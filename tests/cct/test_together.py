@@ -99,7 +99,7 @@ def test_a_seat_of_a_stack_takes_the_steps_of_a_plain_one(changes: dict[str, Any
 
 def test_runs_together_are_those_alone_also_if_one_is_stopped_and_goes_on(tmp_path: Path) -> None:
     specs = [digits(seed) for seed in range(2)]
-    alone = [results(train(spec, data_dir=tmp_path)) for spec in specs]
+    alone = [results(train(spec, data_dir=tmp_path, device=CPU)) for spec in specs]
     ways: list[dict[str, Any]] = [{"checkpoint_dir": tmp_path / str(number)} for number in range(2)]
     ways[1]["should_stop"] = (tmp_path / "1" / LAST).exists  # in the second epoch
 
@@ -107,7 +107,7 @@ def test_runs_together_are_those_alone_also_if_one_is_stopped_and_goes_on(tmp_pa
         records: dict[int, list[Any]] = defaultdict(list)
         ends: dict[int, Exception | None] = {}
         for number, event in together(
-            [partial(train, spec, data_dir=tmp_path, **way) for spec, way in zip(specs, ways, strict=True)]
+            [partial(train, spec, data_dir=tmp_path, device=CPU, **way) for spec, way in zip(specs, ways, strict=True)]
         ):
             if event is None or isinstance(event, Exception):
                 ends[number] = event
@@ -127,7 +127,7 @@ def test_runs_together_are_those_alone_also_if_one_is_stopped_and_goes_on(tmp_pa
 
 def test_what_cannot_be_trained_together_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
     specs = [digits(0, epochs=1), digits(1, epochs=1, lr=0.5), digits(2, epochs=1, pooling="mean")]
-    trainings = [partial(train, spec, data_dir=tmp_path) for spec in specs]
+    trainings = [partial(train, spec, data_dir=tmp_path, device=CPU) for spec in specs]
     ends = {number: event for number, event in together(trainings) if event is None or isinstance(event, Exception)}
     assert ends[0] is None
     for refused in (ends[1], ends[2]):
@@ -136,7 +136,7 @@ def test_what_cannot_be_trained_together_is_refused_and_the_others_go_on(tmp_pat
 
 
 def test_nothing_goes_on_when_nobody_asks_for_more(tmp_path: Path) -> None:
-    events = together([partial(train, digits(seed, epochs=1000), data_dir=tmp_path) for seed in range(2)])
+    events = together([partial(train, digits(seed, epochs=1000), data_dir=tmp_path, device=CPU) for seed in range(2)])
     assert any(isinstance(event, EpochRecord) for _, event in events)
     assert isinstance(events, Generator)
     events.close()
@@ -165,7 +165,7 @@ def test_in_turn_a_run_that_fails_does_not_end_the_others(tmp_path: Path) -> Non
         raise SpecError("seed", "this one fails")
         yield
 
-    told = list(in_turn([fails, partial(train, digits(0, epochs=1), data_dir=tmp_path)]))
+    told = list(in_turn([fails, partial(train, digits(0, epochs=1), data_dir=tmp_path, device=CPU)]))
     assert [number for number, event in told if event is None or isinstance(event, Exception)] == [0, 1]
     assert isinstance(told[0][1], SpecError)
     assert told[-1] == (1, None)
