@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from cct.catalog import poolings
 from cct.named_datasets import DATASETS
-from cct.named_models import MODELS, ModelConfig, TextConfig
+from cct.named_models import ModelConfig, TextConfig
 from cct.spec import RunSpec
 
 
@@ -49,14 +49,14 @@ def cost(config: ModelConfig | TextConfig) -> Cost:
 
 
 def cost_of_run(spec: RunSpec) -> Cost:
-    """What the model of a run costs: with the run's pooling and the classes of its dataset.
+    """What the model of a run costs, with the classes of its dataset.
 
     Where those are not known, it has as many as its name says.
     """
-    config, dataset = MODELS[spec.model], DATASETS[spec.dataset]
+    config, dataset = spec.config, DATASETS[spec.dataset]
     if isinstance(config, TextConfig):
         config = replace(config, vocabulary_size=dataset.vocabulary_size)
-    return cost(replace(config, pooling=spec.pooling, num_classes=dataset.num_classes or config.num_classes))
+    return cost(replace(config, num_classes=dataset.num_classes or config.num_classes))
 
 
 def count_tokens(config: ModelConfig | TextConfig) -> int:

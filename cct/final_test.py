@@ -10,7 +10,7 @@ from cct.data import Split, duplicates, load_test
 from cct.download import DatasetUnavailable
 from cct.events import EpochRecord, FinalTest, RunWarning
 from cct.models import Model
-from cct.named_models import IMAGE_MODELS
+from cct.named_models import ModelConfig
 from cct.run_warnings import in_test_set_too, untested
 from cct.spec import RunSpec
 from cct.validation import validate
@@ -30,7 +30,7 @@ def final_test(
 
     An image folder without test images has no test. Validates so many images at a time. Raises `Stopped`.
     """
-    image_size = IMAGE_MODELS[settled.model].image_size if settled.model in IMAGE_MODELS else 0
+    image_size = settled.config.image_size if isinstance(settled.config, ModelConfig) else 0
     try:
         test = load_test(settled.dataset, data_dir, train, image_size, settled.image_folder)
     except DatasetUnavailable as error:

@@ -1,6 +1,7 @@
 """What trained runs make of an image of the user's own, which is in no dataset."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from torch import Tensor
 from cct import checkpoint
 from cct.events import Look
 from cct.lens import look
-from cct.models import create_model
+from cct.models import build
 from cct.named_datasets import DATASETS
-from cct.named_models import IMAGE_MODELS
+from cct.named_models import ModelConfig
 from cct.pixels import UNREADABLE, OtherScale, in_colour
 from cct.spec import RunSpec
 from cct.step import normalisation
@@ -50,7 +51,8 @@ def as_dataset(image: PIL.Image.Image, spec: RunSpec) -> Tensor:
     At the size of the model if the dataset has images of all sizes.
     """
     info = DATASETS[spec.dataset]
-    size = info.image_size or IMAGE_MODELS[spec.model].image_size
+    assert isinstance(spec.config, ModelConfig)
+    size = info.image_size or spec.config.image_size
     if len(set(info.mean)) == 1:
         image = image.convert("L").convert("RGB")
     fitted = PIL.ImageOps.fit(image, (size, size), PIL.Image.Resampling.BICUBIC)
@@ -73,7 +75,7 @@ def look_with_checkpoints(
         weights, epoch = checkpoint.read_snapshot(folder / file)
         try:
             classes = len(weights["classifier.fc.bias"])
-            model = create_model(spec.model, pooling=spec.pooling, num_classes=classes, seed=spec.seed)
+            model = build(replace(spec.config, num_classes=classes), spec.seed)
             model.load_state_dict(weights)
         except (KeyError, RuntimeError) as error:
             raise UnusableWeights("its checkpoint does not fit the model as it is now; train it anew") from error

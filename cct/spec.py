@@ -6,12 +6,13 @@ A hyperparameter is declared once, as a field of `RunSpec`: its default reproduc
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, get_args
 
+from cct.architecture import ARCHITECTURE, changed, obstacle, own
 from cct.catalog import poolings
 from cct.named_datasets import DATASETS
-from cct.named_models import IMAGE_MODELS, MODELS, TEXT_MODELS
+from cct.named_models import IMAGE_MODELS, MODELS, TEXT_MODELS, ModelConfig, PositionalEmbedding, TextConfig
 from cct.published import PUBLISHED
 from cct.recipes import DEFAULT_DATASET, OWN, RECIPES, filled, recipe_of
 
@@ -55,6 +56,10 @@ def _parameter(
 
 def _choice(default: str, description: str, choices: tuple[str, ...]) -> Any:
     return field(default=default, metadata={"description": description, "choices": choices})
+
+
+def _architecture(description: str, most: int) -> Any:
+    return _parameter(0, f"{description}; 0: the model's own", ge=0, le=most)
 
 
 def _text(default: str, description: str, examples: Iterable[str] = ()) -> Any:
@@ -130,6 +135,20 @@ class RunSpec:
     dropout: float = _parameter(0.0, "Dropout of embeddings, projections and MLPs", ge=0, le=0.99)
     attention_dropout: float = _parameter(0.1, "Dropout of attention weights", ge=0, le=0.99)
     stochastic_depth: float = _parameter(0.1, "Skip probability of the last block, linear from 0", ge=0, le=0.99)
+    depth: int = _architecture("Blocks of the encoder", 64)
+    heads: int = _architecture("Heads of its attention, which share out the channels", 64)
+    embed_dim: int = _architecture("Channels of a token", 4_096)
+    mlp_ratio: int = _architecture("Width of a block's MLP in channels, as a multiple of embed_dim", 16)
+    kernel_size: int = _architecture(
+        "Side of the tokenizer's convolutions or of a patch, in pixels; for texts its length in words", 64
+    )
+    conv_layers: int = _architecture("Convolutions of CCT's tokenizer, each with a max-pooling", 8)
+    positional_embedding: str = _choice(
+        "auto", "What tells tokens their places; auto: the model's own", ("auto", *get_args(PositionalEmbedding))
+    )
+    image_size: int = _architecture(
+        "Side of the images that the model takes, in pixels, to which smaller ones are enlarged", 1_024
+    )
     precision: str = _choice("auto", "Arithmetic of the model; auto: bf16 where the hardware has it", PRECISIONS)
     compile: str = _choice(
         "auto",
@@ -195,6 +214,7 @@ class RunSpec:
         _check_path("word_vectors", self.word_vectors)
         _check_path("image_folder", self.image_folder)
         self._check_kind()
+        self._settle_architecture()
         self._check_evaluation()
         self._check_recipe()
         self._name_recipe()
@@ -223,6 +243,14 @@ class RunSpec:
             raise SpecError("image_folder", "is missing; name a folder below image_folder/ of the datasets")
         if self.image_folder and self.dataset != "image_folder":
             raise SpecError("image_folder", f"is for the dataset image_folder; leave it empty for {self.dataset}")
+
+    def _settle_architecture(self) -> None:
+        """What is given as the model has it anyway counts as left out, so that equal models have equal specs."""
+        for name, usual in ARCHITECTURE.items():
+            if getattr(self, name) == own(self.model, name):
+                object.__setattr__(self, name, usual)
+        if found := obstacle(self.model, asdict(self), self.dataset):
+            raise SpecError(*found)
 
     def _check_evaluation(self) -> None:
         if self.epochs:
@@ -269,6 +297,29 @@ class RunSpec:
             raise SpecError(
                 "class_weights", "are of one class, which mixed images do not have; set mixup and cutmix to 0"
             )
+
+    @property
+    def config(self) -> ModelConfig | TextConfig:
+        """The model's architecture; classes and vocabulary are those of the named model, not of the dataset."""
+        return replace(
+            changed(self.model, asdict(self)),
+            pooling=self.pooling,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
+            stochastic_depth=self.stochastic_depth,
+        )
+
+    @property
+    def architecture(self) -> str:
+        """The model by a name that tells changed ones apart: `cct_2_3x2_32 (depth 4, heads 4)`."""
+        values = {name: getattr(self, name) for name, usual in ARCHITECTURE.items() if getattr(self, name) != usual}
+        changes = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+        return f"{self.model} ({changes})" if changes else self.model
+
+    def value_of(self, name: str) -> Any:
+        """The value of a field, and where that stands for the model's own, what the model has."""
+        value = getattr(self, name)
+        return own(self.model, name) if name in ARCHITECTURE and value == ARCHITECTURE[name] else value
 
     @property
     def source(self) -> str:

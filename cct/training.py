@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -23,9 +24,9 @@ from cct.isolation import isolated
 from cct.lens import chosen_epochs, chosen_images, look, pictures
 from cct.machine import cores
 from cct.mixing import BatchAugmentation
-from cct.models import Model, TextTransformer, create_model, mixes_batch, parameter_count
+from cct.models import Model, TextTransformer, build, mixes_batch, parameter_count
 from cct.named_datasets import DATASETS
-from cct.named_models import IMAGE_MODELS, ModelConfig
+from cct.named_models import ModelConfig, TextConfig
 from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, locate
 from cct.provenance import continued, extended_at, provenance_of, sha256_of
 from cct.run_warnings import duplicated, extended, few_words, foreseen, majority_share, uneven_classes, without_learning
@@ -90,7 +91,7 @@ def train(
     saved = Checkpoint.load(checkpoint_dir, spec, recorded, extends) if checkpoint_dir else None
     if checkpoint_dir:
         checkpoint_dir.mkdir(parents=True, exist_ok=True)
-    image_size = IMAGE_MODELS[spec.model].image_size if spec.model in IMAGE_MODELS else 0
+    image_size = spec.config.image_size if isinstance(spec.config, ModelConfig) else 0
     splits = load(spec.dataset, data_dir, image_size, spec.image_folder, spec.val_share)
     train_split, test_split = (split.to(device) for split in splits)
 
@@ -245,16 +246,10 @@ def _to_do(spec: RunSpec, records: Sequence[EpochRecord]) -> Sequence[int]:
 def _create_model(spec: RunSpec, split: Split, device: torch.device) -> Model:
     info = DATASETS[spec.dataset]
     seed_generators(device, seed_of(spec.seed, "model"))  # for poolings that draw weights of their own
-    return create_model(
-        spec.model,
-        pooling=spec.pooling,
-        num_classes=info.num_classes or len(split.class_names),
-        dropout=spec.dropout,
-        attention_dropout=spec.attention_dropout,
-        stochastic_depth=spec.stochastic_depth,
-        vocabulary_size=info.vocabulary_size or None,
-        seed=spec.seed,
-    )
+    config = replace(spec.config, num_classes=info.num_classes or len(split.class_names))
+    if isinstance(config, TextConfig):
+        config = replace(config, vocabulary_size=info.vocabulary_size)
+    return build(config, spec.seed)
 
 
 def _start(model: Model, spec: RunSpec, split: Split, data_dir: Path) -> tuple[dict[str, str], tuple[RunWarning, ...]]:

@@ -12,6 +12,7 @@ from typing import Any
 from app.store.plan import FINAL, Measure
 from app.store.rows import Run, State
 from app.store.variants import VARIANT
+from cct.architecture import ARCHITECTURE
 from cct.catalog import poolings
 from cct.recipes import OWN, RECIPE_FIELDS
 from cct.spec import RunSpec
@@ -61,7 +62,7 @@ class Blocks:
 
 def value_of(run: Run, factor: str) -> Any:
     """The run's value of a field of the spec, or the name of its variant; its pooling, if it has none."""
-    return (run.variant or run.spec.pooling) if factor == VARIANT else getattr(run.spec, factor)
+    return (run.variant or run.spec.pooling) if factor == VARIANT else run.spec.value_of(factor)
 
 
 def fields_of(factors: Sequence[str], runs: Sequence[Run]) -> list[str]:
@@ -96,14 +97,14 @@ def blocks_of(grouped: Mapping[str, Sequence[Run]], group: str) -> Blocks:
             for name, value in zip(varying, level, strict=True)
         ],
     )
+    named = {
+        level: {name: shown(name, value) for name, value in zip(varying, level, strict=True)} for level in ascending
+    }
     label = {
-        level: ", ".join(f"{words(name)} {_shown(value)}" for name, value in zip(varying, level, strict=True))
-        for level in ascending
+        level: ", ".join(f"{words(name)} {value}" for name, value in values.items()) for level, values in named.items()
     }
-    shown = {
-        label[level]: {name: _shown(value) for name, value in zip(varying, level, strict=True)} for level in ascending
-    }
-    return Blocks(varying, shown, {run_id: label[level] for run_id, level in levels.items()})
+    levels_by_label = {label[level]: values for level, values in named.items()}
+    return Blocks(varying, levels_by_label, {run_id: label[level] for run_id, level in levels.items()})
 
 
 def results_by_level(grouped: Mapping[str, Sequence[Run]], blocks: Blocks, measure: Measure = FINAL) -> Results:
@@ -163,8 +164,11 @@ def _values(run: Run, factors: Sequence[str], recipes_tell: bool) -> dict[str, A
     return found
 
 
-def _shown(value: Any) -> str:
-    return "by recipe" if value is None else str(value) or "none"
+def shown(field: str, value: Any) -> str:
+    """The value of a field of the spec, in words where it stands for something else."""
+    if value == ARCHITECTURE.get(field, ""):
+        return "the model's own" if field in ARCHITECTURE else "none"
+    return "by recipe" if value is None else str(value)
 
 
 def words(field: str) -> str:

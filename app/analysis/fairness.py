@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from app.analysis.blocks import Blocks
+from app.analysis.blocks import Blocks, shown
 from app.store.rows import Run, State
+from cct.architecture import ARCHITECTURE
 from cct.events import CODE_OF, EXTENDED
 from cct.recipes import OWN, RECIPE_FIELDS
 from cct.spec import RunSpec
@@ -70,7 +71,11 @@ def inequalities(grouped: Mapping[str, Sequence[Run]], told: Sequence[str], bloc
 
 def _facts(run: Run, told: Sequence[str]) -> dict[str, str]:
     """Spec and, once it is trained, provenance, which tells what `auto` stands for."""
-    facts = {name: str(value) or "none" for name in _FIELDS if (value := getattr(run.spec, name)) != "auto"}
+    facts = {
+        name: shown(name, value)
+        for name in _FIELDS
+        if (value := getattr(run.spec, name)) != "auto" or name in ARCHITECTURE
+    }
     if run.provenance is not None:
         facts |= run.provenance
     elif run.device is not None:

@@ -38,12 +38,19 @@ class Forecast:
     """How many are queued in all, the baseline's included."""
 
 
+def _kind(spec: RunSpec) -> tuple[str, str, int]:
+    return spec.architecture, spec.source, spec.epochs
+
+
 def spread_between_seeds(spec: RunSpec, measure: Measure, known: Sequence[Run]) -> Spread | None:
     """That of completed runs of the same model, dataset and epochs; None if no two of them differ by seed alone."""
     alike: dict[str, list[float]] = {}
     for run in known:
-        is_similar = (run.spec.model, run.spec.source, run.spec.epochs) == (spec.model, spec.source, spec.epochs)
-        if is_similar and run.state is State.completed and (value := run.measured(measure)) is not None:
+        if (
+            _kind(run.spec) == _kind(spec)
+            and run.state is State.completed
+            and (value := run.measured(measure)) is not None
+        ):
             alike.setdefault(repr(asdict(run.spec) | {"seed": 0}), []).append(value)
     groups = [values for values in alike.values() if len(values) > 1]
     degrees = sum(len(values) - 1 for values in groups)

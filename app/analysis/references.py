@@ -20,8 +20,8 @@ _BESIDE_RECIPE: dict[str, Any] = {"class_weights": "none", "val_share": 0.0, "pr
 _OF_EVALUATIONS = ("pretrained", "val_share")
 """The fields beside model and dataset on which the result of an evaluation depends."""
 
-CONDITIONS = ("model", "dataset", *RECIPE_FIELDS, *_BESIDE_RECIPE)
-"""Fields of a spec that must agree with those of a result of others."""
+CONDITIONS = ("architecture", "dataset", *RECIPE_FIELDS, *_BESIDE_RECIPE)
+"""What of a spec must agree with those of a result of others."""
 
 _SPLIT = "which of its images were for training and which for validation"
 
@@ -135,14 +135,14 @@ def _trained(runs: Iterable[Run]) -> list[dict[str, Any]]:
 
 def _same_model(result: ReferenceResult, ours: Mapping[str, Any]) -> bool:
     """Models for another number of classes have a name of their own, but the dataset decides on their classes."""
-    return ours["model"] in (result.model, f"{result.model}_c100", f"{result.model}_fl")
+    return ours["architecture"] in (result.model, f"{result.model}_c100", f"{result.model}_fl")
 
 
 def _differences(result: ReferenceResult, ours: Mapping[str, Any]) -> list[str]:
     """What the conditions of a result and of a run differ in, in words."""
     said = []
     if not _same_model(result, ours):
-        said.append(f"model is {result.model}, here {ours['model']}")
+        said.append(f"model is {result.model}, here {ours['architecture']}")
     if result.dataset != ours["dataset"]:
         said.append(f"dataset is {result.dataset}, here {ours['dataset']}")
     if result.not_told:

@@ -19,6 +19,7 @@ from app.analysis.fairness import Inequality
 from app.analysis.statistics import Stat
 from app.errors import Conflict, Invalid
 from app.store.rows import Confusion, Run
+from cct.architecture import ARCHITECTURE
 from cct.events import EpochRecord
 from cct.spec import RunSpec
 
@@ -109,9 +110,11 @@ def methods(runs: Sequence[Run], found: Comparison) -> str:
     if not runs:
         return ""
     shared = {
-        field.name: getattr(runs[0].spec, field.name)
+        field.name: value
         for field in fields(RunSpec)
-        if field.name not in ("seed", *found.factors) and len({getattr(run.spec, field.name) for run in runs}) == 1
+        if field.name not in ("seed", *found.factors)
+        and len({value := getattr(run.spec, field.name) for run in runs}) == 1
+        and value != ARCHITECTURE.get(field.name)
     }
     varied = " and ".join(
         f"{name} {_several(dict.fromkeys(str(value_of(run, name)) for run in runs))}" for name in found.factors
@@ -162,7 +165,7 @@ def epochs_csv(runs: Sequence[Run], records: Mapping[str, Sequence[EpochRecord]]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["run", *specified, *measured, *tested])
     for run in runs:
-        spec = [getattr(run.spec, name) for name in specified]
+        spec = [run.spec.value_of(name) for name in specified]
         for record in records[run.id]:
             of_run = [getattr(run, name) for name in tested] if record is records[run.id][-1] else [None, None]
             writer.writerow([run.id, *spec, *asdict(record).values(), *of_run])

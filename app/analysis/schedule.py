@@ -70,7 +70,7 @@ def _seconds_per_epoch(runs: Sequence[Run]) -> dict[object, float]:
 
 
 def _kind(spec: RunSpec) -> object:
-    return spec.model, spec.source, spec.batch_size
+    return spec.architecture, spec.source, spec.batch_size
 
 
 def _has_cost(spec: RunSpec) -> bool:

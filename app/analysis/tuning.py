@@ -54,7 +54,7 @@ def trials_of(runs: Sequence[Run], tuning: Tuning) -> dict[str, list[Trial]]:
         top1 = run.final_top1 if run.state is State.completed else None
         before = earlier[-1].best_so_far if earlier else None
         known = [one for one in (before, top1) if one is not None]
-        settings = {name: getattr(run.spec, name) for name in tuning.fields}
+        settings = {name: run.spec.value_of(name) for name in tuning.fields}
         best = max(known, default=None)
         earlier.append(Trial(len(earlier) + 1, run.id, settings, top1, _state(run), best))
     return found

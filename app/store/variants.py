@@ -24,5 +24,5 @@ class Variant(BaseModel):
 def variant_of(spec: RunSpec, variants: Sequence[Variant]) -> Variant | None:
     """The one of an experiment's variants whose values a spec has."""
     return next(
-        (one for one in variants if all(getattr(spec, field) == value for field, value in one.values.items())), None
+        (one for one in variants if all(spec.value_of(field) == value for field, value in one.values.items())), None
     )

@@ -42,7 +42,7 @@ def planned(
         specs = {one.name: parse_spec(shared | one.values) for one in variants}
     else:
         made_of = (parse_spec(shared | {factor: value}) for value in axes[factor])
-        specs = {str(getattr(made, factor)): made for made in made_of}
+        specs = {str(made.value_of(factor)): made for made in made_of}
     if len(specs) < len(variants or axes[factor]):
         raise Invalid(f"axes.{factor}", "names a value twice; each variant is one")
     if plan.baseline not in specs:
@@ -212,4 +212,4 @@ def name_of(spec: RunSpec, planning: Planning, variants: Sequence[Variant]) -> s
     """The name that a run of this spec would have in the plan."""
     if planning.factor == VARIANT:
         return found.name if (found := variant_of_spec(spec, variants)) else ""
-    return str(getattr(spec, planning.factor))
+    return str(spec.value_of(planning.factor))

@@ -24,7 +24,7 @@ def named_variants(
     shared = {**spec, **{name: values[0] for name, values in axes.items()}}
     specs = [_checked(shared, axes, values, f"variants.{number}") for number, values in enumerate(given)]
     named = dict.fromkeys(name for values in given for name in values if name != "name")
-    values_of = [{name: getattr(made, name) for name in named} for made in specs]
+    values_of = [{name: made.value_of(name) for name in named} for made in specs]
     varying = [name for name in named if len({str(values[name]) for values in values_of}) > 1] or list(named)
     ordered = sorted(varying, key=lambda name: name != "pooling")
     variants: list[Variant] = []

@@ -12,6 +12,7 @@ from app.store.plan import MOST_SEEDS, Plan
 from app.web.demo import DEMO
 from app.web.routes.experiments import ExperimentRequest
 from app.web.specs import SpecRequest
+from cct.architecture import ARCHITECTURE, own
 from cct.catalog import poolings
 from cct.named_datasets import DATASETS
 from cct.named_models import MODELS
@@ -25,10 +26,8 @@ class ModelEntry(BaseModel):
     name: str
     image_size: int | None = Field(default=None, description="Side in pixels; null for models of texts")
     text_length: int | None = Field(default=None, description="In words; null for models of images")
-    depth: int
-    embed_dim: int
     pooling: str
-    positional_embedding: str
+    own: dict[str, int | str] = Field(description="What its architecture has where a run's spec changes nothing of it")
 
 
 class PoolingEntry(BaseModel):
@@ -113,7 +112,10 @@ def read_catalog(request: Request) -> Catalog:
 
 def _catalog(version: str) -> Catalog:
     return Catalog(
-        models=[ModelEntry(name=name, **_pick(ModelEntry, asdict(config))) for name, config in MODELS.items()],
+        models=[
+            ModelEntry(name=name, own=_own(name), **_pick(ModelEntry, asdict(config)))
+            for name, config in MODELS.items()
+        ],
         poolings=[
             PoolingEntry(**asdict(info), color=color)
             for info, color in zip(poolings().values(), colors_of(list(poolings())).values(), strict=True)
@@ -131,6 +133,10 @@ def _catalog(version: str) -> Catalog:
         limits=Limits(),
         version=version,
     )
+
+
+def _own(model: str) -> dict[str, int | str]:
+    return {name: value for name in ARCHITECTURE if (value := own(model, name)) is not None}
 
 
 def _pick(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:

@@ -284,7 +284,7 @@ def _preview_of_plan(
 
 
 def _preview(specs: Sequence[RunSpec], known: Sequence[Run]) -> Preview:
-    models = {(spec.model, spec.pooling, spec.source): spec for spec in specs}
+    models = {(spec.architecture, spec.pooling, spec.source): spec for spec in specs}
     costs = [_cost(spec) for spec in models.values()]
     epochs = sum(spec.epochs for spec in specs)
     foretold = Counter((warning.code, warning.text) for spec in specs for warning in foreseen(spec))
@@ -296,7 +296,7 @@ def _preview(specs: Sequence[RunSpec], known: Sequence[Run]) -> Preview:
 def _cost(spec: RunSpec) -> ModelCost:
     cost = cost_of_run(spec)
     return ModelCost(
-        model=spec.model,
+        model=spec.architecture,
         pooling=spec.pooling,
         dataset=spec.source,
         parameters=cost.parameters if DATASETS[spec.dataset].num_classes else None,

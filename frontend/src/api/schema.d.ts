@@ -1994,14 +1994,15 @@ export interface components {
              * @description In words; null for models of images
              */
             text_length?: number | null;
-            /** Depth */
-            depth: number;
-            /** Embed Dim */
-            embed_dim: number;
             /** Pooling */
             pooling: string;
-            /** Positional Embedding */
-            positional_embedding: string;
+            /**
+             * Own
+             * @description What its architecture has where a run's spec changes nothing of it
+             */
+            own: {
+                [key: string]: number | string;
+            };
         };
         /**
          * MoreEpochs
@@ -2947,6 +2948,55 @@ export interface components {
              */
             stochastic_depth: number;
             /**
+             * Depth
+             * @description Blocks of the encoder; 0: the model's own
+             * @default 0
+             */
+            depth: number;
+            /**
+             * Heads
+             * @description Heads of its attention, which share out the channels; 0: the model's own
+             * @default 0
+             */
+            heads: number;
+            /**
+             * Embed Dim
+             * @description Channels of a token; 0: the model's own
+             * @default 0
+             */
+            embed_dim: number;
+            /**
+             * Mlp Ratio
+             * @description Width of a block's MLP in channels, as a multiple of embed_dim; 0: the model's own
+             * @default 0
+             */
+            mlp_ratio: number;
+            /**
+             * Kernel Size
+             * @description Side of the tokenizer's convolutions or of a patch, in pixels; for texts its length in words; 0: the model's own
+             * @default 0
+             */
+            kernel_size: number;
+            /**
+             * Conv Layers
+             * @description Convolutions of CCT's tokenizer, each with a max-pooling; 0: the model's own
+             * @default 0
+             */
+            conv_layers: number;
+            /**
+             * Positional Embedding
+             * @description What tells tokens their places; auto: the model's own
+             * @default auto
+             * @enum {string}
+             */
+            positional_embedding: "auto" | "learnable" | "sine" | "none";
+            /**
+             * Image Size
+             * @description Side of the images that the model takes, in pixels, to which smaller ones are enlarged; 0: the model's own
+             * @default 0
+             */
+            image_size: number;
+            /**
              * Precision
              * @description Arithmetic of the model; auto: bf16 where the hardware has it
              * @default auto
@@ -3206,6 +3256,54 @@ export interface components {
              * @default 0.1
              */
             stochastic_depth: number;
+            /**
+             * Depth
+             * @description Blocks of the encoder; 0: the model's own
+             * @default 0
+             */
+            depth: number;
+            /**
+             * Heads
+             * @description Heads of its attention, which share out the channels; 0: the model's own
+             * @default 0
+             */
+            heads: number;
+            /**
+             * Embed Dim
+             * @description Channels of a token; 0: the model's own
+             * @default 0
+             */
+            embed_dim: number;
+            /**
+             * Mlp Ratio
+             * @description Width of a block's MLP in channels, as a multiple of embed_dim; 0: the model's own
+             * @default 0
+             */
+            mlp_ratio: number;
+            /**
+             * Kernel Size
+             * @description Side of the tokenizer's convolutions or of a patch, in pixels; for texts its length in words; 0: the model's own
+             * @default 0
+             */
+            kernel_size: number;
+            /**
+             * Conv Layers
+             * @description Convolutions of CCT's tokenizer, each with a max-pooling; 0: the model's own
+             * @default 0
+             */
+            conv_layers: number;
+            /**
+             * Positional Embedding
+             * @description What tells tokens their places; auto: the model's own
+             * @default auto
+             */
+            positional_embedding: string;
+            /**
+             * Image Size
+             * @description Side of the images that the model takes, in pixels, to which smaller ones are enlarged; 0: the model's own
+             * @default 0
+             */
+            image_size: number;
             /**
              * Precision
              * @description Arithmetic of the model; auto: bf16 where the hardware has it

@@ -68,8 +68,15 @@ export function defaultOf(field: SpecField, catalog: Catalog, spec: Run["spec"])
   if (field.name === "augmentation") {
     return catalog.datasets.find(({ name }) => name === spec.dataset)?.augmentation ?? field.default;
   }
-  if (field.name !== "pooling") return field.default;
-  return catalog.models.find(({ name }) => name === spec.model)?.pooling ?? field.default;
+  const model = catalog.models.find(({ name }) => name === spec.model);
+  if (field.name === "pooling") return model?.pooling ?? field.default;
+  return model?.own[field.name] ?? field.default;
+}
+
+/** A field's value in a run, with what its model has where it changes nothing of that. */
+export function settledValue(field: SpecField, catalog: Catalog, spec: Run["spec"]): Value {
+  const value = (spec as Record<string, Value>)[field.name]!;
+  return value === field.default ? defaultOf(field, catalog, spec) : value;
 }
 
 /** Before the fields of a plan in the address of the form. */

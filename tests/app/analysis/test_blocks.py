@@ -159,6 +159,21 @@ def test_several_factors_make_a_variant_of_each_combination() -> None:
     assert compare(grid(CROSSED), "lr,pooling").variants[1].variant == "0.0005, pooling mean"
 
 
+def test_what_is_the_models_own_is_compared_by_its_value() -> None:
+    members = [
+        run(pooling, seed, 80.0 + seed + depth, spec={"depth": depth}, id=f"{pooling} {depth} {seed}")
+        for pooling in ("seqpool", "mean")
+        for depth in (1, 2, 4)
+        for seed in (0, 1)
+    ]
+    assert [found.variant for found in compare(members, "depth").variants] == ["1", "2", "4"]
+    assert [found.variant for found in compare(members, "pooling,depth").variants][1] == "seqpool, depth 2"
+    blocks = ["depth the model's own", "depth 1", "depth 4"]
+    assert [level.level for level in compare(members, "pooling").levels] == blocks
+    models = [run("seqpool", seed, 80.0, spec={"model": f"cct_{depth}_3x2_32"}) for seed, depth in enumerate((2, 4))]
+    assert compare(models, "model").fairness == []
+
+
 def test_recipes_are_blocks_by_name_and_recorded_steps_are_none() -> None:
     members = [
         run(pooling, seed, 80.0 + seed, spec=filled({"recipe": recipe, "pooling": pooling, "seed": seed}), id=recipe)

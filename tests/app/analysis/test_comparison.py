@@ -9,6 +9,7 @@ from app.analysis.comparison import Comparison, VariantComparison, compare
 from app.analysis.fairness import Setting
 from app.errors import Invalid
 from app.store.rows import Run, State
+from cct.architecture import ARCHITECTURE
 from cct.spec import RunSpec
 
 PROVENANCE = {
@@ -140,6 +141,8 @@ def test_each_field_of_the_spec_must_agree(name: str) -> None:
     }
     another |= {"pretrained": "weights.pth", "compile": "on", "class_weights": "balanced"}
     another |= {"decayed": "matrices", "schedule": "timm", "min_lr": 1e-4, "scale": 0.5}
+    another |= {"depth": 4, "heads": 4, "embed_dim": 64, "mlp_ratio": 2, "kernel_size": 5, "conv_layers": 1}
+    another |= {"positional_embedding": "sine", "image_size": 64}
     shared = {"schedule": "timm"} if name in ("warmup_lr", "min_lr", "cooldown_epochs") else {}
     default = getattr(RunSpec(), name)
     value = another[name] if name in another else default + (1 if isinstance(default, int) else 0.001)
@@ -149,8 +152,9 @@ def test_each_field_of_the_spec_must_agree(name: str) -> None:
     comparison = compare([usual, unequal])
     [inequality] = comparison.fairness
     assert inequality.field == name
+    own = "the model's own" if name in ARCHITECTURE else "none"
     assert inequality.settings == [
-        Setting(PROVENANCE.get(name, str(default)) or "none", ["seqpool"], [usual.id]),
+        Setting(PROVENANCE.get(name, str(default) if name not in ARCHITECTURE else "") or own, ["seqpool"], [usual.id]),
         Setting(str(value), ["mean"], [unequal.id]),
     ]
     assert comparison.answer.endswith(f"The runs differ in {name} too, which may be the cause.")

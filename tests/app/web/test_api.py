@@ -129,7 +129,7 @@ def test_an_experiment_is_the_product_of_its_axes(client: TestClient) -> None:
     ("body", "field"),
     [
         ({"axes": {"pooling": ["seqpool", "median"]}}, "pooling"),
-        ({"axes": {"depth": [2, 4]}}, "depth"),
+        ({"axes": {"width": [2, 4]}}, "width"),
         ({"axes": {"seed": []}}, "axes.seed"),
         ({"axes": {"seed": [1, 1]}}, "axes.seed"),
         ({"axes": {"seed": [0, 1]}, "spec": {"seed": 3}}, "axes.seed"),

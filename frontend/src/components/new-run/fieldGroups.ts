@@ -15,7 +15,21 @@ const GROUPS: Group[] = [
   {
     title: "Model",
     usual: ["model", "pooling"],
-    rare: ["pretrained", "word_vectors", "dropout", "attention_dropout", "stochastic_depth"],
+    rare: [
+      "depth",
+      "heads",
+      "embed_dim",
+      "mlp_ratio",
+      "kernel_size",
+      "conv_layers",
+      "positional_embedding",
+      "image_size",
+      "pretrained",
+      "word_vectors",
+      "dropout",
+      "attention_dropout",
+      "stochastic_depth",
+    ],
   },
   {
     title: "Recipe",

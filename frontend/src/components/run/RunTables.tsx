@@ -3,13 +3,12 @@ import { useQuery } from "@tanstack/react-query";
 
 import type { Run } from "../../api/client";
 import { catalogQuery } from "../../api/queries";
-import { defaultOf, specFields } from "../../api/spec";
+import { defaultOf, specFields, settledValue } from "../../api/spec";
 
 /** All hyperparameters; those that differ from the defaults stand out. */
 export function SpecTable({ run }: { run: Run }) {
   const { data: catalog } = useQuery(catalogQuery);
   if (!catalog) return <Skeleton h={300} />;
-  const spec: Record<string, string | number> = run.spec;
   return (
     <Paper>
       <Table fz="sm" className="facts">
@@ -17,14 +16,15 @@ export function SpecTable({ run }: { run: Run }) {
         <Table.Tbody>
           {specFields(catalog).map((field) => {
             const usual = defaultOf(field, catalog, run.spec);
-            const differs = spec[field.name] !== usual;
+            const value = settledValue(field, catalog, run.spec);
+            const differs = value !== usual;
             return (
               <Table.Tr key={field.name} className={differs ? "differs" : undefined}>
                 <Table.Th scope="row" fw={400} title={field.description}>
                   {field.name}
                 </Table.Th>
                 <Table.Td fw={differs ? 600 : 400}>
-                  {spec[field.name]}
+                  {value}
                   {differs && (
                     <Text span inherit fw={400} c="dimmed">
                       {" "}
