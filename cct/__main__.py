@@ -11,6 +11,7 @@ import os
 import sys
 from dataclasses import asdict, fields
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NoReturn
@@ -39,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.list:
         print(_listing())
+        return 0
+    if options.version:
+        print(f"cctboard {version('cctboard')}")
         return 0
     if options.extend:
         return _extend(parser, options)
@@ -265,6 +269,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--list", action="store_true", help="list models, poolings, datasets and published weights, and exit"
     )
+    parser.add_argument("--version", action="store_true", help="show the version, and exit")
     return parser
 
 

@@ -17,7 +17,7 @@ from cct.encoder import Block
 from cct.named_models import MODELS, EncoderConfig, ModelConfig, PositionalEmbedding, TextConfig
 from cct.pooling import POOLINGS
 from cct.seeds import seed_of
-from cct.spec import SpecError
+from cct.spec import SpecError, unknown
 from cct.texts import PADDING
 from cct.tokenizers import TextTokenizer, Tokenizer
 
@@ -135,7 +135,7 @@ def create_model(
     seed the weights depend on `torch.manual_seed`.
     """
     if name not in MODELS:
-        raise SpecError("model", f"{name!r} is unknown; choose one of {', '.join(MODELS)}")
+        raise SpecError("model", unknown(name, MODELS))
     changes: dict[str, Any] = {
         "pooling": pooling,
         "num_classes": num_classes,
@@ -153,7 +153,7 @@ def build(config: ModelConfig | TextConfig, seed: int | None = None) -> Model:
     """The model that a configuration describes. Raises `SpecError` for an unknown pooling or positional embedding."""
     for field, choices in (("pooling", [*poolings()]), ("positional_embedding", [*get_args(PositionalEmbedding)])):
         if (chosen := getattr(config, field)) not in choices:
-            raise SpecError(field, f"{chosen!r} is unknown; choose one of {', '.join(choices)}")
+            raise SpecError(field, unknown(chosen, choices))
     model = TextTransformer(config) if isinstance(config, TextConfig) else CompactTransformer(config)
     initialise(model, int(torch.randint(2**31, ())) if seed is None else seed)
     return model

@@ -7,6 +7,7 @@ A hyperparameter is declared once, as a field of `RunSpec`: its default reproduc
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
 from typing import Any, get_args
 
 from cct.architecture import ARCHITECTURE, changed, obstacle, own
@@ -352,10 +353,21 @@ class RunSpec:
         return spec
 
 
+def unknown(name: object, known: Iterable[str]) -> str:
+    """What is said of a name that is none of the known ones."""
+    return f"{name!r} is unknown; {meant(name, known)}choose one of {', '.join(known)}"
+
+
+def meant(name: object, known: Iterable[str]) -> str:
+    """Asks for the known name that is most like this one, if one is."""
+    close = get_close_matches(str(name), known, n=1)
+    return f"did you mean {close[0]}? " if close else ""
+
+
 def _check(name: str, value: Any, kind: Any, limits: Any) -> None:
     if "choices" in limits:
         if value not in limits["choices"]:
-            raise SpecError(name, f"{value!r} is unknown; choose one of {', '.join(limits['choices'])}")
+            raise SpecError(name, unknown(value, limits["choices"]))
         return
     if kind is str:
         if not isinstance(value, str) or len(value) > limits["max_length"]:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from io import TextIOWrapper
 from ipaddress import ip_address
@@ -29,9 +30,7 @@ from app.cli.connection import api_client, ask
 from app.cli.output import Data, UsageError, one_line, say, visible
 from app.settings import Settings, make_secrets
 
-cli = typer.Typer(
-    help="Queue, run, watch and compare training runs.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 cli.add_typer(archives.commands)
 cli.add_typer(client.commands)
 
@@ -81,6 +80,21 @@ def _end(message: str) -> NoReturn:
     if message:
         print(f"cctboard: {visible(message)}", file=sys.stderr)
     sys.exit(2)
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"cctboard {version('cctboard')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    is_version_asked: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Queue, run, watch and compare training runs."""
 
 
 @cli.command()

@@ -1,5 +1,6 @@
 """How the API tells of errors: all have the one shape of RFC 9457."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, get_args
@@ -13,6 +14,7 @@ from starlette.responses import JSONResponse
 
 from app.errors import BoardError, Invalid
 from app.web.specs import SpecRequest
+from cct.spec import meant
 
 
 class Problem(BaseModel):
@@ -95,8 +97,15 @@ def _message(error: Any, request: Request, whole: RequestValidationError | Valid
         in_body = isinstance(whole, RequestValidationError)  # else in the spec that an experiment's body contains
         model = request.scope["route"].body_field.field_info.annotation if in_body else SpecRequest
         within = error["loc"][1:-1] if in_body else error["loc"][:-1]
-        return f"unknown field; known are {', '.join(_model_at(model, within).model_fields)}"
+        return unknown_field(error["loc"][-1], _model_at(model, within))
+    if error["type"] == "literal_error" and (hint := meant(error["input"], re.findall("'([^']*)'", error["msg"]))):
+        return f"{error['msg']}; {hint.strip()}"
     return str(error["msg"])
+
+
+def unknown_field(name: object, model: type[BaseModel]) -> str:
+    """What is said of a field that a model does not have."""
+    return f"unknown field; {meant(name, model.model_fields)}known are {', '.join(model.model_fields)}"
 
 
 def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from app.errors import Invalid
 from app.limits import NAME_LENGTH
 from app.store.variants import Variant
+from app.web.problems import unknown_field
 from app.web.specs import SpecRequest, parse_spec
 from cct.spec import RunSpec
 
@@ -58,8 +59,8 @@ def _checked(
         raise Invalid(f"{where}.{error.field}", error.message) from error
     except ValidationError as error:
         first = error.errors()[0]
-        known = f"unknown field; known are {', '.join(SpecRequest.model_fields)}"
-        message = known if first["type"] == "extra_forbidden" else first["msg"]
+        is_unknown = first["type"] == "extra_forbidden"
+        message = unknown_field(first["loc"][-1], SpecRequest) if is_unknown else first["msg"]
         raise Invalid(f"{where}.{'.'.join(map(str, first['loc']))}", message) from error
 
 

@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def test_several_seeds_are_trained_in_folders_of_their_own(tmp_path: Path, capsy
         (["--epochs", "-1"], "--epochs"),
         (["--lr", "fast"], "--lr"),
         (["--pooling", "median"], "seqpool_softmax_tokens"),
+        (["--model", "cct_2_3x2"], "did you mean cct_2_3x2_32?"),
         (["--batch-size", "2000", "--dataset", "digits"], "1437"),
         (["--speed", "9"], "--speed"),
     ],
@@ -75,6 +77,11 @@ def test_what_cannot_be_trained_says_why(tmp_path: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert main([*TINY, "--epochs", "1", "--out", str(tmp_path), "--seed", "1"]) == 1
     assert "seed differ" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"cctboard {version('cctboard')}\n"
 
 
 def test_the_list_names_all_there_is_without_loading_torch() -> None:

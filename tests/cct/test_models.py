@@ -121,7 +121,10 @@ def test_unknown_names_are_refused() -> None:
         create_model("resnet")
     with pytest.raises(SpecError, match="seqpool_softmax_tokens"):
         create_model("cct_2_3x2_32", pooling="median")
-    with pytest.raises(SpecError, match="positional_embedding: 'sin' is unknown; choose one of learnable, sine, none"):
+    with pytest.raises(
+        SpecError,
+        match=r"positional_embedding: 'sin' is unknown; did you mean sine\? choose one of learnable, sine, none",
+    ):
         create_model("cct_2_3x2_32", positional_embedding="sin")  # type: ignore[arg-type]
 
 

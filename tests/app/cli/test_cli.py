@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,10 @@ def test_one_value_per_field_is_a_run_and_several_are_an_experiment(board: Comma
     compared = board("compare", store.experiments()[0].id).stdout
     assert "! The augmentation crop_flip mirrors images" in compared
     assert "(crop_flip: 1 run)" in compared
+
+
+def test_the_version_is_told(board: Command) -> None:
+    assert board("--version").stdout == f"cctboard {version('cctboard')}\n"
 
 
 def test_a_plan_is_submitted_and_told(board: Command, store: RunStore) -> None:

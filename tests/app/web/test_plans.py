@@ -41,7 +41,7 @@ def test_a_plan_queues_its_first_seeds_and_is_stored_with_its_time(client: TestC
         ({"plan": {"first_look": 2}}, "plan.first_look", "greater than or equal to 3"),
         ({"plan": {"alpha": 0.5}}, "plan.alpha", "less than or equal to 0.2"),
         ({"plan": {"measure": "val_loss"}}, "plan.measure", "'best val_top1'"),
-        ({"plan": {"seeds": 5}}, "plan.seeds", "unknown field; known are baseline, measure"),
+        ({"plan": {"seeds": 5}}, "plan.seeds", "unknown field; did you mean max_seeds? known are baseline"),
         ({"plan": {"baseline": "median"}}, "plan.baseline", "choose one of seqpool, mean, max"),
         ({"plan": {"first_look": 5, "max_seeds": 4}}, "plan.first_look", "more than max_seeds"),
         ({"plan": []}, "plan", "dictionary"),

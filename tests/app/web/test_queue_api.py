@@ -106,7 +106,7 @@ def test_an_experiment_is_edited(client: TestClient) -> None:
         ("PATCH", "/experiments/{experiment}", {"priority": 1.5}, "priority", "integer"),
         ("POST", "/experiments/{experiment}/runs", {"seeds": -1}, "seeds", "greater than or equal to 0"),
         ("POST", "/experiments/{experiment}/runs", {"seeds": 101}, "seeds", "less than or equal to 100"),
-        ("POST", "/experiments/{experiment}/runs", {"axes": {"depth": [2]}}, "depth", "unknown field"),
+        ("POST", "/experiments/{experiment}/runs", {"axes": {"width": [2]}}, "width", "unknown field"),
         (
             "POST",
             "/experiments/preview",
@@ -115,6 +115,13 @@ def test_an_experiment_is_edited(client: TestClient) -> None:
             "unknown field; known",
         ),
         ("POST", "/experiments/{experiment}/runs", {"axes": {"pooling": ["median"]}}, "pooling", "'seqpool'"),
+        (
+            "POST",
+            "/experiments/{experiment}/runs",
+            {"axes": {"pooling": ["sepqool"]}},
+            "pooling",
+            "did you mean seqpool?",
+        ),
         ("POST", "/experiments/{experiment}/runs", {"axes": {"seed": ["x"]}, "seeds": 1}, "seed", "integer"),
         ("POST", "/experiments/{experiment}/runs", {"axes": {"seed": list(range(999))}}, "axes", "at most 1000"),
     ],
@@ -147,13 +154,14 @@ def test_an_unknown_field_is_answered_with_the_known_ones(
     client: TestClient, method: str, path: str, known: Any
 ) -> None:
     path = path.format(run=a_run(client)["id"], experiment=an_experiment(client)["id"])
-    [error] = client.request(method, path, json={"prio": 1}).json()["errors"]
-    assert error == {"field": "prio", "message": f"unknown field; known are {', '.join(known.model_fields)}"}
+    [error] = client.request(method, path, json={"x": 1}).json()["errors"]
+    assert error == {"field": "x", "message": f"unknown field; known are {', '.join(known.model_fields)}"}
 
 
 def test_an_unknown_field_of_an_experiments_spec_is_answered_with_those_of_a_spec(client: TestClient) -> None:
-    [error] = client.post("/experiments", json={"spec": {"priority": 1}}).json()["errors"]
-    assert error == {"field": "priority", "message": f"unknown field; known are {', '.join(SpecRequest.model_fields)}"}
+    [error] = client.post("/experiments", json={"spec": {"batchsize": 1}}).json()["errors"]
+    known = f"unknown field; did you mean batch_size? known are {', '.join(SpecRequest.model_fields)}"
+    assert error == {"field": "batchsize", "message": known}
 
 
 def test_a_failed_run_is_retried(client: TestClient, claim: Claim) -> None:

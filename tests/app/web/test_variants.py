@@ -67,7 +67,11 @@ def test_a_plan_may_be_about_variants(client: TestClient, store: RunStore) -> No
 @pytest.mark.parametrize(
     ("changed", "field", "message"),
     [
-        ({"variants": [VARIANTS[0], {"poling": "gem"}]}, "variants.1.poling", "unknown field; known are model, pool"),
+        (
+            {"variants": [VARIANTS[0], {"poling": "gem"}]},
+            "variants.1.poling",
+            "unknown field; did you mean pooling? known are model",
+        ),
         ({"variants": [VARIANTS[0], {"lr": -1.0}]}, "variants.1.lr", "greater than 0"),
         ({"variants": [VARIANTS[0], {"epochs": 0}]}, "variants.1.epochs", "evaluates given weights"),
         ({"variants": [VARIANTS[0], VARIANTS[0]]}, "variants.1", "is the same as variants.0"),
