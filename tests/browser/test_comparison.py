@@ -367,7 +367,7 @@ def test_the_form_says_what_it_will_queue(
     preview = page.get_by_role("region", name="Before it is queued")
     expect(preview).to_contain_text("4 runs, 24 epochs together; about")
     expect(row_of(preview, "seqpool")).to_contain_text(re.compile(r"\d{3},\d{3}"))
-    page.get_by_text("5 rarely used fields").click()
+    page.get_by_text("13 rarely used fields").click()
     page.get_by_role("combobox", name="pretrained").fill("weights/o'neill.safetensors")
     page.get_by_label("Priority").fill("7")
     expect(page.get_by_text("cctboard submit").first).to_have_text(

@@ -49,7 +49,7 @@ function WorkersTable({ workers }: { workers: readonly Worker[] }) {
   return (
     <Paper>
       <Table.ScrollContainer minWidth={820} type="native" tabIndex={0} role="region" aria-label="Workers">
-        <Table fz="sm">
+        <Table className="cards" fz="sm">
           <Table.Caption className="visually-hidden">Workers</Table.Caption>
           <Table.Thead>
             <Table.Tr>
@@ -71,21 +71,29 @@ function WorkersTable({ workers }: { workers: readonly Worker[] }) {
                 <Table.Th scope="row" fw={500}>
                   <span className="name">{worker.name}</span>
                 </Table.Th>
-                <Table.Td>
+                <Table.Td data-label="Device">
                   <span className="name">{worker.device}</span>
                 </Table.Td>
-                <Table.Td className="right nowrap">
+                <Table.Td className="right nowrap" data-label="Slot">
                   {worker.slot} of {worker.slots}
                 </Table.Td>
-                <Table.Td>{worker.run_id ? <RunName id={worker.run_id} /> : "idle"}</Table.Td>
-                <Table.Td className="right nowrap">{percent(worker.gpu_percent, 0)}</Table.Td>
-                <Table.Td className="right nowrap">{bytes(worker.gpu_memory_bytes)}</Table.Td>
-                <Table.Td className="right nowrap">{percent(worker.cpu_percent, 0)}</Table.Td>
-                <Table.Td className="right nowrap">{bytes(worker.memory_bytes)}</Table.Td>
-                <Table.Td className="right nowrap" title={moment(worker.last_seen)}>
+                <Table.Td data-label="Run">{worker.run_id ? <RunName id={worker.run_id} /> : "idle"}</Table.Td>
+                <Table.Td className="right nowrap" data-label="GPU">
+                  {percent(worker.gpu_percent, 0)}
+                </Table.Td>
+                <Table.Td className="right nowrap" data-label="GPU memory">
+                  {bytes(worker.gpu_memory_bytes)}
+                </Table.Td>
+                <Table.Td className="right nowrap" data-label="CPU">
+                  {percent(worker.cpu_percent, 0)}
+                </Table.Td>
+                <Table.Td className="right nowrap" data-label="Memory">
+                  {bytes(worker.memory_bytes)}
+                </Table.Td>
+                <Table.Td className="right nowrap" data-label="Last heartbeat" title={moment(worker.last_seen)}>
                   {duration(Math.max(0, (Date.now() - Date.parse(worker.last_seen)) / 1000))} ago
                 </Table.Td>
-                <Table.Td>{worker.version}</Table.Td>
+                <Table.Td data-label="Version">{worker.version}</Table.Td>
               </Table.Tr>
             ))}
           </Table.Tbody>

@@ -50,7 +50,7 @@ export function RunGroups({ filter, by, shown, selected, onSelect }: Props) {
         </Group>
       )}
       <Table.ScrollContainer minWidth={560} type="native">
-        <Table fz="sm" horizontalSpacing={8}>
+        <Table className="cards" fz="sm" horizontalSpacing={8}>
           <Table.Caption className="visually-hidden">Groups of runs, top-1 of completed runs, mean ± SD</Table.Caption>
           <Table.Thead>
             <Table.Tr>
@@ -139,8 +139,10 @@ function Row({ group, by, isOpen, hasTest, onToggle, onSplit }: RowProps) {
         </Group>
         <Mixed mixed={group.mixed} onSplit={onSplit} />
       </Table.Th>
-      <Table.Td className="right">{integer(group.runs)}</Table.Td>
-      <Table.Td>
+      <Table.Td className="right" data-label="Runs">
+        {integer(group.runs)}
+      </Table.Td>
+      <Table.Td data-label="States">
         <Group gap="2px 10px">
           {STATES.filter((state) => group.states[state]).map((state) => (
             <StateName key={state} state={state}>
@@ -150,8 +152,10 @@ function Row({ group, by, isOpen, hasTest, onToggle, onSplit }: RowProps) {
           ))}
         </Group>
       </Table.Td>
-      <Table.Td className="right nowrap">{meanAndSd(group.best_top1)}</Table.Td>
-      <Table.Td className="right nowrap">
+      <Table.Td className="right nowrap" data-label="Best top-1, %">
+        {meanAndSd(group.best_top1)}
+      </Table.Td>
+      <Table.Td className="right nowrap" data-label="Final top-1, %">
         {meanAndSd(group.final_top1)}
         {group.final_top1 && (
           <Text span inherit c="dimmed">
@@ -160,7 +164,11 @@ function Row({ group, by, isOpen, hasTest, onToggle, onSplit }: RowProps) {
           </Text>
         )}
       </Table.Td>
-      {hasTest && <Table.Td className="right nowrap">{meanAndSd(group.test_top1)}</Table.Td>}
+      {hasTest && (
+        <Table.Td className="right nowrap" data-label="Test top-1, %">
+          {meanAndSd(group.test_top1)}
+        </Table.Td>
+      )}
     </Table.Tr>
   );
 }

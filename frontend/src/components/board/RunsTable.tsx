@@ -214,6 +214,8 @@ const columns = column.columns([
 export const HIDEABLE = columns.flatMap(({ id, header, enableHiding }) =>
   enableHiding === false || typeof header !== "string" ? [] : [{ id: id!, header }],
 );
+const HEADS = new Map(columns.map(({ id, header }) => [id, typeof header === "string" ? header : undefined]));
+
 const AT_FIRST_HIDDEN = [
   "lr",
   "experiment",
@@ -255,7 +257,7 @@ export function RunsTable({ runs, shown, selected, onSelect, sorting, onSort, la
   return (
     <Curves ids={shown.curve === false ? [] : runs.map(({ id }) => id)}>
       <Table.ScrollContainer minWidth={980} type="native">
-        <Table highlightOnHover highlightOnHoverColor="var(--hovered)" fz="sm" horizontalSpacing={8}>
+        <Table className="cards" highlightOnHover highlightOnHoverColor="var(--hovered)" fz="sm" horizontalSpacing={8}>
           <Table.Caption className="visually-hidden">{label}</Table.Caption>
           <Table.Thead>
             {table.getHeaderGroups().map((group) => (
@@ -277,7 +279,7 @@ export function RunsTable({ runs, shown, selected, onSelect, sorting, onSort, la
             {table.getRowModel().rows.map((row) => (
               <Table.Tr key={row.id} data-selected={row.getIsSelected() || undefined}>
                 {row.getVisibleCells().map((cell) => (
-                  <Table.Td key={cell.id} className={cellClass(cell.column.id)}>
+                  <Table.Td key={cell.id} className={cellClass(cell.column.id)} data-label={HEADS.get(cell.column.id)}>
                     <table.FlexRender cell={cell} />
                   </Table.Td>
                 ))}

@@ -21,6 +21,12 @@ const SORTED = {
 };
 type Sorted = keyof typeof SORTED;
 
+const FINAL = "Final top-1 (%)";
+const BEST = "Best top-1 (%)";
+const TEST = "Test top-1 (%)";
+const MINUTES = "Minutes";
+const DIFFERENCE = "Difference (points)";
+
 /** Variants over seeds with their differences to the baseline, and what others published under the same conditions. */
 export function ComparisonTable({ comparison }: { comparison: Comparison }) {
   const { factors, baseline, levels, references, other_references: others } = comparison;
@@ -31,35 +37,35 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
     <>
       <Paper>
         <Table.ScrollContainer minWidth={860} type="native">
-          <Table fz="sm" className="named-rows">
+          <Table fz="sm" className="named-rows cards">
             <Table.Caption className="visually-hidden">Comparison</Table.Caption>
             <Table.Thead>
               <Table.Tr>
                 <Table.Th>{factors.join(", ").replaceAll("_", " ")}</Table.Th>
                 <Table.Th className="right">Seeds</Table.Th>
                 <SortableHead by="final" hint="Mean ± SD over seeds; below, the 95 % confidence interval of the mean">
-                  Final top-1 (%)
+                  {FINAL}
                 </SortableHead>
                 <SortableHead
                   by="best"
                   hint="Highest top-1 of any epoch: it flatters, for it is chosen on the images that it is measured on"
                 >
-                  Best top-1 (%)
+                  {BEST}
                 </SortableHead>
                 {hasTest && (
                   <SortableHead
                     by="test"
                     hint="On the test set after the last epoch: each run with held-out data has read it once, when it had ended"
                   >
-                    Test top-1 (%)
+                    {TEST}
                   </SortableHead>
                 )}
-                <SortableHead by="minutes">Minutes</SortableHead>
+                <SortableHead by="minutes">{MINUTES}</SortableHead>
                 <SortableHead
                   by="difference"
                   hint={`${comparison.measure} minus the baseline's, paired by seed, over seeds that both have completed`}
                 >
-                  Difference (points)
+                  {DIFFERENCE}
                 </SortableHead>
                 <SortableHead by="p" hint="Of the paired t-test, corrected after Holm for the number of variants">
                   p
@@ -86,24 +92,30 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
                         </Code>
                       )}
                     </Table.Th>
-                    <Table.Td className="right nowrap">
+                    <Table.Td className="right nowrap" data-label="Seeds">
                       {row.finished < row.runs ? `${row.finished} of ${row.runs} done` : row.seeds}
                     </Table.Td>
-                    <StatCell stat={row.final} interval />
-                    <StatCell stat={row.best} />
-                    {hasTest && <StatCell stat={row.test} interval />}
-                    <StatCell stat={row.minutes} digits={1} />
+                    <StatCell label={FINAL} stat={row.final} interval />
+                    <StatCell label={BEST} stat={row.best} />
+                    {hasTest && <StatCell label={TEST} stat={row.test} interval />}
+                    <StatCell label={MINUTES} stat={row.minutes} digits={1} />
                     {row.variant === baseline ? (
-                      <Table.Td className="right" c="dimmed">
+                      <Table.Td className="right" c="dimmed" data-label={DIFFERENCE}>
                         baseline
                       </Table.Td>
                     ) : (
-                      <StatCell stat={row.difference} signed interval outcome={row.outcome ?? undefined} />
+                      <StatCell
+                        label={DIFFERENCE}
+                        stat={row.difference}
+                        signed
+                        interval
+                        outcome={row.outcome ?? undefined}
+                      />
                     )}
-                    <Table.Td className="right nowrap">
+                    <Table.Td className="right nowrap" data-label="p">
                       {row.variant !== baseline && pValue(row.difference?.p_corrected)}
                     </Table.Td>
-                    <Table.Td className="right nowrap">
+                    <Table.Td className="right nowrap" data-label="Effect">
                       {row.variant !== baseline && (row.difference?.effect_size?.toFixed(2).replace("-", "−") ?? "–")}
                     </Table.Td>
                   </Table.Tr>
@@ -128,8 +140,12 @@ export function ComparisonTable({ comparison }: { comparison: Comparison }) {
                       {result.said}. {result.source}
                     </Text>
                   </Table.Th>
-                  <Table.Td className="right">{result.final?.toFixed(2) ?? "–"}</Table.Td>
-                  <Table.Td className="right">{result.best?.toFixed(2) ?? "–"}</Table.Td>
+                  <Table.Td className="right" data-label={FINAL}>
+                    {result.final?.toFixed(2) ?? "–"}
+                  </Table.Td>
+                  <Table.Td className="right" data-label={BEST}>
+                    {result.best?.toFixed(2) ?? "–"}
+                  </Table.Td>
                   {hasTest && <Table.Td />}
                   <Table.Td colSpan={4} />
                 </Table.Tr>
@@ -175,20 +191,24 @@ function LevelRow({ at, isBaseline, isAveraged, hasTest }: LevelRowProps) {
           </Text>
         )}
       </Table.Th>
-      <Table.Td className="right">{at.final?.n ?? "missing"}</Table.Td>
-      <StatCell stat={at.final} interval />
+      <Table.Td className="right" data-label="Seeds">
+        {at.final?.n ?? "missing"}
+      </Table.Td>
+      <StatCell label={FINAL} stat={at.final} interval />
       <Table.Td />
-      {hasTest && <StatCell stat={at.test} interval />}
+      {hasTest && <StatCell label={TEST} stat={at.test} interval />}
       <Table.Td />
       {isBaseline ? (
-        <Table.Td className="right" c="dimmed">
+        <Table.Td className="right" c="dimmed" data-label={DIFFERENCE}>
           baseline
         </Table.Td>
       ) : (
-        <StatCell stat={at.difference} signed interval outcome={at.outcome ?? undefined} />
+        <StatCell label={DIFFERENCE} stat={at.difference} signed interval outcome={at.outcome ?? undefined} />
       )}
-      <Table.Td className="right nowrap">{!isBaseline && pValue(at.difference?.p_corrected)}</Table.Td>
-      <Table.Td className="right nowrap">
+      <Table.Td className="right nowrap" data-label="p">
+        {!isBaseline && pValue(at.difference?.p_corrected)}
+      </Table.Td>
+      <Table.Td className="right nowrap" data-label="Effect">
         {!isBaseline && (at.difference?.effect_size?.toFixed(2).replace("-", "−") ?? "–")}
       </Table.Td>
     </Table.Tr>
@@ -229,12 +249,19 @@ function SortableHead({ by, hint, children }: { by: Sorted; hint?: string; child
   );
 }
 
-type StatCellProps = { stat: Stat | null; digits?: number; signed?: boolean; interval?: boolean; outcome?: string };
+type StatCellProps = {
+  label: string;
+  stat: Stat | null;
+  digits?: number;
+  signed?: boolean;
+  interval?: boolean;
+  outcome?: string;
+};
 
-function StatCell({ stat, digits, signed, interval, outcome }: StatCellProps) {
+function StatCell({ label, stat, digits, signed, interval, outcome }: StatCellProps) {
   const title = stat ? `n = ${stat.n}${stat.sd == null ? "" : "; mean ± sample standard deviation"}` : undefined;
   return (
-    <Table.Td className="right nowrap" title={title} data-outcome={outcome}>
+    <Table.Td className="right nowrap" title={title} data-label={label} data-outcome={outcome}>
       {meanAndSd(stat, digits, signed)}
       {interval && stat?.low != null && stat.high != null && (
         <Text size="xs" c="dimmed">

@@ -91,7 +91,7 @@ export function LensView({ selection, comparison }: { selection: Selection; comp
             <Epochs epochs={epochs} epoch={epoch} onChange={(chosen) => setEpoch(String(chosen))} />
           )}
           <Table.ScrollContainer minWidth={0} scrollAreaProps={{ viewportProps: { tabIndex: 0 } }}>
-            <Table withRowBorders={false} w="auto" className="lens named-rows" horizontalSpacing={3}>
+            <Table withRowBorders={false} w="auto" className="lens named-rows cards" horizontalSpacing={3}>
               <Table.Thead>
                 <Table.Tr>
                   <Table.Th>variant</Table.Th>

@@ -95,7 +95,7 @@ export function RunMatrix({ experiment, runs, comparison: { factors, levels, var
       )}
       <Paper>
         <Table.ScrollContainer minWidth={180 + 125 * seeds.length} type="native">
-          <Table fz="sm" withRowBorders={false} className="named-rows">
+          <Table fz="sm" withRowBorders={false} className="named-rows cards">
             <Table.Caption className="visually-hidden">Runs by seed</Table.Caption>
             <Table.Thead>
               <Table.Tr>
@@ -120,7 +120,7 @@ export function RunMatrix({ experiment, runs, comparison: { factors, levels, var
                     {seeds.map((seed) => {
                       const here = runs.filter((run) => run.spec.seed === seed && ids.includes(run.id));
                       return (
-                        <Table.Td key={seed}>
+                        <Table.Td key={seed} data-label={`seed ${seed}`}>
                           <Stack gap={4}>
                             {here.length > 0 ? here.map((run) => <Tile key={run.id} run={run} />) : <Gap />}
                           </Stack>

@@ -40,7 +40,7 @@ export function TuningPanel({ experiment: { id, plan_state } }: { experiment: Ex
           )}
         </Text>
         <Table.ScrollContainer minWidth={520} type="native">
-          <Table fz="sm" className="named-rows">
+          <Table fz="sm" className="named-rows cards">
             <Table.Caption className="visually-hidden">Best settings</Table.Caption>
             <Table.Thead>
               <Table.Tr>
@@ -57,9 +57,13 @@ export function TuningPanel({ experiment: { id, plan_state } }: { experiment: Ex
                   <Table.Th scope="row" fw={500}>
                     {variant}
                   </Table.Th>
-                  <Table.Td className="right">{counted(tried)}</Table.Td>
-                  <Table.Td className="right">{percent(tried[0]?.top1)}</Table.Td>
-                  <Table.Td className="right">
+                  <Table.Td className="right" data-label="Trials">
+                    {counted(tried)}
+                  </Table.Td>
+                  <Table.Td className="right" data-label="First trial">
+                    {percent(tried[0]?.top1)}
+                  </Table.Td>
+                  <Table.Td className="right" data-label="Best trial">
                     {best ? (
                       <Anchor component={Link} to={`/board/runs/${best.run}`} inherit underline="always">
                         {percent(best.top1)}
@@ -68,7 +72,7 @@ export function TuningPanel({ experiment: { id, plan_state } }: { experiment: Ex
                       "–"
                     )}
                   </Table.Td>
-                  <Table.Td>{best ? told(best.settings) : "–"}</Table.Td>
+                  <Table.Td data-label="Best setting">{best ? told(best.settings) : "–"}</Table.Td>
                 </Table.Tr>
               ))}
             </Table.Tbody>
