@@ -149,10 +149,9 @@ def _train(specs: list[RunSpec], data: Path, outs: list[Path | None], extends: i
             elif event:
                 reports[number].tell(event)
     except KeyboardInterrupt:
-        done = max(len(report.records) for report in reports)
-        return _fail(
-            f"interrupted{f'; the same command continues after epoch {done}' if outs[0] and done else ''}", 130
-        )
+        begun = [report for report in reports if report.records] if outs[0] else []
+        where = "where each seed stopped" if len(specs) > 1 else f"after epoch {len(reports[0].records)}"
+        return _fail(f"interrupted{f'; the same command continues {where}' if begun else ''}", 130)
     finished = [report.records[-1].val_top1 for report in reports if report.is_finished]
     for report in reports:
         report.summarise()

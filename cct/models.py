@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from cct.catalog import poolings
 from cct.cost import count_tokens
 from cct.encoder import Block
+from cct.misspelt import unknown
 from cct.named_models import MODELS, EncoderConfig, ModelConfig, PositionalEmbedding, TextConfig
 from cct.pooling import POOLINGS
 from cct.seeds import seed_of
-from cct.spec import SpecError, unknown
+from cct.spec import SpecError
 from cct.texts import PADDING
 from cct.tokenizers import TextTokenizer, Tokenizer
 

@@ -7,11 +7,11 @@ A hyperparameter is declared once, as a field of `RunSpec`: its default reproduc
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from cct.architecture import ARCHITECTURE, changed, obstacle, own
 from cct.catalog import poolings
+from cct.misspelt import unknown
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, MODELS, TEXT_MODELS, ModelConfig, PositionalEmbedding, TextConfig
 from cct.published import PUBLISHED
@@ -351,17 +351,6 @@ class RunSpec:
             object.__setattr__(spec, spec_field.name, values.get(spec_field.name, spec_field.default))
         spec._name_recipe()
         return spec
-
-
-def unknown(name: object, known: Iterable[str]) -> str:
-    """What is said of a name that is none of the known ones."""
-    return f"{name!r} is unknown; {meant(name, known)}choose one of {', '.join(known)}"
-
-
-def meant(name: object, known: Iterable[str]) -> str:
-    """Asks for the known name that is most like this one, if one is."""
-    close = get_close_matches(str(name), known, n=1)
-    return f"did you mean {close[0]}? " if close else ""
 
 
 def _check(name: str, value: Any, kind: Any, limits: Any) -> None:

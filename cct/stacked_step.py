@@ -6,6 +6,7 @@ kernels larger instead of more. Each model keeps a `Seat`, which is its training
 be saved and restored as any other's.
 """
 
+import copy
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class Stack:
         )
 
     def _step_if_ready(self) -> None:
-        if not self._ready or self._ready != self._seated:
+        if self._failure or not self._ready or self._ready != self._seated:
             return
         try:
             self._models.choose(self._ready)
@@ -152,7 +153,8 @@ class _Models:
         self, model: CompactTransformer, spec: RunSpec, device: torch.device, class_weights: Tensor | None, count: int
     ) -> None:
         self.device, self.class_weights = device, class_weights
-        self._model, self._spec = model, spec
+        # A copy, which stays in training mode when the run that it comes from validates.
+        self._model, self._spec = copy.deepcopy(model).train(), spec
         self._precision, self._normalise = autocast(spec, device), normalisation(spec, model)
         trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         # First those that arithmetic in bf16 takes as such, cast at once; autocast would cast each.

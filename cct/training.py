@@ -106,7 +106,7 @@ def train(
     # A run keeps its arithmetic when it goes on elsewhere.
     wanted = spec.settled_to(precision=saved.precision, compile=saved.compile) if saved else spec
     if spec.is_evaluation:
-        wanted = wanted.settled_to(compile="off")  # there are no steps
+        wanted, take_seat = wanted.settled_to(compile="off"), None  # there are no steps
     if saved and device.type == "cpu" and 0 < saved.threads <= cores():
         torch.set_num_threads(saved.threads)
     step = training_step(model, wanted, train_split, device, should_stop, may_record, take_seat)

@@ -50,18 +50,16 @@ def training_step(
 ) -> TrainingStep:
     """The step of a run on a device, with a settled spec: what is quicker is measured, on copies of the model.
 
-    Raises `Stopped`, `RecordingFailed`, `CannotCompile`.
+    A run that takes a seat has no choice. Raises `Stopped`, `RecordingFailed`, `CannotCompile`.
     """
     spec = settle(spec, device, may_record)
-    if take_seat and not spec.is_evaluation:
+    if take_seat:
         spec = spec.settled_to(compile="on" if device.type == "cuda" else "off")
     if spec.compile == "on":
         check_compiler(device)
     weights = None if spec.class_weights == "none" else balanced_weights(split.labels, model.config.num_classes)
-    if take_seat and not spec.is_evaluation:
-        return take_seat(model, spec, device, weights)
     if spec.compile not in TRIED:
-        return _step(model, spec, device, weights)
+        return (take_seat or _step)(model, spec, device, weights)
 
     def arm(mode: str) -> Callable[[], TrainingStep]:
         return lambda: _step(copy.deepcopy(model), spec.settled_to(compile=mode), device, weights)

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 
 from app.errors import BoardError, Invalid
 from app.web.specs import SpecRequest
-from cct.spec import meant
+from cct.misspelt import meant
 
 
 class Problem(BaseModel):

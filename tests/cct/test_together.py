@@ -20,7 +20,7 @@ from cct.events import EpochRecord, Event
 from cct.extension import LAST
 from cct.models import CompactTransformer, Model, create_model
 from cct.named_models import IMAGE_MODELS
-from cct.pooling import POOLINGS
+from cct.pooling import POOLINGS, Mean
 from cct.spec import RunSpec, SpecError
 from cct.stacked_models import can_be_stacked, stacked_logits
 from cct.stacked_step import Stack
@@ -158,6 +158,18 @@ def test_a_failure_in_a_step_ends_all_and_hangs_none() -> None:
 
     in_threads(follow, 2)
     assert len(failures) == 2
+
+
+def test_what_is_stacked_goes_on_training_when_one_model_validates() -> None:
+    spec = RunSpec(batch_size=16, epochs=8, precision="fp32", compile="off")
+    model = plain(spec.model, "mean", 0)
+    model.classifier.attention_pool = nn.Sequential(Mean(128), nn.Dropout(1.0))  # of the logits only biases are left
+    step = Stack(model, spec, CPU).seat(0, model, spec)
+    model.eval()
+    images = random_images(16)
+    step(images.images, images.labels)
+    guessed = F.cross_entropy(torch.zeros(16, 10), images.labels, label_smoothing=0.1)
+    assert step.means()[0] == pytest.approx(guessed.item(), rel=1e-5)
 
 
 def test_in_turn_a_run_that_fails_does_not_end_the_others(tmp_path: Path) -> None:
