@@ -7,13 +7,10 @@ whichever of them ends half-way, the next look goes on from there.
 """
 
 import logging
-import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -23,10 +20,10 @@ from app.store.database import trouble
 from app.store.plan import MEAN, TRIED_AGAIN, TRIES_AGAIN, Outcome, PlannedVariant, Planning, PlanState, Step
 from app.store.rows import Experiment, Run, State
 from app.store.run_store import RunStore
+from app.web.follower import LOOK_SECONDS, Follower
 from app.web.plans import name_of, results_of, validation_images, variant_of, with_means, with_seed
 from app.web.tuner import advance_tuning
 
-LOOK_SECONDS = 1
 ALL_SECONDS = 10
 """Between two looks at all open plans, for workers that have become idle and for news that was missed."""
 
@@ -38,24 +35,14 @@ Key = tuple[str, int]
 logger = logging.getLogger(__name__)
 
 
-class Planner:
+class Planner(Follower):
     """Advances plans for as long as its context is open."""
 
     def __init__(self, store: RunStore) -> None:
+        super().__init__(store.redis, store.key("looks"))
         self._store = store
-        self._stopping = threading.Event()
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._run, name="planner", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stopping.set()
-            thread.join(2 * LOOK_SECONDS)
-
-    def _run(self) -> None:
+    def _work(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._follow()
@@ -65,9 +52,7 @@ class Planner:
 
     def _follow(self) -> None:
         """Attends to plans until this process stops. Raises `RedisError`; then all open ones must be looked at anew."""
-        redis: Any = self._store.redis
-        stream = self._store.key("looks")
-        newest = redis.xrevrange(stream, count=1)
+        newest = self._redis.xrevrange(self._stream, count=1)
         position = newest[0][0] if newest else "0-0"
         waited = float(ALL_SECONDS)
         while not self._stopping.is_set():
@@ -75,12 +60,12 @@ class Planner:
                 waited = 0
                 for experiment_id in self._store.open_plans():
                     self._look(experiment_id)
-            reply = redis.xread({stream: position}, block=LOOK_SECONDS * 1_000, count=1_000)
+            entries = self._entries(position, count=1_000)
             waited += LOOK_SECONDS
-            for _, entries in reply:
+            if entries:
                 position = entries[-1][0]
-                for experiment_id in dict.fromkeys(fields["experiment_id"] for _, fields in entries):
-                    self._look(experiment_id)
+            for experiment_id in dict.fromkeys(fields["experiment_id"] for _, fields in entries):
+                self._look(experiment_id)
 
     def _look(self, experiment_id: str) -> None:
         try:

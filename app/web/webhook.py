@@ -7,10 +7,8 @@ ends between the receiver's answer and the deletion.
 
 import json
 import logging
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
@@ -23,6 +21,7 @@ from app.errors import NotFound, Unreadable
 from app.proxies import DIRECT
 from app.settings import Settings
 from app.store.run_store import RunStore
+from app.web.follower import LOOK_SECONDS, Entry, Follower
 from app.web.plans import compared
 
 TIMEOUT_SECONDS = 10.0
@@ -32,7 +31,6 @@ TRIED_SECONDS = 24 * 3600
 """How long after the event it is tried to tell it."""
 LOCK_SECONDS = 60
 """Longer than an attempt and a pause."""
-LOOK_SECONDS = 1
 LONGEST_TEXT = 1_900
 """Characters; a chat service takes 2,000."""
 RUNS_TOLD = 20
@@ -40,29 +38,18 @@ RUNS_TOLD = 20
 logger = logging.getLogger(__name__)
 
 
-class Webhook:
+class Webhook(Follower):
     """Sends news to the address for as long as its context is open."""
 
     def __init__(self, settings: Settings, store: RunStore, address: HttpUrl) -> None:
+        super().__init__(store.redis, store.key("news"))
         self._address, self._store, self._board = str(address), store, settings.url.rstrip("/")
-        self._stream, self._begun = store.key("news"), store.key("news", "begun")
+        self._begun = store.key("news", "begun")
         self._lock = store.redis.lock(
             store.key("news", "lock"), timeout=LOCK_SECONDS, blocking=False, thread_local=False
         )
-        self._stopping = threading.Event()
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        # A daemon: a receiver that does not answer must not keep the API from stopping.
-        thread = threading.Thread(target=self._run, name="webhook", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stopping.set()
-            thread.join(2 * LOOK_SECONDS)
-
-    def _run(self) -> None:
+    def _work(self) -> None:
         while not self._stopping.is_set():
             try:
                 if self._lock.acquire():
@@ -76,21 +63,19 @@ class Webhook:
             self._stopping.wait(LOOK_SECONDS)
 
     def _tell_all(self) -> None:
-        redis: Any = self._store.redis
-        if not redis.exists(self._begun):
-            redis.xtrim(self._stream, maxlen=0)  # what ended before there was a webhook is no news
-            redis.set(self._begun, 1)
+        if not self._redis.exists(self._begun):
+            self._redis.xtrim(self._stream, maxlen=0)  # what ended before there was a webhook is no news
+            self._redis.set(self._begun, 1)
         while not self._stopping.is_set():
             self._lock.reacquire()
-            for _, entries in redis.xread({self._stream: "0"}, block=LOOK_SECONDS * 1_000, count=500):
-                # Runs of an experiment that have failed since the last look are told together.
-                groups: dict[tuple[str, str], list[tuple[str, dict[str, str]]]] = {}
-                for entry_id, fields in entries:
-                    groups.setdefault((fields["what"], fields["experiment_id"]), []).append((entry_id, fields))
-                for group in groups.values():
-                    if not self._tell([fields for _, fields in group], _seconds(group[-1][0])):
-                        return
-                    redis.xdel(self._stream, *(entry_id for entry_id, _ in group))
+            # Runs of an experiment that have failed since the last look are told together.
+            groups: dict[tuple[str, str], list[Entry]] = {}
+            for entry_id, fields in self._entries("0", count=500):
+                groups.setdefault((fields["what"], fields["experiment_id"]), []).append((entry_id, fields))
+            for group in groups.values():
+                if not self._tell([fields for _, fields in group], _seconds(group[-1][0])):
+                    return
+                self._redis.xdel(self._stream, *(entry_id for entry_id, _ in group))
 
     def _tell(self, news: list[dict[str, str]], at: float) -> bool:
         """Whether it is settled: told, refused, or too old; false if the API stops."""
