@@ -3,15 +3,18 @@
 There is an option for each field of `RunSpec`. One line per epoch on the standard output; a run that was interrupted
 goes on where it stopped if it has a folder (`--out`). With `--seeds` it trains several runs.
 
-`python -m cct export CHECKPOINT OUT.safetensors` writes the weights of a checkpoint for use elsewhere.
+`python -m cct export CHECKPOINT OUT.safetensors` writes the weights of a checkpoint for use elsewhere, and
+`python -m cct predict WEIGHTS FILES...` tells what they say of images or of lines of text.
 """
 
 import argparse
+import json
 import os
 import sys
 from dataclasses import asdict, fields
 from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NoReturn
@@ -26,8 +29,12 @@ from cct.spec import RunSpec, SpecError
 
 HEADER = "epoch  train loss  train top-1  val loss  val top-1  val top-5  balanced        lr  seconds  images/s"
 
+LIKELIEST = 3
+"""How many classes are told of each image or text."""
+
 DESCRIPTION = (
-    "Train one run; the defaults are the reference's. `export` as first word writes weights: see export --help."
+    "Train one run; the defaults are the reference's. `export` as first word writes weights, `predict` asks them: see "
+    "export --help and predict --help."
 )
 
 
@@ -36,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["export"]:
         return _export(arguments[1:])
+    if arguments[:1] == ["predict"]:
+        return _predict(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.list:
@@ -231,6 +240,55 @@ def _export(arguments: list[str]) -> int:
     except OSError as error:
         return _fail(f"{options.out} cannot be written ({error.strerror}); name a file in a folder that takes it", 2)
     return 0
+
+
+def _predict(arguments: list[str]) -> int:
+    parser = _Parser(prog="python -m cct predict", description="Tell what weights say of images, or of lines of text.")
+    parser.add_argument("weights", type=Path, help="best.pt or last.pt of a run, or an export of one of them")
+    parser.add_argument(
+        "files", type=Path, nargs="+", help="images; for a text model, files with a text on each line, - for the input"
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON, with the probability of each class")
+    options = parser.parse_args(arguments)
+    from cct.own_image import UnreadableImage
+    from cct.predict import trained_model
+    from cct.weights import UnusableWeights
+
+    try:
+        trained = trained_model(options.weights)
+        if trained.reads_texts:
+            asked = [line for file in options.files for line in _lines(file)]
+            if not asked:
+                return _fail("the files have no texts; write one on each line", 2)
+            found = trained.of_texts(asked)
+        else:
+            asked, found = [*map(str, options.files)], trained.of_images(options.files)
+    except (UnreadableImage, UnusableWeights) as error:
+        return _fail(str(error), 2)
+    except OSError as error:
+        return _fail(f"{error.filename} cannot be read ({error.strerror}); name files of texts", 2)
+    except UnicodeDecodeError:
+        return _fail("the files are not all texts in UTF-8; convert them", 2)
+    if trained.mixes_batch and len(asked) > 1:
+        print("warning: the pooling mixes a batch: each answer depends on the other files", file=sys.stderr)
+    names, what = trained.card.class_names, "text" if trained.reads_texts else "file"
+    answers = [dict(sorted(zip(names, map(float, row), strict=True), key=lambda pair: -pair[1])) for row in found]
+    if options.json:
+        told = [
+            {what: one, "class": next(iter(answer)), "probabilities": answer}
+            for one, answer in zip(asked, answers, strict=True)
+        ]
+        print(json.dumps(told, indent=1, ensure_ascii=False))
+        return 0
+    for one, answer in zip(asked, answers, strict=True):
+        print(one, *(f"{name} {100 * share:.1f} %" for name, share in islice(answer.items(), LIKELIEST)), sep="  ")
+    return 0
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a file of texts, or of the standard input, that are not empty."""
+    text = sys.stdin.read() if file == Path("-") else file.read_text(encoding="utf-8-sig")
+    return [line for line in text.splitlines() if line.strip()]
 
 
 class _Parser(argparse.ArgumentParser):

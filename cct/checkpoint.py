@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from cct.answers import Answers
+from cct.card import CARD, Card
 from cct.events import Confusion, EpochRecord, RunWarning
 from cct.extension import BEST as BEST
 from cct.extension import LAST as LAST
@@ -58,6 +59,8 @@ class Checkpoint:
     """The weights that go on being trained, if their moving average is what was validated."""
     vocabulary: tuple[str, ...] = ()
     """The words whose vectors a text model's embedding holds; files of version 0.1 do not have them."""
+    card: Card | None = None
+    """What the weights say of themselves; nor do they have this."""
     warnings: tuple[RunWarning, ...] = ()
     """Those of the initial weights, whose files may be gone; nor do they have these."""
 
@@ -124,6 +127,7 @@ class Checkpoint:
                 provenance=content["provenance"],
                 started_from=content["started_from"],
                 vocabulary=tuple(content.get(VOCABULARY, ())),
+                card=Card.read(content.get(CARD)),
                 warnings=tuple(RunWarning(*warning) for warning in content.get("warnings", ())),
             )
         except OSError as error:
@@ -161,10 +165,10 @@ class Checkpoint:
             raise CheckpointMismatch(
                 f"{path} is of epoch {epoch} already, as another process trains this run; epoch {newest} is dropped"
             )
+        says = {VOCABULARY: list(self.vocabulary), **({CARD: self.card.told} if self.card else {})}
         if self.confusions[0].epoch == newest:
-            best = {"model": self.model, "epoch": newest, VOCABULARY: list(self.vocabulary)}
-            _write(folder / BEST, best)
-        # The layout of version 0.1, which has no vocabulary.
+            _write(folder / BEST, {"model": self.model, "epoch": newest, **says})
+        # The layout of version 0.1, in which weights say nothing of themselves.
         _write(
             path,
             {
@@ -179,7 +183,7 @@ class Checkpoint:
                 "threads": self.threads,
                 "provenance": self.provenance,
                 "started_from": self.started_from,
-                VOCABULARY: list(self.vocabulary),
+                **says,
                 **({"trained": self.trained} if self.trained else {}),
                 "warnings": [(warning.code, warning.text) for warning in self.warnings],
             },

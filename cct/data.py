@@ -40,9 +40,6 @@ TEXTS: dict[str, tuple[Callable[[Path], list[Labelled]], str, str]] = {
 }
 """How the files of a dataset of texts are read, and their published names: training and test split."""
 
-IDX_SIDE = 28
-"""Pixels on each side of an image of MNIST or Fashion-MNIST."""
-
 RESIDENT_SHARE = 0.5
 """The share of a GPU's free memory that a split may take; a larger one stays on the host."""
 
@@ -270,9 +267,9 @@ def _idx(name: str, folder: Path, with_test: bool) -> list[Split]:
 def _idx_split(name: str, images: Path, labels: Path) -> Split:
     """Raises `DatasetUnavailable` if the files do not belong together or are not of this dataset."""
     pixels, numbers, info = _read_idx(images), _read_idx(labels), DATASETS[name]
-    wrong = None
-    if tuple(pixels.shape[1:]) != (IDX_SIDE, IDX_SIDE) or not len(pixels):
-        wrong = f"{images} has {_shape(pixels)} values instead of images of {IDX_SIDE}x{IDX_SIDE}"
+    side, wrong = (info.image_size or 0) - 2 * info.border, None
+    if tuple(pixels.shape[1:]) != (side, side) or not len(pixels):
+        wrong = f"{images} has {_shape(pixels)} values instead of images of {side}x{side}"
     elif numbers.dim() != 1:
         wrong = f"{labels} has {_shape(numbers)} values instead of one label for each image"
     elif len(pixels) != len(numbers):
@@ -284,7 +281,7 @@ def _idx_split(name: str, images: Path, labels: Path) -> Split:
         raise DatasetUnavailable(
             f"{wrong}; put the files published as {info.title} there, or images of your own into an image_folder"
         )
-    return _rgb(_padded(pixels), numbers)
+    return _rgb(torch.nn.functional.pad(pixels.unsqueeze(1), [info.border] * 4), numbers)
 
 
 def _shape(values: Tensor) -> str:
@@ -352,10 +349,6 @@ def _read_idx(path: Path) -> Tensor:
             f"{path} is not a whole idx file of bytes ({error}); put the published file there"
         ) from error
     return torch.from_numpy(values.copy())
-
-
-def _padded(pixels: Tensor) -> Tensor:
-    return torch.nn.functional.pad(pixels.unsqueeze(1), [2, 2, 2, 2])
 
 
 def _rgb(grey: Tensor, labels: Tensor) -> Split:

@@ -315,11 +315,16 @@ def _square(path: Path, side: int, bits: int = 0) -> bytes | str:
     """
     try:
         with PIL.Image.open(path) as image:
-            image.draft("RGB", (2 * side, 2 * side))  # a photo much larger than needed is unpacked at a fraction of it
+            draft(image, side)
             fitted = PIL.ImageOps.fit(in_colour(image, bits), (side, side), PIL.Image.Resampling.BICUBIC)
     except UNREADABLE as error:
         return f"{path} ({error or type(error).__name__})"
     return np.asarray(fitted).transpose(2, 0, 1).tobytes()
+
+
+def draft(image: PIL.Image.Image, side: int) -> None:
+    """Has a photo much larger than needed unpacked at a fraction of its size."""
+    image.draft("RGB", (2 * side, 2 * side))
 
 
 def _forget_others(name: str, path: Path) -> None:

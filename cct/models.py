@@ -15,10 +15,11 @@ from cct.catalog import poolings
 from cct.cost import count_tokens
 from cct.encoder import Block
 from cct.misspelt import unknown
+from cct.named_datasets import DATASETS
 from cct.named_models import MODELS, EncoderConfig, ModelConfig, PositionalEmbedding, TextConfig
 from cct.pooling import POOLINGS
 from cct.seeds import seed_of
-from cct.spec import SpecError
+from cct.spec import RunSpec, SpecError
 from cct.texts import PADDING
 from cct.tokenizers import TextTokenizer, Tokenizer
 
@@ -148,6 +149,14 @@ def create_model(
         "vocabulary_size": vocabulary_size,
     }
     return build(replace(MODELS[name], **{field: value for field, value in changes.items() if value is not None}), seed)
+
+
+def model_of(spec: RunSpec, classes: int) -> Model:
+    """The model of a spec for a dataset of so many classes, with fresh weights. Raises `SpecError`."""
+    config = replace(spec.config, num_classes=classes)
+    if isinstance(config, TextConfig):
+        config = replace(config, vocabulary_size=DATASETS[spec.dataset].vocabulary_size)
+    return build(config, spec.seed)
 
 
 def build(config: ModelConfig | TextConfig, seed: int | None = None) -> Model:

@@ -14,6 +14,8 @@ class DatasetInfo:
     test_size: int | None = None
     image_size: int | None = None
     """Side in pixels; None for texts, and for images of all sizes, which become as large as the model's."""
+    border: int = 0
+    """Black pixels on each side of `image_size` that the published images do not have."""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     """Mean and standard deviation per channel of pixels scaled to 0..1."""
@@ -107,6 +109,7 @@ DATASETS: dict[str, DatasetInfo] = {
         train_size=60_000,
         test_size=10_000,
         image_size=32,
+        border=2,
         mean=(0.2190,) * 3,
         std=(0.3318,) * 3,
         class_names=(
@@ -134,6 +137,7 @@ DATASETS: dict[str, DatasetInfo] = {
         train_size=60_000,
         test_size=10_000,
         image_size=32,
+        border=2,
         mean=(0.1000,) * 3,
         std=(0.2752,) * 3,
         class_names=tuple("0123456789"),

@@ -1,19 +1,20 @@
 """What trained runs make of an image of the user's own, which is in no dataset."""
 
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cct import checkpoint
 from cct.events import Look
+from cct.image_files import MARGIN, draft
 from cct.lens import look
-from cct.models import build
+from cct.models import model_of
 from cct.named_datasets import DATASETS
 from cct.named_models import ModelConfig
 from cct.pixels import UNREADABLE, OtherScale, in_colour
@@ -46,17 +47,35 @@ def read_image(content: bytes, bits: int = 0) -> PIL.Image.Image:
 
 
 def as_dataset(image: PIL.Image.Image, spec: RunSpec) -> Tensor:
-    """The middle of the image at the size of the dataset's, grey if those are: `(3, size, size)`, uint8.
+    """The middle square of the image as the run's dataset has its images: `(3, size, size)`, uint8.
 
-    At the size of the model if the dataset has images of all sizes.
+    Grey if those are, within a border if those are unless the image is of their size with it, and larger than the
+    model's by `MARGIN` if those are of all sizes.
     """
     info = DATASETS[spec.dataset]
-    assert isinstance(spec.config, ModelConfig)
-    size = info.image_size or spec.config.image_size
+    size = info.image_size or _side(spec)
     if len(set(info.mean)) == 1:
         image = image.convert("L").convert("RGB")
-    fitted = PIL.ImageOps.fit(image, (size, size), PIL.Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).contiguous()
+    border = 0 if image.size == (size, size) else info.border
+    inner = size - 2 * border
+    fitted = PIL.ImageOps.fit(image, (inner, inner), PIL.Image.Resampling.BICUBIC)
+    return F.pad(torch.from_numpy(np.array(fitted)).permute(2, 0, 1), [border] * 4).contiguous()
+
+
+def file_as_dataset(path: Path, spec: RunSpec, bits: int) -> Tensor:
+    """The same of a file in any format that datasets may have. Raises `UnreadableImage`, which names it."""
+    try:
+        with PIL.Image.open(path) as image:
+            if DATASETS[spec.dataset].image_size is None:
+                draft(image, _side(spec))
+            return as_dataset(in_colour(image, bits), spec)
+    except UNREADABLE as error:
+        raise UnreadableImage(f"{path} cannot be read as an image ({error or type(error).__name__})") from error
+
+
+def _side(spec: RunSpec) -> int:
+    assert isinstance(spec.config, ModelConfig)
+    return round(MARGIN * spec.config.image_size)
 
 
 def look_with_checkpoints(
@@ -74,8 +93,7 @@ def look_with_checkpoints(
             continue
         weights, epoch = checkpoint.read_snapshot(folder / file)
         try:
-            classes = len(weights["classifier.fc.bias"])
-            model = build(replace(spec.config, num_classes=classes), spec.seed)
+            model = model_of(spec, len(weights["classifier.fc.bias"]))
             model.load_state_dict(weights)
         except (KeyError, RuntimeError) as error:
             raise UnusableWeights("its checkpoint does not fit the model as it is now; train it anew") from error

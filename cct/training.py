@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from cct.answers import Answers
 from cct.augment import augment, centre_crop
+from cct.card import Card
 from cct.checkpoint import BEST, Checkpoint, read_snapshot
 from cct.data import Split, batches, duplicates, equally_large, load, to_device
 from cct.device import default_device, device_name
@@ -24,9 +24,9 @@ from cct.isolation import isolated
 from cct.lens import chosen_epochs, chosen_images, look, pictures
 from cct.machine import cores
 from cct.mixing import BatchAugmentation
-from cct.models import Model, TextTransformer, build, mixes_batch, parameter_count
+from cct.models import Model, TextTransformer, mixes_batch, model_of, parameter_count
 from cct.named_datasets import DATASETS
-from cct.named_models import ModelConfig, TextConfig
+from cct.named_models import ModelConfig
 from cct.pretrained import VECTORS_FOLDER, load_pretrained, load_word_vectors, locate
 from cct.provenance import continued, extended_at, provenance_of, sha256_of
 from cct.run_warnings import duplicated, extended, few_words, foreseen, majority_share, uneven_classes, without_learning
@@ -145,6 +145,7 @@ def train(
     lens_epochs = set[int]() if is_text else chosen_epochs(spec.epochs)  # a lens for texts is yet to be made
 
     labels = test_split.labels.int().cpu()
+    card = Card(spec=settled, class_names=class_names or tuple(map(str, range(classes))), bits=train_split.bits)
     records: list[EpochRecord] = []
     # Of the best epoch and, if that is another, of the last.
     confusions: list[Confusion] = []
@@ -216,6 +217,7 @@ def train(
                 provenance=provenance,
                 started_from=started_from,
                 vocabulary=train_split.vocabulary,
+                card=card,
                 warnings=warnings,
             ).save(checkpoint_dir)
         if epoch in lens_epochs:
@@ -246,10 +248,7 @@ def _to_do(spec: RunSpec, records: Sequence[EpochRecord]) -> Sequence[int]:
 def _create_model(spec: RunSpec, split: Split, device: torch.device) -> Model:
     info = DATASETS[spec.dataset]
     seed_generators(device, seed_of(spec.seed, "model"))  # for poolings that draw weights of their own
-    config = replace(spec.config, num_classes=info.num_classes or len(split.class_names))
-    if isinstance(config, TextConfig):
-        config = replace(config, vocabulary_size=info.vocabulary_size)
-    return build(config, spec.seed)
+    return model_of(spec, info.num_classes or len(split.class_names))
 
 
 def _start(model: Model, spec: RunSpec, split: Split, data_dir: Path) -> tuple[dict[str, str], tuple[RunWarning, ...]]:

@@ -21,6 +21,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from cct.card import CARD, Card
 from cct.whole_file import whole_file
 
 UNREADABLE = Exception
@@ -66,6 +67,8 @@ class Weights:
     """The entry of the file that it was, empty for the file as a whole."""
     vocabulary: tuple[str, ...] = ()
     """The words whose vectors a text model's embedding holds, in their order; empty if the file does not say."""
+    card: Card | None = None
+    """What the file says of them, if it is from here."""
 
 
 def read_weights(path: Path) -> Weights:
@@ -91,7 +94,8 @@ def _read(file: Path, path: Path) -> Weights:
     if _is_safetensors(file):
         with safe_open(file, "pt") as opened:
             told = opened.metadata() or {}
-        return Weights(_named(safetensors.torch.load_file(file)), "", tuple(json.loads(told.get(VOCABULARY, "[]"))))
+        tensors, vocabulary = _named(safetensors.torch.load_file(file)), json.loads(told.get(VOCABULARY, "[]"))
+        return Weights(tensors, "", tuple(vocabulary), Card.read(told.get(CARD)))
     if _is_torch_script(file):
         raise UnusableWeights(
             f"{path} is a TorchScript program; save its weights: torch.save(torch.jit.load(FILE).state_dict(), ...)"
@@ -106,7 +110,8 @@ def _read(file: Path, path: Path) -> Weights:
         vocabulary = ()
     for entry in ENTRIES:
         if isinstance(content.get(entry), dict):
-            return Weights(_state_dict(content[entry], f"{path}, in its {entry},"), entry, tuple(vocabulary))
+            tensors = _state_dict(content[entry], f"{path}, in its {entry},")
+            return Weights(tensors, entry, tuple(vocabulary), Card.read(content.get(CARD)))
     return Weights(_state_dict(content, str(path)), "")
 
 
@@ -176,7 +181,7 @@ def reason(error: Exception) -> str:
 
 
 def export_safetensors(checkpoint_path: Path, out_path: Path) -> None:
-    """Writes a checkpoint's weights as safetensors under the reference's keys, and the vocabulary of a text model.
+    """Writes a checkpoint's weights as safetensors under the reference's keys, and what it says of them.
 
     Raises `UnusableWeights` if the checkpoint cannot be read, `OSError` if the file cannot be written.
     """
@@ -184,6 +189,8 @@ def export_safetensors(checkpoint_path: Path, out_path: Path) -> None:
     metadata = {"format": "pt"}
     if weights.vocabulary:
         metadata[VOCABULARY] = json.dumps(weights.vocabulary)
+    if weights.card:
+        metadata[CARD] = weights.card.told
     tensors = {key: value.contiguous() for key, value in weights.tensors.items()}
     with whole_file(out_path) as file:
         file.write(safetensors.torch.save(tensors, metadata=metadata))

@@ -18,8 +18,10 @@ from app.settings import Settings
 from app.store.own_images import OwnImages
 from app.store.rows import Run
 from app.store.run_store import RunStore
+from cct.augment import centre_crop
 from cct.lens import pixels_of, url_of
 from cct.named_datasets import DATASETS
+from cct.named_models import ModelConfig
 from cct.own_image import UnreadableImage, as_dataset, look_with_checkpoints, read_image
 from cct.pixels import ALL_BITS, OtherScale
 from cct.provenance import bits_recorded
@@ -61,9 +63,15 @@ def main(image_id: str) -> None:
             own_images.answer(image_id, run_id, {"error": f"cannot take the image: {error}"})
             continue
         if source not in shown:
-            own_images.show(image_id, source, url_of(pixels))
+            own_images.show(image_id, source, url_of(_seen(pixels, run)))
             shown.add(source)
         own_images.answer(image_id, run_id, _said(settings, store, run, pixels))
+
+
+def _seen(pixels: Tensor, run: Run) -> Tensor:
+    """What the run's model sees of them."""
+    assert isinstance(run.spec.config, ModelConfig)
+    return centre_crop(pixels, run.spec.config.image_size)
 
 
 def _said(settings: Settings, store: RunStore, run: Run, pixels: Tensor) -> dict[str, Any]:

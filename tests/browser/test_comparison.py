@@ -385,6 +385,7 @@ def test_the_form_says_what_it_will_queue(
     expect(page.get_by_text("greater than or equal to 0").first).to_be_visible()
     page.get_by_label("epochs", exact=True).fill("2")
     page.get_by_role("combobox", name="pretrained").fill("")
+    expect(preview).to_contain_text("4 runs, 8 epochs together")  # which moves the button
     page.get_by_role("button", name="Queue 4 runs").click()
     expect(page).to_have_url(re.compile(r"/board/experiments/\w+"))
     [experiment] = [found for found in store.experiments() if found.id != study.id]

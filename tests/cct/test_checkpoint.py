@@ -210,7 +210,7 @@ def test_a_run_of_version_0_1_goes_on(tmp_path: Path) -> None:
     # What this version leaves has the same entries, and some that 0.1 does not look at.
     entries = ("settled", "provenance", "optimizer")
     before, now = (torch.load(path, weights_only=True) for path in (tmp_path / "0.1.pt", tmp_path / checkpoint.LAST))
-    assert now.keys() == before.keys() | {"vocabulary", "warnings", "answers", "labels"}
+    assert now.keys() == before.keys() | {"vocabulary", "card", "warnings", "answers", "labels"}
     export_answers(tmp_path)
     assert (tmp_path / ANSWERS).exists() == (second.val_top1 > first.val_top1), "0.1 has kept no answers of its epoch"
     assert now["spec"].keys() > before["spec"].keys()

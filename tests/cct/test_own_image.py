@@ -41,7 +41,7 @@ def test_the_middle_of_a_picture_is_brought_to_the_datasets_size(kind: str) -> N
     assert torch.equal(grey[0], grey[1])
     assert torch.equal(pixels_of(url_of(seen)), seen)
     flower = as_dataset(read_image(file(picture, kind)), RunSpec(dataset="flowers102", model="cct_7_7x2_224"))
-    assert flower.shape == (3, 224, 224), "as large as the model's images"
+    assert flower.shape == (3, 256, 256), "larger than the model's images, whose middle is validated"
     assert pixels_of(url_of(flower)).shape == (3, 128, 128), "browsers get a smaller one"
 
 
