@@ -70,7 +70,8 @@ def file_as_dataset(path: Path, spec: RunSpec, bits: int) -> Tensor:
                 draft(image, _side(spec))
             return as_dataset(in_colour(image, bits), spec)
     except UNREADABLE as error:
-        raise UnreadableImage(f"{path} cannot be read as an image ({error or type(error).__name__})") from error
+        why = str(error) or type(error).__name__
+        raise UnreadableImage(f"{path} cannot be read as an image ({why}); name a whole one") from error
 
 
 def _side(spec: RunSpec) -> int:

@@ -77,8 +77,10 @@ def trained_model(path: Path) -> TrainedModel:
         model = model_of(card.spec, len(card.class_names))
         model.load_state_dict(weights.tensors)
     except (SpecError, KeyError, RuntimeError) as error:
-        named = f"{card.spec.model} with {card.spec.pooling}"
-        raise UnusableWeights(f"{path} does not fit {named} as it is now ({' '.join(str(error).split())})") from error
+        named, why = f"{card.spec.model} with {card.spec.pooling}", " ".join(str(error).split())
+        raise UnusableWeights(
+            f"{path} does not fit {named} as it is now ({why}); use the version that trained it"
+        ) from error
     if DATASETS[card.spec.dataset].has_texts and not weights.vocabulary:
         raise UnusableWeights(f"{path} does not say which words its vectors are of; export it from a newer checkpoint")
     return TrainedModel(model.eval(), card, weights.vocabulary)
