@@ -123,7 +123,13 @@ const columns = column.columns([
     cell: ({ row: { original: run }, table }) => {
       if (run.state !== "queued") return "–";
       const shown = table.getRowModel().rows.map((row) => row.original);
-      return <QueuePlace id={run.id} among={shown.filter((one) => one.state === "queued").map((one) => one.id)} />;
+      const waiting = shown.filter((one) => one.state === "queued").map((one) => one.id);
+      // As wide as what is read next, so that the table keeps its widths.
+      return (
+        <Text span inherit display="inline-block" miw={84}>
+          <QueuePlace id={run.id} among={waiting} />
+        </Text>
+      );
     },
   }),
   column.display({ id: "priority", header: "Priority", cell: ({ row }) => row.original.priority }),

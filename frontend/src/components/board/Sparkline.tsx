@@ -1,3 +1,4 @@
+import { Box } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { createContext, useContext, useMemo } from "react";
 
@@ -23,7 +24,13 @@ export function Curves({ ids, children }: { ids: string[]; children: React.React
 /** A run's validation top-1 by epoch, on a scale of its own: the shape counts, the level stands beside it. */
 export function Curve({ id }: { id: string }) {
   const line = useContext(Lines).get(id);
-  if (!line || line.epochs.length < 2) return "–";
+  // As wide as a curve, so that the table keeps its widths when the curves come.
+  if (!line || line.epochs.length < 2)
+    return (
+      <Box component="span" display="inline-block" w={WIDTH}>
+        –
+      </Box>
+    );
   const { epochs, val_top1: values } = line;
   const [first, last] = [epochs[0]!, epochs.at(-1)!];
   const [low, high] = [Math.min(...values), Math.max(...values)];
