@@ -16,7 +16,7 @@ from cct.events import Confusion, EpochRecord, RunWarning
 from cct.extension import BEST as BEST
 from cct.extension import LAST as LAST
 from cct.spec import RunSpec
-from cct.weights import UNREADABLE, VOCABULARY, UnusableWeights, reason
+from cct.weights import UNREADABLE, VOCABULARY, UnusableWeights, check_checksums, reason
 from cct.whole_file import whole_file
 
 _PUT_BACK = "put the right one there and try again, or train the same spec as a new run"
@@ -111,6 +111,7 @@ class Checkpoint:
         """Raises `UnusableWeights`."""
         # On the CPU, where AdamW keeps its step counts; the model and the optimizer take the rest to their device.
         try:
+            check_checksums(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
             return cls(
                 spec=RunSpec.stored(content["spec"]),
@@ -161,7 +162,8 @@ class Checkpoint:
         """
         path = folder / LAST
         newest = self.records[-1].epoch
-        if path.exists() and (epoch := read_snapshot(path)[1]) > newest:
+        # Not checked whole, as this is done after each epoch.
+        if path.exists() and (epoch := _mapped(path, is_checked=False)["records"][-1]["epoch"]) > newest:
             raise CheckpointMismatch(
                 f"{path} is of epoch {epoch} already, as another process trains this run; epoch {newest} is dropped"
             )
@@ -216,11 +218,18 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def read_snapshot(path: Path) -> tuple[dict[str, Tensor], int]:
     """The weights in a run's `LAST` or `BEST` and the epoch after which they were saved.
 
-    The file is mapped, not read: most of `LAST` is the optimizer's. Training may replace it meanwhile. Raises
-    `UnusableWeights`.
+    Training may replace the file meanwhile. Raises `UnusableWeights`.
     """
+    content = _mapped(path, is_checked=True)
+    return content["model"], content["epoch"] if path.name == BEST else content["records"][-1]["epoch"]
+
+
+def _mapped(path: Path, is_checked: bool) -> dict[str, Any]:
+    """What a run's file holds, with tensors that are read when they are used."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return content["model"], content["epoch"] if path.name == BEST else content["records"][-1]["epoch"]
+        if is_checked:
+            check_checksums(path)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return content
     except UNREADABLE as error:
         raise UnusableWeights(f"{path.name} cannot be read ({reason(error)})") from error

@@ -11,7 +11,6 @@ import sys
 import tarfile
 import time
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets import Flowers102
 
-from cct.download import PROGRESS_SECONDS, DatasetUnavailable, download, downloading
+from cct.download import PROGRESS_SECONDS, DatasetUnavailable, download, downloading, md5_of
 from cct.pixels import UNREADABLE, bits_of, in_colour
 
 CACHE = "decoded_images"
@@ -170,24 +169,29 @@ def find_flowers(folder: Path) -> tuple[ImageFiles, ImageFiles]:
             for name, md5 in Flowers102._file_dict.values():
                 download([Flowers102._download_url_prefix + name], root / name, md5)
             _unpack(root / published["image"], root / "jpg")
-    from scipy.io import loadmat, matlab  # takes long to import
+    for part in ("label", "setid"):
+        name, md5 = Flowers102._file_dict[part]
+        try:
+            found = md5_of(root / name)
+        except OSError as error:
+            raise DatasetUnavailable(
+                f"{root / name} cannot be read ({error.strerror}); let this user read it"
+            ) from error
+        # SciPy's reader can end the whole process at a damaged one.
+        if found != md5:
+            raise DatasetUnavailable(f"{root / name} is damaged or another file; put the published one there")
+    from scipy.io import loadmat  # takes long to import
 
-    try:
-        labels = loadmat(root / published["label"])["labels"].ravel()
-        ids = loadmat(root / published["setid"])
-        splits = [np.concatenate([ids[name].ravel() for name in names]) for names in (("trnid", "valid"), ("tstid",))]
-        train, test = (
-            ImageFiles(
-                [root / "jpg" / f"image_{number:05}.jpg" for number in numbers],
-                [int(labels[number - 1]) - 1 for number in numbers],
-            )
-            for numbers in splits
+    labels = loadmat(root / published["label"])["labels"].ravel()
+    ids = loadmat(root / published["setid"])
+    splits = [np.concatenate([ids[name].ravel() for name in names]) for names in (("trnid", "valid"), ("tstid",))]
+    train, test = (
+        ImageFiles(
+            [root / "jpg" / f"image_{number:05}.jpg" for number in numbers],
+            [int(labels[number - 1]) - 1 for number in numbers],
         )
-    except (OSError, ValueError, LookupError, TypeError, zlib.error, matlab.MatReadError) as error:
-        names = " and ".join(needed[1:])
-        raise DatasetUnavailable(
-            f"{names} in {root} cannot be read ({error}); put the published files there"
-        ) from error
+        for numbers in splits
+    )
     return train, test
 
 

@@ -116,8 +116,9 @@ def read_vectors(path: Path, vocabulary: Sequence[str], channels: int) -> tuple[
     numbers = {word: number for number, word in enumerate(vocabulary)}
     found: dict[int, Tensor] = {}
     in_small_letters: set[int] = set()
-    with path.open(encoding="utf-8-sig", newline="\n") as file:
-        for line_number, line in enumerate(file, start=1):
+    line_number = 0
+    try:
+        for line_number, line in enumerate(_lines(path, "utf-8"), start=1):
             if not line.strip() or (line_number == 1 and re.fullmatch(r"\d+ \d+\s*", line)):
                 continue
             word, *vector = line.rstrip(" \r\n").rsplit(" ", channels)
@@ -127,6 +128,9 @@ def read_vectors(path: Path, vocabulary: Sequence[str], channels: int) -> tuple[
                 found[numbers[word]] = torch.tensor([_number(value, line_number) for value in vector])
             if word.lower() in numbers:
                 in_small_letters.add(numbers[word.lower()])
+    except UnicodeDecodeError as error:
+        # A line that cannot be decoded is not counted yet.
+        raise ValueError(f"line {line_number + 1} is not UTF-8 ({error.reason})") from error
     return found, len(in_small_letters)
 
 

@@ -108,11 +108,25 @@ def _read(file: Path, path: Path) -> Weights:
     vocabulary = content.get(VOCABULARY, ())
     if not isinstance(vocabulary, list | tuple) or not all(isinstance(word, str) for word in vocabulary):
         vocabulary = ()
+    card = Card.read(content.get(CARD))
+    if card:
+        check_checksums(file)
     for entry in ENTRIES:
         if isinstance(content.get(entry), dict):
             tensors = _state_dict(content[entry], f"{path}, in its {entry},")
-            return Weights(tensors, entry, tuple(vocabulary), Card.read(content.get(CARD)))
+            return Weights(tensors, entry, tuple(vocabulary), card)
     return Weights(_state_dict(content, str(path)), "")
+
+
+def check_checksums(file: Path) -> None:
+    """Compares the checksums in a file that `torch.save` has written, which `torch.load` reads past: a weight with a
+    wrong bit would be used. Raises `UnusableWeights`.
+
+    Only for files from here: programs may leave the checksums out.
+    """
+    with zipfile.ZipFile(file) as archive:
+        if damaged := archive.testzip():
+            raise UnusableWeights(f"the checksum of {damaged} in it does not fit")
 
 
 @contextmanager

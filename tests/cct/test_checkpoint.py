@@ -1,24 +1,28 @@
 """Whatever happens while a checkpoint is written, the one before is there and whole; and only a run's own is read."""
 
 import gzip
+import re
+import struct
 import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from cct import checkpoint
 from cct.answers import export_answers
+from cct.card import Card
 from cct.checkpoint import Checkpoint, CheckpointMismatch, CheckpointNotWritten
 from cct.events import Confusion, EpochRecord, Facts
 from cct.extension import ANSWERS
 from cct.models import create_model
 from cct.spec import RunSpec
 from cct.training import train
-from cct.weights import UnusableWeights
+from cct.weights import UnusableWeights, read_weights
 from tests.cct.told import only
 
 KILLS = 30
@@ -249,6 +253,47 @@ def test_a_damaged_checkpoint_is_named_and_stays(content: bytes, tmp_path: Path)
     (tmp_path / checkpoint.LAST).mkdir()
     with pytest.raises(UnusableWeights, match=r"last\.pt cannot be read \(Is a directory\)"):
         Checkpoint.load(tmp_path, SPEC)
+
+
+def test_checkpoints_of_any_content_are_read_as_they_were_or_refused(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    values = torch.arange(4000, dtype=torch.float32)
+    (saved := after(1, values)).save(tmp_path)
+    saved = replace(saved, model={})
+    for name in (checkpoint.LAST, checkpoint.BEST):
+        path = tmp_path / name
+        whole = path.read_bytes()
+        refused: list[str] = []
+        for _ in range(150):
+            damaged = bytearray(whole)
+            for _ in range(random.integers(1, 4)):
+                damaged[random.integers(len(damaged))] ^= 1 << int(random.integers(8))
+            path.write_bytes(damaged[: random.integers(len(damaged) + 1)] if random.random() < 0.3 else damaged)
+            try:
+                if name == checkpoint.LAST:
+                    read = Checkpoint.read(path)
+                    assert replace(read, model={}) == saved
+                    weights = read.model
+                else:
+                    weights, epoch = checkpoint.read_snapshot(path)
+                    assert epoch == 1
+                assert torch.equal(weights["values"], values)
+            except UnusableWeights as error:
+                refused.append(str(error))
+        assert len(refused) > 100, "weights are most of the file"
+        assert all(re.match(r".*(last\.pt is damaged or|best\.pt cannot be read \()", error) for error in refused)
+
+
+def test_a_wrong_bit_in_weights_from_here_is_found_before_they_start_others(tmp_path: Path) -> None:
+    path = tmp_path / checkpoint.BEST
+    card = Card(spec=SPEC, class_names=("0", "1"))
+    replace(after(1, torch.full((4000,), 1.5)), card=card).save(tmp_path)
+    assert read_weights(path).card == card
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(struct.pack("<3f", 1.5, 1.5, 1.5)) + 4003] ^= 8
+    path.write_bytes(damaged)
+    with pytest.raises(UnusableWeights, match=r"the checksum of .* does not fit"):
+        read_weights(path)
 
 
 def test_specs_of_before_pretrained_weights_are_continued(tmp_path: Path) -> None:

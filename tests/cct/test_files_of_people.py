@@ -5,6 +5,7 @@ import io
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,24 @@ def test_a_byte_that_is_no_text_is_told_with_its_line(tmp_path: Path) -> None:
         read_ag_news(tmp_path / "ag.csv")
 
 
+def spoilt(content: bytes, random: np.random.Generator) -> bytes:
+    """With one to three other bytes."""
+    damaged = bytearray(content)
+    for _ in range(random.integers(1, 4)):
+        damaged[random.integers(len(damaged))] = random.integers(256)
+    return bytes(damaged)
+
+
+def told_with_a_line(read: Callable[[], object]) -> None:
+    """What is refused must be refused with the line's number."""
+    refused = "line 0"
+    try:
+        read()
+    except ValueError as error:
+        refused = str(error)
+    assert re.match(r"line \d+ ", f"{refused} "), refused
+
+
 def test_texts_of_any_content_are_read_or_refused_with_a_line(tmp_path: Path) -> None:
     random, path = np.random.default_rng(0), tmp_path / "texts"
     whole = {
@@ -200,13 +219,18 @@ def test_texts_of_any_content_are_read_or_refused_with_a_line(tmp_path: Path) ->
     }
     for read, content in whole.items():
         for _ in range(200):
-            damaged = bytearray(content)
-            for _ in range(random.integers(1, 4)):
-                damaged[random.integers(len(damaged))] = random.integers(256)
-            path.write_bytes(damaged)
-            refused = "line 0"
-            try:
-                read(path)
-            except ValueError as error:
-                refused = str(error)
-            assert re.match(r"line \d+", refused), refused
+            path.write_bytes(spoilt(content, random))
+            told_with_a_line(partial(read, path))
+
+
+def test_word_vectors_of_any_content_are_read_or_refused_with_a_line(tmp_path: Path) -> None:
+    random, path = np.random.default_rng(0), tmp_path / "vectors.txt"
+    words = tuple(f"word{number}" for number in range(20))
+    for mark in (b"", codecs.BOM_UTF8, b"20 3\n"):
+        whole = mark + b"".join(f"{word} 0.5 -1.25 3e-2\n".encode() for word in words)
+        for _ in range(200):
+            path.write_bytes(spoilt(whole, random))
+            told_with_a_line(lambda: read_vectors(path, words, 3))
+    path.write_bytes(b"word1 1 2 3\nword2 1 \xff 3\n")
+    with pytest.raises(ValueError, match=r"line 2 is not UTF-8 \(invalid start byte\)"):
+        read_vectors(path, words, 3)
