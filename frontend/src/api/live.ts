@@ -32,9 +32,9 @@ export function useLiveUpdates(): LiveStatus {
       news: (news) => void notice(news, queries),
       database: ({ reachable }) => {
         setStatus(reachable ? { state: "live" } : { state: "reconnecting", why: "database unreachable" });
-        if (reachable) void queries.invalidateQueries();
+        if (reachable) cache.everything();
       },
-      reset: () => void queries.invalidateQueries(),
+      reset: () => cache.everything(),
     };
 
     function hear(message: StreamMessage) {
@@ -45,7 +45,7 @@ export function useLiveUpdates(): LiveStatus {
         stale = undefined;
         setStatus({ state: "live" });
         // What changed before the connection stood is unknown.
-        void queries.invalidateQueries();
+        cache.everything();
       } else {
         setStatus((now) => (now.state === "stale" ? now : { state: "reconnecting" }));
         const since = new Date();

@@ -26,8 +26,8 @@ const run = (id: string, more: Partial<Run> = {}) =>
 const epoch = (run_id: string, epoch: number, val_top1: number) =>
   ({ run_id, experiment_id: "e", record: { epoch, val_top1 } }) as Events["epoch"];
 
-/** A query that a page shows: how often it was asked, each time for `takes` ms. */
-function shown(key: unknown[], takes = 0) {
+/** A query that a page shows: how often it was asked, each time for `takes` ms. What it answers is known when it is asked. */
+function shown(key: unknown[], takes = 0, answers: () => unknown = () => ({ runs: [] })) {
   const asked = { times: 0, atOnce: 0, mostAtOnce: 0 };
   const observer = new QueryObserver(queries, {
     queryKey: key,
@@ -35,9 +35,10 @@ function shown(key: unknown[], takes = 0) {
       asked.times += 1;
       asked.atOnce += 1;
       asked.mostAtOnce = Math.max(asked.mostAtOnce, asked.atOnce);
+      const answer = answers();
       await pause(takes);
       asked.atOnce -= 1;
-      return { runs: [] };
+      return answer;
     },
     staleTime: Infinity,
   });
@@ -108,6 +109,59 @@ test("many events make few refetches, one at a time, and the last event is never
   cache.epoch(epoch("a", 31, 50));
   await pause(ROUND_MS);
   expect(figure.times).toBe(settled + 1);
+});
+
+/** A page of the run "a", whose answers take long enough for an event to come before them. */
+function slowPage(takes = 60, now = { state: "queued" }) {
+  const page = shown(["run", "a"], takes, () => run("a", now as Partial<Run>));
+  return { page, now, shows: () => queries.getQueryData<Run>(["run", "a"])?.state };
+}
+
+test("a first answer that is older than an event is asked for again", async () => {
+  const { page, now, shows } = slowPage();
+  await pause(20);
+  now.state = "cancelled";
+  cache.run(run("a", { state: "cancelled" }));
+  await pause(80);
+  expect(shows()).toBe("queued");
+  await pause(2 * ROUND_MS);
+  expect([shows(), page.times]).toEqual(["cancelled", 2]);
+});
+
+test("a later answer that is older than an event is asked for again", async () => {
+  const { now, shows } = slowPage();
+  await pause(80);
+  void queries.invalidateQueries();
+  await pause(20);
+  now.state = "cancelled";
+  cache.run(run("a", { state: "cancelled" }));
+  expect(shows()).toBe("cancelled");
+  await pause(2 * ROUND_MS);
+  expect(shows()).toBe("cancelled");
+});
+
+test("so is one of a page that was left before it came, once the page is shown again", async () => {
+  const { now, shows } = slowPage(400);
+  await pause(450);
+  void queries.invalidateQueries();
+  await pause(20);
+  for (const each of stop) each();
+  now.state = "cancelled";
+  cache.run(run("a", { state: "cancelled" }));
+  await pause(450 + ROUND_MS);
+  expect(shows()).toBe("queued");
+  slowPage(20, now);
+  await pause(50);
+  expect(shows()).toBe("cancelled");
+});
+
+test("after a time without events a first answer under way is asked for again, too", async () => {
+  const { page, now, shows } = slowPage();
+  await pause(20);
+  now.state = "cancelled";
+  cache.everything();
+  await pause(2 * ROUND_MS);
+  expect([shows(), page.times]).toEqual(["cancelled", 2]);
 });
 
 test("a deleted run's page asks again, and so do the lists", async () => {

@@ -24,15 +24,16 @@ export class LiveCache {
   private changed: ((query: Query) => boolean)[] = [];
   private timer: ReturnType<typeof setTimeout> | undefined;
   private refetching = false;
+  private closed = false;
 
   constructor(private readonly queries: QueryClient) {}
 
   run(run: Run) {
-    this.queries.setQueryData<Run>(["run", run.id], (row) => row && run);
-    this.queries.setQueriesData<RunList>(
-      { queryKey: ["runs"] },
-      (list) => list && { ...list, runs: list.runs.map((row) => (row.id === run.id ? run : row)) },
-    );
+    this.patch<Run>(["run", run.id], () => run);
+    this.patch<RunList>(["runs"], (list) => ({
+      ...list,
+      runs: list.runs.map((row) => (row.id === run.id ? run : row)),
+    }));
     this.refetch(({ queryKey: [kind, id] }) => kind === "log" && id === run.id);
     // A queued run's event may tell of another priority, which is in its history too.
     if (run.state === "queued") {
@@ -58,9 +59,8 @@ export class LiveCache {
     if (known && JSON.stringify(planOf(known)) !== JSON.stringify(planOf(experiment))) {
       this.refetchExperiment(experiment.id);
     }
-    this.queries.setQueryData<Experiment>(["experiment", experiment.id], (row) => row && experiment);
-    this.queries.setQueryData<{ experiments: Experiment[] }>(["experiments"], (list) => {
-      if (!list) return list;
+    this.patch<Experiment>(["experiment", experiment.id], () => experiment);
+    this.patch<{ experiments: Experiment[] }>(["experiments"], (list) => {
       const known = list.experiments.some(({ id }) => id === experiment.id);
       const experiments = list.experiments.map((row) => (row.id === experiment.id ? experiment : row));
       return { experiments: known ? experiments : [experiment, ...experiments] };
@@ -69,25 +69,21 @@ export class LiveCache {
 
   epoch(event: Events["epoch"]) {
     const { epoch, val_top1 } = event.record;
-    this.queries.setQueriesData<{ sparklines: Sparkline[] }>(
-      { queryKey: ["sparklines"] },
-      (list) =>
-        list && {
-          sparklines: list.sparklines.map((line) =>
-            line.run_id === event.run_id ? withPoint(line, epoch, val_top1) : line,
-          ),
-        },
-    );
+    this.patch<{ sparklines: Sparkline[] }>(["sparklines"], (list) => ({
+      sparklines: list.sparklines.map((line) =>
+        line.run_id === event.run_id ? withPoint(line, epoch, val_top1) : line,
+      ),
+    }));
     this.refetchDerived(event.run_id, event.experiment_id);
   }
 
   workers(list: WorkerList) {
-    this.queries.setQueryData(["workers"], list);
+    this.patch<WorkerList>(["workers"], () => list);
     this.refetch(({ queryKey: [kind] }) => kind === "queue");
   }
 
   queue({ paused }: Events["queue"]) {
-    this.queries.setQueriesData<QueueState>({ queryKey: ["queue"] }, (queue) => queue && { ...queue, paused });
+    this.patch<QueueState>(["queue"], (queue) => ({ ...queue, paused }));
     this.refetch(({ queryKey: [kind] }) => kind === "queue");
   }
 
@@ -103,9 +99,23 @@ export class LiveCache {
     this.refetch(({ queryKey: [kind, id] }) => kind === "own_image" && id === event.id);
   }
 
+  /** After a time without events, in which anything may have changed. */
+  everything() {
+    void this.askAgain(() => true);
+  }
+
   close() {
+    this.closed = true;
     clearTimeout(this.timer);
     this.changed = [];
+  }
+
+  /** What the event says is shown at once. An answer under way may be older than it, and is asked for again. */
+  private patch<T>(queryKey: unknown[], update: (shown: T) => T) {
+    this.queries.setQueriesData<T>({ queryKey }, (shown) => shown && update(shown));
+    for (const asked of this.queries.getQueryCache().findAll({ queryKey, fetchStatus: "fetching" })) {
+      this.refetch((query) => query === asked);
+    }
   }
 
   private refetchLists() {
@@ -134,6 +144,7 @@ export class LiveCache {
   }
 
   private refetch(matches: (query: Query) => boolean) {
+    if (this.closed) return;
     this.changed.push(matches);
     if (!this.refetching) this.timer ??= setTimeout(() => void this.flush(), REFETCH_DELAY_MS);
   }
@@ -144,8 +155,19 @@ export class LiveCache {
     this.changed = [];
     this.timer = undefined;
     this.refetching = true;
-    await this.queries.invalidateQueries({ predicate: (query) => changed.some((matches) => matches(query)) });
+    await this.askAgain((query) => changed.some((matches) => matches(query)));
     this.refetching = false;
     if (this.changed.length > 0) this.timer = setTimeout(() => void this.flush(), REFETCH_DELAY_MS);
+  }
+
+  /** TanStack Query lets an answer under way count as the new one if it is the first, or of a page that was left. It may
+   * be the old one, so these are asked for once more after it. */
+  private async askAgain(predicate: (query: Query) => boolean) {
+    for (const asked of this.queries.getQueryCache().findAll({ predicate, fetchStatus: "fetching" })) {
+      if (asked.state.data === undefined || !asked.isActive()) {
+        asked.promise?.then(() => this.refetch((query) => query === asked)).catch(() => {});
+      }
+    }
+    await this.queries.invalidateQueries({ predicate });
   }
 }
