@@ -53,8 +53,10 @@ class _Service:
         return self.process.poll() is not None
 
     def start_again(self) -> None:
-        self.short_lives = self.short_lives + 1 if time.monotonic() - self._started < SHORT_LIFE_SECONDS else 0
+        was_short = time.monotonic() - self._started < SHORT_LIFE_SECONDS
         self.start()
+        # Counted after the start: another thread that sees the last count sees the last process.
+        self.short_lives = self.short_lives + 1 if was_short else 0
 
 
 class Services:
@@ -109,7 +111,9 @@ class Services:
     def check(self) -> None:
         """Raises `ServiceFailed` if a service has ended, once they are kept alive: if one ends again and again."""
         for name, service in self._services.items():
-            if service.has_ended() and (self._keeper is None or service.short_lives >= MOST_SHORT_LIVES):
+            # Counted first, as the keeper may start it again meanwhile.
+            is_final = self._keeper is None or service.short_lives >= MOST_SHORT_LIVES
+            if is_final and service.has_ended():
                 lines = service.log.read_text(errors="replace").split("\n")
                 last = next((f" ({line.strip()})" for line in reversed(lines) if line.strip()), "")
                 why = f"the disk of {self._data} is full: make room; " if self._disk_is_full() else ""
