@@ -12,8 +12,8 @@ class NotFound(BoardError):
     status = 404
     title = "Not found"
 
-    def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f"there is no {kind} {name!r}")
+    def __init__(self, kind: str, name: str, why: str = "") -> None:
+        super().__init__(f"there is no {kind} {name!r}{f'; {why}' if why else ''}")
 
 
 class Conflict(BoardError):

@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """How API and worker write their logs: as lines to read, or as one JSON object per line."""
     datasets: Path | None = None
     """Folder of the datasets, if not `datasets` in the data folder."""
+    poolings: Path | None = None
+    """Folder of your own poolings, if not `poolings` in the data folder; only the API reads it."""
 
     @field_validator("url")
     @classmethod
@@ -135,6 +137,10 @@ class Settings(BaseSettings):
     @property
     def datasets_folder(self) -> Path:
         return self.datasets or self.data / "datasets"
+
+    @property
+    def poolings_folder(self) -> Path:
+        return self.poolings or self.data / "poolings"
 
     def run_folder(self, run_id: str) -> Path:
         """Everything that is kept of a run in files."""

@@ -3,8 +3,9 @@
 There is an option for each field of `RunSpec`. One line per epoch on the standard output; a run that was interrupted
 goes on where it stopped if it has a folder (`--out`). With `--seeds` it trains several runs.
 
-`python -m cct export CHECKPOINT OUT.safetensors` writes the weights of a checkpoint for use elsewhere, and
-`python -m cct predict WEIGHTS FILES...` tells what they say of images or of lines of text.
+`python -m cct export CHECKPOINT OUT.safetensors` writes the weights of a checkpoint for use elsewhere,
+`python -m cct predict WEIGHTS FILES...` tells what they say of images or of lines of text, and
+`python -m cct check POOLING` whether a pooling does what it should.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import NoReturn
 
+from cct import own_poolings
 from cct.catalog import poolings
 from cct.events import EpochRecord, Event, Facts, FinalTest, RunWarning
 from cct.machine import OPENMP
@@ -33,20 +35,19 @@ LIKELIEST = 3
 """How many classes are told of each image or text."""
 
 DESCRIPTION = (
-    "Train one run; the defaults are the reference's. `export` as first word writes weights, `predict` asks them: see "
-    "export --help and predict --help."
+    "Train one run; the defaults are the reference's. `export` as first word writes weights, `predict` asks them, "
+    "`check` tries a pooling: see export --help, predict --help and check --help."
 )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0 if trained, 1 if training failed, 2 if the command line is wrong, 130 if interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["export"]:
-        return _export(arguments[1:])
-    if arguments[:1] == ["predict"]:
-        return _predict(arguments[1:])
+    if command := _COMMANDS.get(next(iter(arguments), "")):
+        return command(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
+    own_poolings.use(options.poolings)
     if options.list:
         print(_listing())
         return 0
@@ -285,6 +286,29 @@ def _predict(arguments: list[str]) -> int:
     return 0
 
 
+def _check(arguments: list[str]) -> int:
+    parser = _Parser(prog="python -m cct check", description="Try a pooling: is it what a model and a run need?")
+    parser.add_argument("pooling", help="its name")
+    _add_poolings(parser)
+    options = parser.parse_args(arguments)
+    own_poolings.use(options.poolings)
+    from cct.pooling_check import check
+
+    try:
+        name = own_poolings.full_name(options.pooling)
+    except own_poolings.UnusablePooling as error:
+        return _fail(str(error), 2)
+    print(name)
+    has_failed = False
+    for finding in check(name):
+        print(f"  {finding.outcome:7} {finding.name}: {finding.text}", flush=True)
+        has_failed |= finding.outcome == "failed"
+    return int(has_failed)
+
+
+_COMMANDS = {"export": _export, "predict": _predict, "check": _check}
+
+
 def _lines(file: Path) -> list[str]:
     """The lines of a file of texts, or of the standard input, that are not empty."""
     text = sys.stdin.read() if file == Path("-") else file.read_text(encoding="utf-8-sig")
@@ -309,6 +333,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, default=Path("datasets"), metavar="FOLDER", help="datasets (default: %(default)s)"
     )
+    _add_poolings(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="checkpoints; a run is resumed from there")
     parser.add_argument(
         "--seeds",
@@ -330,11 +355,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_poolings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--poolings",
+        type=Path,
+        default=own_poolings.DEFAULT,
+        metavar="FOLDER",
+        help="poolings of your own (default: %(default)s)",
+    )
+
+
 def _listing() -> str:
     sections = {
         "models": {name: f"{config.image_size} px, {config.depth} blocks" for name, config in IMAGE_MODELS.items()}
         | {name: f"{config.text_length} words, {config.depth} blocks" for name, config in TEXT_MODELS.items()},
         "poolings": {name: pooling.formula for name, pooling in poolings().items()},
+        "poolings of your own": {
+            source.name: own_poolings.pooling_info(source.name).formula
+            for source in own_poolings.found().sources.values()
+        }
+        | {f"{broken.file}: broken": broken.error for broken in own_poolings.found().broken},
         "datasets": {name: info.title for name, info in DATASETS.items()},
         "published weights": {
             name: f"{weights.model} on {weights.dataset}, {weights.top1:.2f} %" for name, weights in PUBLISHED.items()
@@ -343,6 +383,7 @@ def _listing() -> str:
     return "\n".join(
         line
         for title, entries in sections.items()
+        if entries
         for line in (title, *(f"  {name:41}{text}" for name, text in entries.items()))
     )
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from cct.catalog import poolings
 from cct.named_datasets import DATASETS
 from cct.named_models import ModelConfig, TextConfig
+from cct.own_poolings import pooling_info
 from cct.spec import RunSpec
 
 
@@ -24,7 +24,7 @@ class Cost:
 
 def cost(config: ModelConfig | TextConfig) -> Cost:
     """What the model of a configuration costs."""
-    pooling = poolings()[config.pooling]
+    pooling = pooling_info(config.pooling)
     conv_parameters, conv_macs = _text_tokenizer(config) if isinstance(config, TextConfig) else _tokenizer(config)
     tokens = count_tokens(config) + pooling.uses_class_token
     width, hidden = config.embed_dim, config.mlp_ratio * config.embed_dim

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cct.catalog import poolings
 from cct.cost import count_tokens
 from cct.encoder import Block
 from cct.misspelt import unknown
 from cct.named_datasets import DATASETS
 from cct.named_models import MODELS, EncoderConfig, ModelConfig, PositionalEmbedding, TextConfig
-from cct.pooling import POOLINGS
+from cct.own_poolings import UnusablePooling, full_name
+from cct.pooling import pooling_class
 from cct.seeds import seed_of
 from cct.spec import RunSpec, SpecError
 from cct.texts import PADDING
@@ -32,7 +32,7 @@ class Classifier(nn.Module):
 
     def __init__(self, config: EncoderConfig, tokens: int) -> None:
         super().__init__()
-        pooling = POOLINGS[config.pooling](config.embed_dim)
+        pooling = pooling_class(config.pooling)(config.embed_dim)
         self.class_emb: nn.Parameter | None = None
         self.positional_emb: nn.Parameter | None = None
         if getattr(pooling, "uses_class_token", False):
@@ -161,9 +161,13 @@ def model_of(spec: RunSpec, classes: int) -> Model:
 
 def build(config: ModelConfig | TextConfig, seed: int | None = None) -> Model:
     """The model that a configuration describes. Raises `SpecError` for an unknown pooling or positional embedding."""
-    for field, choices in (("pooling", [*poolings()]), ("positional_embedding", [*get_args(PositionalEmbedding)])):
-        if (chosen := getattr(config, field)) not in choices:
-            raise SpecError(field, unknown(chosen, choices))
+    if (chosen := config.positional_embedding) not in (choices := get_args(PositionalEmbedding)):
+        raise SpecError("positional_embedding", unknown(chosen, choices))
+    try:
+        config = replace(config, pooling=full_name(config.pooling))
+        pooling_class(config.pooling)
+    except UnusablePooling as error:
+        raise SpecError("pooling", str(error)) from error
     model = TextTransformer(config) if isinstance(config, TextConfig) else CompactTransformer(config)
     initialise(model, int(torch.randint(2**31, ())) if seed is None else seed)
     return model

@@ -1,4 +1,6 @@
-"""The pooling step: from one vector per token to one vector per image. This is the file to edit to try a new pooling.
+"""The pooling step: from one vector per token to one vector per image.
+
+Variants of your own are written in the same way, in a folder outside this package: see `cct.own_poolings`.
 
 A variant is one class decorated with `@register("name")`: a module made from the number of channels, whose `forward`
 turns tokens `(batch, tokens, channels)` into `(batch, channels)`. Its docstring's first paragraph and its `formula`
@@ -25,6 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cct.own_code import load
+
 P = TypeVar("P", bound=nn.Module)
 
 POOLINGS: dict[str, type[nn.Module]] = {}
@@ -38,6 +42,11 @@ def register(name: str) -> Callable[[type[P]], type[P]]:
         return pooling
 
     return add
+
+
+def pooling_class(name: str) -> type[nn.Module]:
+    """The class of a variant, of this package or by the full name of an own one. Raises `UnusablePooling`."""
+    return POOLINGS[name] if name in POOLINGS else load(name)
 
 
 def hide(x: Tensor, mask: Tensor | None) -> Tensor:

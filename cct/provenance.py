@@ -12,12 +12,13 @@ import numpy as np
 import torch
 import torchvision
 
+from cct.catalog import poolings
 from cct.checkpoint import CheckpointMismatch
 from cct.data import Split
 from cct.device import device_name
 from cct.events import BETWEEN_CLASSES, CODE_OF, EXTENDED
 from cct.machine import processor_name
-from cct.pooling import POOLINGS
+from cct.pooling import POOLINGS, pooling_class
 from cct.spec import RunSpec
 
 MAX_NAMES = 8_000
@@ -102,9 +103,12 @@ def _code(pooling: str) -> dict[str, str]:
     Apart, so that the class of a new pooling makes no difference to runs of the others, and a changed one does to runs
     of its own. What stands between definitions, such as comments, does not count.
     """
-    registered = {kind.__name__ for kind in POOLINGS.values()}
-    ancestry = {kind.__name__ for kind in POOLINGS[pooling].__mro__}
-    shared, own = hashlib.sha256(), hashlib.sha256()
+    registered, ancestry = (
+        {kind.__name__ for kind in kinds if kind.__module__ == pooling_class.__module__}
+        for kinds in (POOLINGS.values(), pooling_class(pooling).__mro__)
+    )
+    # The full name of an own pooling tells its code outside this package.
+    shared, own = hashlib.sha256(), hashlib.sha256(pooling.encode() if pooling not in poolings() else b"")
     for path in sorted(Path(__file__).parent.glob("*.py")):
         text = path.read_text(encoding="utf-8")
         lines = text.splitlines()

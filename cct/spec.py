@@ -14,6 +14,7 @@ from cct.catalog import poolings
 from cct.misspelt import unknown
 from cct.named_datasets import DATASETS
 from cct.named_models import IMAGE_MODELS, MODELS, TEXT_MODELS, ModelConfig, PositionalEmbedding, TextConfig
+from cct.own_poolings import UnusablePooling, full_name
 from cct.published import PUBLISHED
 from cct.recipes import DEFAULT_DATASET, OWN, RECIPES, filled, recipe_of
 
@@ -76,7 +77,11 @@ class RunSpec:
     """
 
     model: str = _choice("cct_2_3x2_32", "Named model variant", tuple(MODELS))
-    pooling: str = _choice("auto", "Pooling step before the classifier; auto: the model's own", ("auto", *poolings()))
+    pooling: str = _text(
+        "auto",
+        "Pooling step before the classifier; auto: the model's own; an own one's name stands for its code as it is now",
+        ("auto", *poolings()),
+    )
     dataset: str = _choice(DEFAULT_DATASET, "Dataset to train and validate on", tuple(DATASETS))
     epochs: int = _parameter(
         200,
@@ -207,8 +212,11 @@ class RunSpec:
     def __post_init__(self) -> None:
         for spec_field in fields(self):
             _check(spec_field.name, getattr(self, spec_field.name), spec_field.type, spec_field.metadata)
-        if self.pooling == "auto":
-            object.__setattr__(self, "pooling", MODELS[self.model].pooling)
+        try:
+            pooling = MODELS[self.model].pooling if self.pooling == "auto" else full_name(self.pooling)
+        except UnusablePooling as error:
+            raise SpecError("pooling", str(error)) from error
+        object.__setattr__(self, "pooling", pooling)
         if self.augmentation == "auto":
             object.__setattr__(self, "augmentation", DATASETS[self.dataset].augmentation)
         _check_path("pretrained", self.pretrained)

@@ -16,7 +16,7 @@ import pytest
 from app.cli.services import free_port
 from app.proxies import DIRECT
 from app.web.main import DASHBOARD
-from tests.conftest import DIGITS, wait_for
+from tests.conftest import wait_for
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("app", "cct", "worker")
@@ -115,7 +115,7 @@ def test_an_installed_board_shows_its_page_and_trains_a_run(installed: Path, tmp
         assert board.get("/").content == (DASHBOARD / "index.html").read_bytes()
         [script] = [path.name for path in (DASHBOARD / "assets").glob("index-*.js")]
         assert board.get(f"/assets/{script}").is_success
-        run = board.post("/runs", json=DIGITS | {"epochs": 1, "batch_size": 256}).json()
+        run = board.post("/runs", json={"dataset": "digits", "epochs": 1, "warmup_epochs": 0, "batch_size": 256}).json()
         wait_for(lambda: board.get(f"/runs/{run['id']}").json()["state"] in ("completed", "failed"), 120)
         assert board.get(f"/runs/{run['id']}").json()["state"] == "completed"
         assert board.get("/comparison", params={"run": run["id"]}).json()["other_references"], "published results"

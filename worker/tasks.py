@@ -26,13 +26,15 @@ from app.queue import TRAIN_NEXT, create_queue, resend_lost_messages
 from app.settings import Settings
 from app.store.board import OtherFolder, check_folder
 from app.store.database import trouble
+from app.store.errands import Errands
 from app.store.own_images import OwnImages
+from app.store.pooling_checks import PoolingChecks
 from app.store.run_store import RunStore
 from worker.supervisor import Supervisor, trainer_environment
 from worker.vitals import memory_bytes, vitals
 
 HOUSEKEEPING_SECONDS = 2.0
-OWN_IMAGE_WAIT_MS = 5_000
+ERRAND_WAIT_MS = 5_000
 DEAF_SECONDS = 20.0
 """How long runs may be queued while this worker is idle."""
 
@@ -58,7 +60,7 @@ def _configure_logs(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def _start_duties(**_: Any) -> None:
-    for duty in (_keep_house, _show_own_images):
+    for duty in (_keep_house, _run_errands):
         threading.Thread(target=_perform, args=(duty,), name=duty.__name__, daemon=True).start()
 
 
@@ -137,20 +139,25 @@ def _is_removed(folder: Path, told: set[Path]) -> bool:
     return not folder.exists()
 
 
-def _show_own_images() -> None:
-    """Shows users' images to runs. Not a task of Celery's: all threads for tasks may be training for hours."""
-    own_images = OwnImages(store)
+def _run_errands() -> None:
+    """Not tasks of Celery's: all threads for tasks may be training for hours."""
+    errands = Errands(store)
+    doers = {
+        "own_image": ("worker.looker", OwnImages(store).finish),
+        "pooling_check": ("worker.checker", PoolingChecks(store).finish),
+    }
     while not supervisor.stopping.is_set():
         try:
-            if (taken := own_images.take(OWN_IMAGE_WAIT_MS)) is None:
+            if (errand := errands.take(ERRAND_WAIT_MS)) is None:
                 continue
-            image_id, message = taken
-            command = [sys.executable, "-m", "worker.looker", image_id]
-            looker = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-            last_line = (looker.stderr.strip() or f"the looker ended with {looker.returncode}").splitlines()[-1]
-            own_images.finish(image_id, message, last_line if looker.returncode else "")
+            module, finish = doers[errand.kind]
+            command = [sys.executable, "-m", module, errand.subject]
+            doer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            last_line = (doer.stderr.strip() or f"{module} ended with {doer.returncode}").splitlines()[-1]
+            finish(errand.subject, last_line if doer.returncode else "")
+            errands.done(errand)
         except RedisError as error:
-            logger.warning("own images wait: %s", trouble(error))
+            logger.warning("errands wait: %s", trouble(error))
             supervisor.stopping.wait(HOUSEKEEPING_SECONDS)
 
 

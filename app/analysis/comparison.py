@@ -29,6 +29,7 @@ from app.store.plan import BEST, FINAL, MEAN, TEST, Measure
 from app.store.rows import Run, State
 from app.store.variants import VARIANT
 from cct.catalog import poolings
+from cct.own_poolings import is_known, pooling_info
 from cct.spec import RunSpec
 
 GROUPS = (*(field.name for field in fields(RunSpec) if field.name != "seed"), VARIANT)
@@ -220,7 +221,7 @@ def compare(
         completed = [run for run in members if run.state is State.completed]
         counting = [run for run in completed if blocks.level_of[run.id] in averaged]
         probed = [run.mixes_batch for run in members if run.mixes_batch is not None]
-        pooling = poolings().get(variant)
+        pooling = pooling_info(variant) if group == "pooling" and is_known(variant) else None
         difference = found.get(variant)
         mixes_batch = any(probed) if probed else None
         # Of several blocks, what is averaged depends on the runs of all variants.
@@ -242,7 +243,7 @@ def compare(
             VariantComparison(
                 variant=variant,
                 color=color[variant],
-                formula=pooling.formula if pooling and group == "pooling" else "",
+                formula=pooling.formula if pooling else "",
                 mixes_batch=mixes_batch,
                 runs=len(members),
                 seeds=len({run.spec.seed for run in members if run.final_top1 is not None}),

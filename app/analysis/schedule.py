@@ -5,10 +5,10 @@ import statistics
 from collections.abc import Sequence
 
 from app.store.rows import Run, State
-from cct.catalog import poolings
 from cct.cost import cost_of_run
 from cct.named_datasets import DATASETS
 from cct.named_models import MODELS
+from cct.own_poolings import is_known
 from cct.spec import RunSpec
 
 
@@ -75,7 +75,7 @@ def _kind(spec: RunSpec) -> object:
 
 def _has_cost(spec: RunSpec) -> bool:
     """Not if an earlier version accepted it and something of it was removed since."""
-    return spec.model in MODELS and spec.dataset in DATASETS and spec.pooling in poolings()
+    return spec.model in MODELS and spec.dataset in DATASETS and is_known(spec.pooling)
 
 
 def _work(spec: RunSpec) -> int | None:

@@ -56,7 +56,8 @@ def backup(settings: Settings, store: RunStore, target: IO[bytes], version: str)
     summary = Summary()
     runs = store.runs()[::-1]  # before the experiments: whatever a run belongs to is there, too
     images = {run.spec.source: store.images(run.spec.source) for run in runs}
-    archive = ArchiveWriter(target, version, images=images)
+    poolings = store.poolings.told(run.spec for run in runs)
+    archive = ArchiveWriter(target, version, images=images, poolings=poolings)
     for experiment in store.experiments()[::-1]:
         summary.experiments += _add_row(archive, store, "experiment", experiment.id)
     kept = [run for run in runs if _add_row(archive, store, "run", run.id)]
@@ -115,6 +116,7 @@ def _read(settings: Settings, store: RunStore, source: IO[bytes], unfinished: St
         ]
         here = {run.id: run.created_at for run in store.runs()}
         runs = [_row(archive, member, "run", Run, here) for member in archive.names("runs")]
+        store.poolings.bring(archive.manifest.get("poolings", {}))  # else runs could not be trained on
         written: list[Path] = []
         was_paused = store.paused()
         store.pause(True)  # a run that has arrived must not be claimed while the rest may still fail

@@ -6,7 +6,8 @@ the newest alone), `run:<id>:control` (list the worker waits on), `queued` (sort
 whose turn it is), `paused`, `leases` (sorted set by expiry in ms), `swept_at`, `garbage` (set of deleted runs),
 `experiments`, `experiment:<id>` (hash with counters), `experiment:<id>:runs`, `plans` (set of experiments with an
 open plan), `looks` (capped stream of experiments whose plans have something new to go by), `once:<key>` (answered
-idempotent request), `events` (capped stream, for the live view), `workers`, `worker:<name>` (hash).
+idempotent request), `poolings` (hash: code of own poolings by full name), `events` (capped stream, for the live
+view), `workers`, `worker:<name>` (hash).
 """
 
 from importlib.resources import files

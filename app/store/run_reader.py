@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 from app.errors import NotFound
 from app.store.database import Database
 from app.store.epoch_records import EpochRecords
+from app.store.kept_poolings import KeptPoolings
 from app.store.rows import Confusion, Experiment, HistoryEntry, LogLine, Run, Worker
 from app.store.run_view import RunView
 from cct.events import EpochRecord
@@ -19,7 +20,8 @@ class RunReader:
     def __init__(self, database: Database) -> None:
         self.redis, self.key = database.redis, database.key
         self._epochs = EpochRecords(self.redis)
-        self._view = RunView(self.redis, self.key("events"), self._read_runs)
+        self.poolings = KeptPoolings(database)
+        self._view = RunView(self.redis, self.key("events"), self._read_runs, self._parsed)
 
     def run(self, run_id: str) -> Run:
         """Raises `NotFound`."""
@@ -31,11 +33,16 @@ class RunReader:
         for run_id, found in zip(run_ids, hashes := self._hashes("run", run_ids), strict=True):
             if not found:
                 raise NotFound("run", run_id)
-        return [Run.parsed(found) for found in hashes]
+        return self._parsed(hashes)
 
     def known_runs(self, run_ids: Iterable[str]) -> list[Run]:
         """The runs of these ids but for those that were deleted."""
-        return [Run.parsed(found) for found in self._hashes("run", run_ids) if found]
+        return self._parsed(found for found in self._hashes("run", run_ids) if found)
+
+    def _parsed(self, hashes: Iterable[dict[str, str]]) -> list[Run]:
+        runs = [Run.parsed(found) for found in hashes]
+        self.poolings.learn(run.spec for run in runs)
+        return runs
 
     def _hashes(self, kind: str, ids: Iterable[str]) -> list[dict[str, str]]:
         with self.redis.pipeline(transaction=False) as pipeline:

@@ -192,6 +192,8 @@ class RunStore(RunReader):
 
         The runs go on where a `finished` one ended, and have these `ids`, if they are given.
         """
+        specs = list(specs)
+        self.poolings.keep(specs)
         runs: list[dict[str, Any]] = [
             {"fields": [*_flat(_row_of(spec, finished, variants, trials)), "priority", str(priority)]} for spec in specs
         ]

@@ -23,10 +23,16 @@ class RunView:
     since, all is read again.
     """
 
-    def __init__(self, database: redis.Redis, stream: str, read_all: Callable[[], Iterable[Run]]) -> None:
+    def __init__(
+        self,
+        database: redis.Redis,
+        stream: str,
+        read_all: Callable[[], Iterable[Run]],
+        parsed: Callable[[Iterable[dict[str, str]]], Iterable[Run]],
+    ) -> None:
         self._redis = database
         self._stream = stream
-        self._read_all = read_all
+        self._read_all, self._parsed = read_all, parsed
         self._lock = threading.Lock()
         self._position = _START
         self._runs: dict[str, Run] = {}
@@ -82,7 +88,7 @@ class RunView:
                 changed.pop(run_id, None)
                 if gone := self._runs.pop(run_id, None):
                     del self._members[gone.experiment_id][run_id]
-        for run in [Run.parsed(fields) for fields in changed.values()]:
+        for run in self._parsed(changed.values()):
             self._set(run)
         if events:
             self._position = events[-1][0]

@@ -70,6 +70,17 @@ class OwnImageSeen(Payload):
     id: str
 
 
+class PoolingsChanged(Payload):
+    """A file in the folder of own poolings was saved or removed."""
+
+
+class PoolingChecked(Payload):
+    """A worker has found out more about an own pooling."""
+
+    name: str
+    """The full one."""
+
+
 class RunFailed(Payload):
     what: Literal["run_failed"]
     run_id: str
@@ -113,6 +124,8 @@ class Events(Payload):
     worker: WorkerList
     """All of them, after one has come, gone, or taken another run."""
     own_image: OwnImageSeen
+    poolings: PoolingsChanged
+    pooling_check: PoolingChecked
     news: News
     """What users want to be told even if they do not look; the webhook tells it too."""
     database: DatabaseReachable

@@ -24,6 +24,7 @@ from app.settings import Settings
 from app.store.run_store import RunStore
 from app.web.events import EventHub
 from app.web.openapi import openapi
+from app.web.own_poolings import watching
 from app.web.pages import PrefixMiddleware, add_dashboard, prefix_of
 from app.web.planner import Planner
 from app.web.problems import tell_errors
@@ -40,6 +41,7 @@ from app.web.routes import (
     images,
     lens,
     plans,
+    poolings,
     runs,
     session,
     tuning,
@@ -54,6 +56,7 @@ from app.web.security import (
     SecurityHeadersMiddleware,
 )
 from app.web.webhook import Webhook
+from cct import own_poolings
 
 _INSTALLED = Path(__file__).parent / "dashboard"  # in a wheel, see setup.py
 DASHBOARD = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[2] / "frontend" / "dist"
@@ -61,6 +64,7 @@ DASHBOARD = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[2] / "
 
 def create_app(settings: Settings, store: RunStore, dashboard: Path | None = DASHBOARD) -> FastAPI:
     """The service over the given store; `dashboard` is the built frontend's folder, None for no pages."""
+    own_poolings.use(settings.poolings_folder)
     hub = EventHub(settings, store)
     access = Access(settings.token)
     planner = Planner(store)
@@ -69,7 +73,7 @@ def create_app(settings: Settings, store: RunStore, dashboard: Path | None = DAS
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         import_module("scipy.special")  # whole before the first request: Plotly trips over a NumPy half imported
-        with planner.running(), webhook.running() if webhook else nullcontext():
+        with planner.running(), watching(store), webhook.running() if webhook else nullcontext():
             async with hub.running():
                 reading = asyncio.create_task(run_in_threadpool(read_ahead, store))
                 yield
@@ -100,6 +104,7 @@ def create_app(settings: Settings, store: RunStore, dashboard: Path | None = DAS
         events,
         workers,
         catalog,
+        poolings,
     )
     for module in (*nouns, session, health, docs):
         app.include_router(module.router, dependencies=[Depends(_check_ids)])

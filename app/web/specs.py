@@ -1,5 +1,6 @@
 """The bodies of requests that queue runs are made of the fields of `RunSpec`."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from app.errors import Invalid
 from app.limits import NAME_LENGTH, NOTE_LENGTH, PRIORITY
+from cct.own_poolings import UnusablePooling, full_name
 from cct.spec import RunSpec, SpecError
 
 
@@ -32,6 +34,23 @@ SpecRequest = _spec_model()
 Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH)]
 Priority = Annotated[int, Field(strict=True, ge=-PRIORITY, le=PRIORITY, description="Higher is trained earlier")]
 Note = Annotated[str, Field(max_length=NOTE_LENGTH)]
+
+
+def with_full_names(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of fields, or lists of them, with own poolings by their full names: whatever is queued of them later has
+    the code that they have now. A name that is unknown stays, for `parse_spec` to refuse.
+    """
+    if "pooling" not in given:
+        return dict(given)
+    pooling = given["pooling"]
+    return {**given, "pooling": [*map(_full_name, pooling)] if isinstance(pooling, list) else _full_name(pooling)}
+
+
+def _full_name(pooling: Any) -> Any:
+    try:
+        return full_name(pooling) if isinstance(pooling, str) else pooling
+    except UnusablePooling:
+        return pooling
 
 
 def parse_spec(given: dict[str, Any]) -> RunSpec:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from app.store.errands import Errands
 from app.store.lease import Lease
 from app.store.own_images import OwnImages
 from app.store.rows import Experiment
@@ -65,16 +66,16 @@ def test_runs_tell_what_they_make_of_a_dropped_image(
     expect(status).to_contain_text("A worker is about to look at your image")
 
     own_images = OwnImages(store)
-    taken = own_images.take(1_000)
+    taken = Errands(store).take(1_000)
     assert taken is not None
-    content, run_ids = own_images.image(taken[0]) or (b"", [])
+    content, run_ids = own_images.image(taken.subject) or (b"", [])
     assert content == PNG
-    own_images.show(taken[0], "digits", IMAGE)
-    own_images.answer(taken[0], run_ids[0], {"looks": {"last": look(6, 4), "best": look(5, 9)}})
+    own_images.show(taken.subject, "digits", IMAGE)
+    own_images.answer(taken.subject, run_ids[0], {"looks": {"last": look(6, 4), "best": look(5, 9)}})
     expect(lens.get_by_text("9 · 93 %")).to_be_visible()
-    own_images.answer(taken[0], run_ids[1], {"looks": {"last": look(6, 4), "best": look(5, 4)}})
-    own_images.answer(taken[0], run_ids[2], {"error": "has no checkpoint yet"})
-    own_images.finish(*taken)
+    own_images.answer(taken.subject, run_ids[1], {"looks": {"last": look(6, 4), "best": look(5, 4)}})
+    own_images.answer(taken.subject, run_ids[2], {"error": "has no checkpoint yet"})
+    own_images.finish(taken.subject)
     expect(status).to_contain_text("Your image is in the first two columns")
     expect(lens.get_by_role("img", name="your image, best epoch")).to_be_visible()
     expect(lens.get_by_text("4 · 93 %")).to_have_count(3)
@@ -90,7 +91,7 @@ def test_runs_tell_what_they_make_of_a_dropped_image(
 
     page.reload()
     expect(lens.get_by_role("img", name="your image, last epoch")).to_be_visible()
-    store.redis.delete(store.key("own_image", taken[0]))
+    store.redis.delete(store.key("own_image", taken.subject))
     page.reload()
     expect(status).to_contain_text("they are kept for an hour")
     lens.get_by_role("button", name="Forget my image").click()
@@ -111,9 +112,8 @@ def test_bad_images_are_refused_with_the_reason(site: str, study: Experiment, st
     drop(lens, "renamed.png", "image/png", b"%PDF-1.7")
     expect(status).to_contain_text("image: is not a PNG, JPEG, WebP or GIF file; save it as one of these")
     drop(lens, "damaged.png", "image/png", PNG[:40])
-    wait_for(lambda: store.redis.xlen(store.key("own_images")))
-    own_images = OwnImages(store)
-    taken = own_images.take(1_000)
+    wait_for(lambda: store.redis.xlen(store.key("errands")))
+    taken = Errands(store).take(1_000)
     assert taken is not None
-    own_images.finish(*taken, "the image cannot be read")
+    OwnImages(store).finish(taken.subject, "the image cannot be read")
     expect(status).to_contain_text("the image cannot be read")

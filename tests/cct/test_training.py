@@ -15,10 +15,11 @@ from torch import Tensor
 from cct import checkpoint
 from cct.answers import export_answers
 from cct.checkpoint import Checkpoint, CheckpointMismatch
+from cct.cost import cost_of_run
 from cct.data import load
 from cct.events import Confusion, EpochRecord, Facts, Look, Progress, RunWarning
 from cct.extension import ANSWERS
-from cct.models import create_model
+from cct.models import create_model, model_of
 from cct.named_datasets import DATASETS
 from cct.pooling import POOLINGS
 from cct.spec import RunSpec
@@ -29,7 +30,7 @@ from cct.validation import calibration_error
 from tests.cct.test_image_files import write_folder
 from tests.cct.told import first, only
 
-SPEC = RunSpec(dataset="digits", epochs=2, batch_size=128, seed=1, augmentation="autoaugment")
+SPEC = RunSpec(dataset="digits", epochs=2, batch_size=128, seed=1, augmentation="autoaugment", embed_dim=64)
 """Trains with all that is random: AutoAugment, crop, flip, attention dropout, stochastic depth."""
 
 
@@ -182,7 +183,7 @@ def test_the_entropy_of_the_pooling_weights_is_recorded(pooling: str, precision:
 def test_likelihood_and_calibration_are_those_of_the_direct_formulas(precision: str, tmp_path: Path) -> None:
     spec = replace(SPEC, epochs=1, label_smoothing=0.2, precision=precision)
     (record,) = only(EpochRecord, train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
-    model = create_model(spec.model, pooling=spec.pooling, num_classes=10, image_size=32)
+    model = model_of(spec, 10)
     model.load_state_dict(torch.load(tmp_path / checkpoint.LAST, weights_only=True)["model"])
     split = load("digits", tmp_path)[1]
     with torch.no_grad():
@@ -229,7 +230,7 @@ def test_the_caller_learns_facts_and_progress(tmp_path: Path) -> None:
     spec = replace(SPEC, epochs=1, pooling="seqpool_softmax_batch", batch_size=16)
     facts, *events = train(spec, data_dir=tmp_path)
     assert isinstance(facts, Facts)
-    assert (facts.parameters, facts.mixes_batch) == (283_723, True)
+    assert (facts.parameters, facts.mixes_batch) == (cost_of_run(spec).parameters, True)
     *progress, look, confusion, record, warning = events
     assert (type(look), type(confusion), type(record)) == (Look, Confusion, EpochRecord)
     assert isinstance(warning, RunWarning)

@@ -53,7 +53,7 @@ def test_runs_look_at_an_image_while_the_worker_trains(board: httpx.Client, boar
     for run_id in (done, mixing, running):
         assert set(said[run_id]["looks"]) == {"last", "best"}, said[run_id]["error"]
         for look in said[run_id]["looks"].values():
-            assert [len(row) for row in look["shares"]] == [64]
+            assert [len(row) for row in look["shares"]] == [16]
             assert len(look["predicted"]) == len(look["confidence"]) == len(look["entropy"]) == 1
     assert [look["epoch"] for look in said[done]["looks"].values()] == [1, 1]
     assert damaged["runs"] == []

@@ -31,11 +31,11 @@ def test_each_slot_trains_a_run_of_its_own(settings: Settings, store: RunStore) 
 
         store.cancel(cancelled.id)
         wait_for(lambda: store.run(cancelled.id).state is State.cancelled, 20)
-        wait_for(lambda: store.run(waiting.id).step, 60)
+        wait_for(lambda: store.run(waiting.id).epoch, 60)
         assert store.run(killed.id).attempt == 1, "the other slot was not disturbed"
 
         trainer_of(process, killed.id).kill()
-        wait_for(lambda: store.run(killed.id).attempt == 2 and store.run(killed.id).step, 60)
+        wait_for(lambda: store.run(killed.id).attempt == 2, 60)
         assert store.run(waiting.id).attempt == 1
         assert [entry.what for entry in store.history(killed.id)] == ["queued", "started", "lost", "resumed"]
 

@@ -1,5 +1,6 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,6 +13,7 @@ from app.store.plan import MOST_SEEDS, Plan
 from app.web.demo import DEMO
 from app.web.routes.experiments import ExperimentRequest
 from app.web.specs import SpecRequest
+from cct import own_poolings
 from cct.architecture import ARCHITECTURE, own
 from cct.catalog import poolings
 from cct.named_datasets import DATASETS
@@ -31,10 +33,20 @@ class ModelEntry(BaseModel):
 
 
 class PoolingEntry(BaseModel):
-    name: str
+    name: str = Field(description="For `pooling`; of an own one it stands for its code as it is now")
+    full_name: str = Field(description="Of an own one the name and a checksum of its code, `mine@1f2e3d4c`")
     summary: str
     formula: str
     color: VariantColor
+    file: str | None = Field(default=None, description="Of the folder of own poolings; null for those of the board")
+
+
+class BrokenPooling(BaseModel):
+    """Why a file of the folder of own poolings, or a variant in it, cannot be used."""
+
+    file: str
+    line: int = Field(description="0 where it is the file as a whole")
+    error: str
 
 
 class DatasetEntry(BaseModel):
@@ -94,6 +106,8 @@ class Catalog(BaseModel):
 
     models: Sequence[ModelEntry]
     poolings: Sequence[PoolingEntry]
+    broken_poolings: Sequence[BrokenPooling]
+    poolings_folder: str = Field(description="Where own poolings are read, on the machine of the API")
     datasets: Sequence[DatasetEntry]
     recipes: Sequence[RecipeEntry]
     published: Sequence[PublishedEntry]
@@ -107,19 +121,32 @@ class Catalog(BaseModel):
 
 @router.get("/catalog", summary="List models, poolings, datasets, recipes, published weights and metrics")
 def read_catalog(request: Request) -> Catalog:
-    return _catalog(request.app.version)
+    return _catalog(request.app.version, request.app.state.settings.poolings_folder)
 
 
-def _catalog(version: str) -> Catalog:
+def _catalog(version: str, poolings_folder: Path) -> Catalog:
+    own = own_poolings.found()
+    infos = {name: (name, info) for name, info in poolings().items()} | {
+        name: (source.name, own_poolings.pooling_info(source.name)) for name, source in own.sources.items()
+    }
     return Catalog(
         models=[
             ModelEntry(name=name, own=_own(name), **_pick(ModelEntry, asdict(config)))
             for name, config in MODELS.items()
         ],
         poolings=[
-            PoolingEntry(**asdict(info), color=color)
-            for info, color in zip(poolings().values(), colors_of(list(poolings())).values(), strict=True)
+            PoolingEntry(
+                name=name,
+                full_name=full_name,
+                summary=info.summary,
+                formula=info.formula,
+                color=color,
+                file=f"{own.sources[name].file}.py" if name in own.sources else None,
+            )
+            for (name, (full_name, info)), color in zip(infos.items(), colors_of(list(infos)).values(), strict=True)
         ],
+        broken_poolings=[BrokenPooling(**asdict(one)) for one in own.broken],
+        poolings_folder=str(poolings_folder.absolute()),
         datasets=[
             DatasetEntry(name=name, has_texts=info.has_texts, **_pick(DatasetEntry, asdict(info)))
             for name, info in DATASETS.items()
@@ -127,12 +154,20 @@ def _catalog(version: str) -> Catalog:
         recipes=[RecipeEntry(name=name, **_pick(RecipeEntry, asdict(recipe))) for name, recipe in RECIPES.items()],
         published=[PublishedEntry(**asdict(one)) for one in PUBLISHED.values()],
         metrics=[MetricEntry(name=metric.name, label=metric.label) for metric in METRICS.values()],
-        spec_schema=SpecRequest.model_json_schema(),
+        spec_schema=_spec_schema(own.sources),
         plan_schema=Plan.model_json_schema(),
         demo=ExperimentRequest.model_validate(DEMO),
         limits=Limits(),
         version=version,
     )
+
+
+def _spec_schema(own: Iterable[str]) -> dict[str, Any]:
+    """Of a pooling what can be chosen now; full names of earlier code are accepted, too."""
+    schema = SpecRequest.model_json_schema()
+    pooling = schema["properties"]["pooling"]
+    pooling["enum"] = [*pooling.pop("examples"), *own]
+    return schema
 
 
 def _own(model: str) -> dict[str, int | str]:

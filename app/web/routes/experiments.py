@@ -3,10 +3,10 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.analysis.forecast import forecast, spread_between_seeds, told
 from app.analysis.glance import Glance, glance, glance_of_search
@@ -20,9 +20,10 @@ from app.store.tuning import Tuning
 from app.store.variants import Variant
 from app.web.demo import DEMO
 from app.web.dependencies import Store
+from app.web.own_poolings import refuse_unusable
 from app.web.plans import compared, factor_of, planned, with_seeds
 from app.web.routes.runs import IdempotencyKey
-from app.web.specs import Name, Note, Priority, Request, parse_spec
+from app.web.specs import Name, Note, Priority, Request, parse_spec, with_full_names
 from app.web.tuning import check
 from app.web.variants import named_variants
 from cct.cost import cost_of_run
@@ -55,6 +56,15 @@ class ExperimentRequest(Request):
     tune: Tuning | None = None
     """Before anything is compared, settings are searched for each variant, with as many trials each, on held-out data;
     then the best of each are trained with fresh seeds, as an experiment of its own. The axes vary one field."""
+
+    @model_validator(mode="after")
+    def _keep_code(self) -> Self:
+        self.spec, self.axes = with_full_names(self.spec), with_full_names(self.axes)
+        self.variants = [with_full_names(values) for values in self.variants]
+        if self.plan and "pooling" in self.axes:
+            baseline = with_full_names({"pooling": self.plan.baseline})["pooling"]
+            self.plan = self.plan.model_copy(update={"baseline": baseline})
+        return self
 
     def planned(self) -> tuple[Plan, Planning] | None:
         """The plan and how it stands before the first run. Raises `Invalid`, or pydantic's `ValidationError`."""
@@ -99,11 +109,12 @@ class ExperimentRequest(Request):
 
     def queue(self, store: RunStore, once: str | None, linked: Mapping[str, str] | None = None) -> Experiment:
         """Stores the experiment and queues its first runs. Raises as `specs` does."""
+        refuse_unusable(store, specs := self.specs())
         return store.create_experiment(
             self.name,
             self.base() if self.tune else self.spec,
             {} if self.tune else self.axes,
-            self.specs(),
+            specs,
             self.priority,
             once,
             variants=self.named(),
@@ -160,7 +171,7 @@ class MoreRuns(Request):
         if self.seeds:
             seeds = axes.setdefault("seed", [spec.pop("seed", defaults["seed"])])
             seeds += range(max(seeds) + 1, max(seeds) + 1 + self.seeds)
-        for name, values in self.axes.items():
+        for name, values in with_full_names(self.axes).items():
             if name in RECIPE_FIELDS and "recipe" in axes and name not in {**spec, **axes}:
                 raise Invalid(f"axes.{name}", "differs between the recipes so far; make another experiment")
             # An axis that is new had one value so far.
@@ -367,6 +378,7 @@ def add_runs(store: Store, experiment_id: str, more: MoreRuns, idempotency_key: 
     def grow(experiment: Experiment, runs: Sequence[Run]) -> Grown:
         grown = more.extend(experiment, runs)
         existing = {run.spec for run in runs}
+        refuse_unusable(store, grown.specs())
         return grown.spec, grown.axes, [spec for spec in dict.fromkeys(grown.specs()) if spec not in existing]
 
     return store.add_runs(experiment_id, grow, idempotency_key, more.model_dump(mode="json"))

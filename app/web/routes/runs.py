@@ -14,6 +14,7 @@ from app.store.extension import extend
 from app.store.rows import HistoryEntry, LogLine, Run, State
 from app.web.demo import EXAMPLES
 from app.web.dependencies import Store
+from app.web.own_poolings import refuse_unusable
 from app.web.specs import Note, Priority, Request, SpecRequest, parse_spec
 from cct.events import EpochRecord
 from cct.spec import RunSpec
@@ -130,6 +131,7 @@ def create_run(
 ) -> Run:
     """Every field has a default that reproduces the reference recipe, so `{}` is a valid run."""
     spec = parse_spec(request.model_dump(exclude={"priority"}, exclude_unset=True))
+    refuse_unusable(store, [spec])
     [run] = store.create_runs([spec], request.priority, idempotency_key)
     response.headers["Location"] = f"runs/{run.id}"  # relative: a proxy may have put the board below a path
     return run

@@ -975,6 +975,63 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/poolings/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read a pooling, with its code
+         * @description By its name, which of an own one stands for the code as it is now, or by a full name, `mine@1f2e3d4c`.
+         */
+        get: operations["read_pooling_poolings__name__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/poolings/{name}/difference/{other}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** See in which lines another pooling's code differs */
+        get: operations["read_difference_poolings__name__difference__other__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/poolings/{name}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have a worker check an own pooling
+         * @description In seconds, also if all workers are training; an event `pooling_check` tells when there is more of it.
+         */
+        post: operations["check_pooling_poolings__name__check_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/session": {
         parameters: {
             query?: never;
@@ -1054,6 +1111,21 @@ export interface components {
             outcome: ("better" | "worse" | "alike" | "unclear") | null;
         };
         /**
+         * BrokenPooling
+         * @description Why a file of the folder of own poolings, or a variant in it, cannot be used.
+         */
+        BrokenPooling: {
+            /** File */
+            file: string;
+            /**
+             * Line
+             * @description 0 where it is the file as a whole
+             */
+            line: number;
+            /** Error */
+            error: string;
+        };
+        /**
          * ByImage
          * @description Two variants by validation image, over the seeds that both have completed.
          */
@@ -1087,6 +1159,13 @@ export interface components {
             models: components["schemas"]["ModelEntry"][];
             /** Poolings */
             poolings: components["schemas"]["PoolingEntry"][];
+            /** Broken Poolings */
+            broken_poolings: components["schemas"]["BrokenPooling"][];
+            /**
+             * Poolings Folder
+             * @description Where own poolings are read, on the machine of the API
+             */
+            poolings_folder: string;
             /** Datasets */
             datasets: components["schemas"]["DatasetEntry"][];
             /** Recipes */
@@ -1107,6 +1186,22 @@ export interface components {
             limits: components["schemas"]["Limits"];
             /** Version */
             version: string;
+        };
+        /** CodeDifference */
+        CodeDifference: {
+            /** First */
+            first: string;
+            /** Second */
+            second: string;
+            /** Lines */
+            lines: components["schemas"]["DifferenceLine"][];
+        };
+        /** CodeFile */
+        CodeFile: {
+            /** Name */
+            name: string;
+            /** Text */
+            text: string;
         };
         /**
          * Comparison
@@ -1285,6 +1380,16 @@ export interface components {
             /** Further Seeds */
             further_seeds: number | null;
         };
+        /** DifferenceLine */
+        DifferenceLine: {
+            /**
+             * Kind
+             * @description `+` is in the second alone, `-` in the first, blank in both, `@` where lines are left out
+             */
+            kind: string;
+            /** Text */
+            text: string;
+        };
         /**
          * Doubt
          * @description A kind of warning that some of the compared runs have.
@@ -1405,6 +1510,8 @@ export interface components {
             /** @description All of them, after one has come, gone, or taken another run. */
             worker: components["schemas"]["WorkerList"];
             own_image: components["schemas"]["OwnImageSeen"];
+            poolings: components["schemas"]["PoolingsChanged"];
+            pooling_check: components["schemas"]["PoolingChecked"];
             /**
              * News
              * @description What users want to be told even if they do not look; the webhook tells it too.
@@ -1684,6 +1791,22 @@ export interface components {
              *     then the best of each are trained with fresh seeds, as an experiment of its own. The axes vary one field.
              */
             tune?: components["schemas"]["Tuning"] | null;
+        };
+        /**
+         * Finding
+         * @description What one of the checks found.
+         */
+        Finding: {
+            /** Name */
+            name: string;
+            /**
+             * Outcome
+             * @description noted: perhaps meant so
+             * @enum {string}
+             */
+            outcome: "passed" | "noted" | "failed";
+            /** Text */
+            text: string;
         };
         /**
          * Glance
@@ -2284,16 +2407,94 @@ export interface components {
              */
             saved_runs: number;
         };
-        /** PoolingEntry */
-        PoolingEntry: {
-            /** Name */
+        /**
+         * PoolingCheck
+         * @description How far a worker is with trying a pooling.
+         */
+        PoolingCheck: {
+            /**
+             * Asked At
+             * Format: date-time
+             */
+            asked_at: string;
+            /** Done */
+            done: boolean;
+            /**
+             * Error
+             * @description Why it was not checked to the end.
+             */
+            error: string | null;
+            /** Findings */
+            findings: components["schemas"]["Finding"][];
+        };
+        /**
+         * PoolingChecked
+         * @description A worker has found out more about an own pooling.
+         */
+        PoolingChecked: {
+            /**
+             * Name
+             * @description The full one.
+             */
+            name: string;
+        };
+        /**
+         * PoolingDetail
+         * @description A pooling and its code. The code of an own one is kept with the runs that were queued with it.
+         */
+        PoolingDetail: {
+            /**
+             * Name
+             * @description Of an own one the full name, which tells its code
+             */
             name: string;
             /** Summary */
             summary: string;
             /** Formula */
             formula: string;
-            color: components["schemas"]["VariantColor"];
+            /** Is Own */
+            is_own: boolean;
+            /**
+             * Is Current
+             * @description Whether this is what its name stands for now
+             */
+            is_current: boolean;
+            /**
+             * Files
+             * @description The first registers it, the others are what that needs
+             */
+            files: components["schemas"]["CodeFile"][];
+            /** @description What a worker has found out about it; of own ones */
+            check: components["schemas"]["PoolingCheck"] | null;
         };
+        /** PoolingEntry */
+        PoolingEntry: {
+            /**
+             * Name
+             * @description For `pooling`; of an own one it stands for its code as it is now
+             */
+            name: string;
+            /**
+             * Full Name
+             * @description Of an own one the name and a checksum of its code, `mine@1f2e3d4c`
+             */
+            full_name: string;
+            /** Summary */
+            summary: string;
+            /** Formula */
+            formula: string;
+            color: components["schemas"]["VariantColor"];
+            /**
+             * File
+             * @description Of the folder of own poolings; null for those of the board
+             */
+            file?: string | null;
+        };
+        /**
+         * PoolingsChanged
+         * @description A file in the folder of own poolings was saved or removed.
+         */
+        PoolingsChanged: Record<string, never>;
         /**
          * Preview
          * @description What an experiment would queue; with a plan at most.
@@ -2824,11 +3025,23 @@ export interface components {
             model: "cct_14_7x2_224" | "cct_14_7x2_384" | "cct_14_7x2_384_fl" | "cct_2_3x2_32" | "cct_2_3x2_32_sine" | "cct_4_3x2_32" | "cct_4_3x2_32_sine" | "cct_6_3x1_32" | "cct_6_3x1_32_sine" | "cct_6_3x2_32" | "cct_6_3x2_32_sine" | "cct_7_3x1_32" | "cct_7_3x1_32_c100" | "cct_7_3x1_32_sine" | "cct_7_3x1_32_sine_c100" | "cct_7_3x2_32" | "cct_7_3x2_32_sine" | "cct_7_7x2_224" | "cct_7_7x2_224_sine" | "cvt_2_4_32" | "cvt_2_4_32_sine" | "cvt_4_4_32" | "cvt_4_4_32_sine" | "cvt_6_4_32" | "cvt_6_4_32_sine" | "cvt_7_4_32" | "cvt_7_4_32_sine" | "vit_2_4_32" | "vit_2_4_32_sine" | "vit_4_4_32" | "vit_4_4_32_sine" | "vit_6_4_32" | "vit_6_4_32_sine" | "vit_7_4_32" | "vit_7_4_32_sine" | "text_cct_2" | "text_cct_4" | "text_cct_6" | "text_cvt_2" | "text_cvt_4" | "text_cvt_6" | "text_transformer_2" | "text_transformer_4" | "text_transformer_6" | "text_vit_2" | "text_vit_4" | "text_vit_6";
             /**
              * Pooling
-             * @description Pooling step before the classifier; auto: the model's own
+             * @description Pooling step before the classifier; auto: the model's own; an own one's name stands for its code as it is now
              * @default auto
-             * @enum {string}
+             * @example auto
+             * @example seqpool
+             * @example seqpool_softmax_tokens
+             * @example seqpool_softmax_batch
+             * @example seqpool_softmax_channels
+             * @example class_token
+             * @example mean
+             * @example max
+             * @example seqpool_softmax_tokens_rescaled
+             * @example seqpool_temperature
+             * @example seqpool_multihead
+             * @example gem
+             * @example logsumexp
              */
-            pooling: "auto" | "seqpool" | "seqpool_softmax_tokens" | "seqpool_softmax_batch" | "seqpool_softmax_channels" | "class_token" | "mean" | "max" | "seqpool_softmax_tokens_rescaled" | "seqpool_temperature" | "seqpool_multihead" | "gem" | "logsumexp";
+            pooling: string;
             /**
              * Dataset
              * @description Dataset to train and validate on
@@ -3138,8 +3351,21 @@ export interface components {
             model: string;
             /**
              * Pooling
-             * @description Pooling step before the classifier; auto: the model's own
+             * @description Pooling step before the classifier; auto: the model's own; an own one's name stands for its code as it is now
              * @default auto
+             * @example auto
+             * @example seqpool
+             * @example seqpool_softmax_tokens
+             * @example seqpool_softmax_batch
+             * @example seqpool_softmax_channels
+             * @example class_token
+             * @example mean
+             * @example max
+             * @example seqpool_softmax_tokens_rescaled
+             * @example seqpool_temperature
+             * @example seqpool_multihead
+             * @example gem
+             * @example logsumexp
              */
             pooling: string;
             /**
@@ -8719,6 +8945,262 @@ export interface operations {
             };
             /** @description Unauthorized */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_pooling_poolings__name__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PoolingDetail"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_difference_poolings__name__difference__other__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                other: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CodeDifference"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_pooling_poolings__name__check_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PoolingDetail"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
                 headers: {
                     [name: string]: unknown;
                 };

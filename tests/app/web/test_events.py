@@ -13,13 +13,18 @@ from jsonschema_rs import validator_for
 
 import app.web.events
 from app.settings import Settings
+from app.store.errands import Errands
 from app.store.lease import Lease
 from app.store.own_images import OwnImages
+from app.store.pooling_checks import PoolingChecks
 from app.store.rows import State
 from app.store.run_store import RunStore
 from app.web.events import HELLO, RESET, EventHub, _database_is
+from cct.own_poolings import full_name
 from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD
+from tests.cct.test_own_poolings import SHARP
+from tests.conftest import wait_for
 
 
 def with_hub(settings: Settings, store: RunStore, check: Callable[[EventHub], Awaitable[None]]) -> None:
@@ -142,7 +147,9 @@ def test_streams_end_when_the_server_stops(settings: Settings, store: RunStore) 
     with_hub(settings, store, check)
 
 
-def test_each_event_is_what_the_document_says(client: TestClient, store: RunStore, claim: Callable[[], Lease]) -> None:
+def test_each_event_is_what_the_document_says(
+    client: TestClient, store: RunStore, settings: Settings, claim: Callable[[], Lease]
+) -> None:
     document = client.get("/openapi.json").json()
     events = document["components"]["schemas"]["Events"]["properties"]
     fits = {kind: validator_for(schema | {"components": document["components"]}) for kind, schema in events.items()}
@@ -155,7 +162,10 @@ def test_each_event_is_what_the_document_says(client: TestClient, store: RunStor
     lease.release(State.failed, "out of memory")
     store.heartbeat("w", device="cpu", version="1")
     OwnImages(store).ask(b"an image", [lease.run_id])
-    OwnImages(store).show(OwnImages(store).take(0)[0], "digits", "data:")  # type: ignore[index]
+    OwnImages(store).show(Errands(store).take(0).subject, "digits", "data:")  # type: ignore[union-attr]
+    settings.poolings_folder.mkdir()
+    (settings.poolings_folder / "mine.py").write_text(SHARP)
+    wait_for(lambda: PoolingChecks(store).found(full_name("sharp")))
     store.delete_experiment(experiment.id)
     told: dict[str, list[Any]] = {}
     with client.stream("GET", "/events", headers={"last-event-id": first}) as stream:

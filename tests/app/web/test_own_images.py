@@ -8,8 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.limits import IMAGE_BYTES
-from app.store import own_images
-from app.store.own_images import WAITING, OwnImages
+from app.store.errands import KEPT_SECONDS, WAITING, Errands
+from app.store.own_images import OwnImages
 from app.store.run_store import RunStore
 from cct.spec import RunSpec
 from tests.conftest import stored_events
@@ -41,15 +41,17 @@ def test_an_image_goes_to_a_worker_and_its_answers_come_back(
     address = urljoin("/lens/images", asked.headers["location"])
     assert address == f"/lens/images/{image_id}"
     assert asked.json() == {"id": image_id, "done": False, "error": None, "images": {}, "runs": []}
-    taken = images.take(1)
+    errands = Errands(store)
+    taken = errands.take(1)
     assert taken is not None
-    assert taken[0] == image_id
-    assert images.take(1) is None, "it goes to one worker"
+    assert (taken.kind, taken.subject) == ("own_image", image_id)
+    assert errands.take(1) is None, "it goes to one worker"
     assert images.image(image_id) == (PNG, run_ids)
     images.show(image_id, "digits", "data:image/png;base64,x")
     images.answer(image_id, run_ids[1], {"error": "has no checkpoint yet"})
     images.answer(image_id, run_ids[0], {"looks": {"last": LOOK, "best": LOOK}})
-    images.finish(*taken)
+    images.finish(image_id)
+    errands.done(taken)
     answer = client.get(address).json()
     assert (answer["done"], answer["error"]) == (True, None)
     assert answer["images"] == {"digits": "data:image/png;base64,x"}
@@ -60,21 +62,22 @@ def test_an_image_goes_to_a_worker_and_its_answers_come_back(
     told = [json.loads(entry["data"]) for _, entry in stored_events(store)]
     assert told.count({"id": image_id}) == 4
     assert images.image(image_id) is None, "the file is forgotten"
-    assert 0 < store.redis.ttl(store.key("own_image", image_id)) <= own_images.KEPT_SECONDS
+    assert 0 < store.redis.ttl(store.key("own_image", image_id)) <= KEPT_SECONDS
 
 
 def test_what_a_worker_did_not_finish_goes_to_another(
-    images: OwnImages, run_ids: list[str], monkeypatch: pytest.MonkeyPatch
+    images: OwnImages, store: RunStore, run_ids: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image_id = images.ask(PNG, run_ids)
-    taken = images.take(1)
+    image_id, errands = images.ask(PNG, run_ids), Errands(store)
+    taken = errands.take(1)
     assert taken is not None
-    assert images.take(1) is None
-    monkeypatch.setattr(own_images, "REDELIVERED_MS", 0)
-    assert images.take(1) == taken
-    images.finish(*taken)
-    images.finish(*taken)
-    assert images.take(1) is None
+    assert errands.take(1) is None
+    monkeypatch.setattr("app.store.errands.REDELIVERED_MS", 0)
+    assert errands.take(1) == taken
+    for _ in range(2):
+        images.finish(image_id)
+        errands.done(taken)
+    assert errands.take(1) is None
     assert images.found(image_id)["done"] == "1"
 
 
@@ -83,7 +86,7 @@ def test_a_second_answer_changes_nothing(client: TestClient, images: OwnImages, 
     answers = []
     for _ in range(2):
         images.answer(image_id, run_ids[0], {"looks": {"last": LOOK}})
-        images.finish(image_id, "0-1")
+        images.finish(image_id)
         answers.append(client.get(f"/lens/images/{image_id}").json())
     assert answers[0] == answers[1]
 
@@ -95,7 +98,7 @@ def test_what_is_no_image_is_refused(client: TestClient, store: RunStore, run_id
     assert refused.json()["errors"] == [
         {"field": "image", "message": "is not a PNG, JPEG, WebP or GIF file; save it as one of these"}
     ]
-    assert store.redis.xlen(store.key("own_images")) == 0
+    assert store.redis.xlen(store.key("errands")) == 0
 
 
 def test_a_large_image_is_taken_and_a_too_large_one_refused(client: TestClient, run_ids: list[str]) -> None:
@@ -118,8 +121,8 @@ def test_few_images_wait_at_a_time(client: TestClient, run_ids: list[str], store
     refused = show(client, run_ids)
     assert (refused.status_code, refused.json()["title"]) == (409, "Conflict")
     # Those whose image is gone after an hour do not count.
-    stream = store.key("own_images")
+    stream = store.key("errands")
     store.redis.delete(stream)
     for number in range(WAITING):
-        store.redis.xadd(stream, {"id": "old"}, id=f"1000-{number}")
+        store.redis.xadd(stream, {"kind": "own_image", "subject": "old"}, id=f"1000-{number}")
     assert show(client, run_ids).status_code == 202
