@@ -59,17 +59,22 @@ def _classes() -> dict[str, ast.ClassDef]:
     return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
-def code_here(name: str) -> str:
+def code_of(name: str) -> str:
     """The classes of `cct/pooling.py` that make up a variant of this package, as they are written there."""
+    return code_here(next(node for node in _classes().values() if registered_name(node) == name), class_here)
+
+
+def code_here(node: ast.ClassDef, lookup: Lookup) -> str:
+    """Of a class and those that it derives from, the code of those that are in `cct/pooling.py`."""
     text = Path(__file__).with_name("pooling.py").read_text(encoding="utf-8")
-    node = next(one for one in _classes().values() if registered_name(one) == name)
-    found = [node]
-    for one in found:
-        found += [inherited[0] for base in one.bases if (inherited := class_here(base)) and inherited[0] not in found]
-    lines = text.splitlines()
-    starts = {one: min(one.lineno, *(decorator.lineno for decorator in one.decorator_list)) for one in found}
-    parts = ("\n".join(lines[starts[one] - 1 : one.end_lineno]) for one in sorted(found, key=starts.__getitem__))
-    return "\n\n\n".join(parts) + "\n"
+    known, lines, found = _classes().values(), text.splitlines(), [(node, lookup)]
+    for one, its_lookup in found:
+        found += [inherited for base in one.bases if (inherited := its_lookup(base)) and inherited not in found]
+    parts = []
+    for one in (one for one in known if any(one is other for other, _ in found)):
+        start = min(one.lineno, *(decorator.lineno for decorator in one.decorator_list))
+        parts.append("\n".join(lines[start - 1 : one.end_lineno]))
+    return "\n\n\n".join(parts) + "\n" if parts else ""
 
 
 def registered_name(node: ast.ClassDef) -> str | None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cct.catalog import Found as FoundClass
-from cct.catalog import Lookup, PoolingInfo, Undeclared, class_here, described, poolings, registered_name
+from cct.catalog import Lookup, PoolingInfo, Undeclared, class_here, code_here, described, poolings, registered_name
 from cct.misspelt import unknown
 
 NAME = r"[a-z][a-z0-9_]{0,59}"
@@ -137,6 +137,11 @@ def learn(source: Source) -> None:
         _known[source.name] = source, files[source.file].info(source.bare_name, files, source.name)
 
 
+def is_name(name: str) -> bool:
+    """Whether a variant of one's own can have this name."""
+    return re.fullmatch(NAME, name) is not None
+
+
 def is_known(name: str) -> bool:
     """Whether a name is of this package, or a full one whose source is known here."""
     return name in poolings() or name in _known
@@ -146,6 +151,13 @@ def source_of(name: str) -> Source:
     """The source of a full name. Raises `UnusablePooling`."""
     full_name(name)
     return _known[name][0]
+
+
+def inherited_code(name: str) -> str:
+    """What the source of a full name derives from of this package. Raises `UnusablePooling`."""
+    source = source_of(name)
+    files = {file: _File.read(file, text) for file, text in source.files.items()}
+    return code_here(files[source.file].variants[source.bare_name], files[source.file].lookup(files))
 
 
 def pooling_info(name: str) -> PoolingInfo:
@@ -176,7 +188,7 @@ class _File:
         needed: dict[str, int] = {}
         for node in (one for one in tree.body if isinstance(one, ast.ClassDef)):
             if (registered := registered_name(node)) is not None:
-                if not re.fullmatch(NAME, registered):
+                if not is_name(registered):
                     message = f"{registered!r} is no name of a pooling; use a to z, digits and _, at most 60 characters"
                     raise Undeclared(node.lineno, message)
                 if registered in poolings():
@@ -192,9 +204,9 @@ class _File:
 
     def info(self, variant: str, files: Mapping[str, "_File"], name: str) -> PoolingInfo:
         """Raises `Undeclared`."""
-        return described(name, self.variants[variant], self._lookup(files))
+        return described(name, self.variants[variant], self.lookup(files))
 
-    def _lookup(self, files: Mapping[str, "_File"]) -> Lookup:
+    def lookup(self, files: Mapping[str, "_File"]) -> Lookup:
         def lookup(base: ast.expr) -> FoundClass | None:
             name = base.id if isinstance(base, ast.Name) else ""
             for node in self.tree.body:
@@ -203,7 +215,7 @@ class _File:
                 if isinstance(node, ast.ImportFrom) and node.level == 1 and (other := files.get(node.module or "")):
                     for alias in node.names:
                         if (alias.asname or alias.name) == name:
-                            return other._lookup(files)(ast.Name(alias.name))
+                            return other.lookup(files)(ast.Name(alias.name))
             return class_here(base)
 
         return lookup

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -20,8 +21,24 @@ from app.cli.services import free_port
 
 os.environ["no_proxy"] = "localhost,127.0.0.1"
 PORT = free_port()
-ENVIRONMENT = os.environ | {"COMPOSE_PROJECT_NAME": "cctboard-test", "CCTBOARD_PORT": str(PORT)}
+POOLINGS = Path(tempfile.mkdtemp())
+POOLINGS.chmod(0o755)
+ENVIRONMENT = os.environ | {
+    "COMPOSE_PROJECT_NAME": "cctboard-test",
+    "CCTBOARD_PORT": str(PORT),
+    "CCTBOARD_POOLINGS": str(POOLINGS),
+}
 SPEC = {"dataset": "digits", "augmentation": "none", "warmup_epochs": 0}
+POOLING = """
+from cct.pooling import SeqPool, register
+
+@register("mine")
+class Mine(SeqPool):
+    formula = "softmax(2 g(x), tokens)ᵀ x"
+
+    def scores(self, x):
+        return 2 * super().scores(x)
+"""
 EXEC_API = ["docker", "compose", "exec", "-T", "api"]
 SECONDS = 300.0
 """The longest wait for anything but the build."""
@@ -150,6 +167,22 @@ def check_epochs(board: Board, run_id: str, epochs: int) -> None:
     assert recorded == list(range(1, epochs + 1)), recorded
 
 
+def check_own_pooling(board: Board) -> None:
+    """From an empty folder to a verdict over a pooling that the images do not know."""
+    (POOLINGS / "mine.py").write_text(POOLING)
+    wait_for(lambda: board.client.get("/poolings/mine").is_success)
+    wait_for(lambda: (board.ask("GET", "/poolings/mine")["check"] or {"done": False})["done"])
+    findings = board.ask("GET", "/poolings/mine")["check"]["findings"]
+    assert {finding["outcome"] for finding in findings} == {"passed"}, findings
+    axes = {"pooling": ["seqpool", "mine"], "seed": [0, 1]}
+    experiment = board.ask("POST", "/experiments", {"name": "Mine", "spec": SPEC | {"epochs": 1}, "axes": axes})
+    (POOLINGS / "mine.py").unlink()
+    wait_for(lambda: board.ask("GET", f"/experiments/{experiment['id']}")["completed"] == 4)
+    [_, mine] = board.ask("GET", f"/comparison?experiment={experiment['id']}")["variants"]
+    assert mine["variant"].startswith("mine@"), mine
+    assert mine["verdict"], mine
+
+
 def main() -> None:
     try:
         with step("build"):
@@ -165,6 +198,8 @@ def main() -> None:
             first = board.submit(epochs=2)
             wait_for(lambda: board.is_completed(first))
         check_checkpoints(first)
+        with step("a pooling of one's own, to its verdict"):
+            check_own_pooling(board)
 
         second = board.submit(epochs=15)
         with step("two epochs of a longer run"):

@@ -41,6 +41,21 @@ def refuse_unusable(store: RunStore, specs: Iterable[RunSpec]) -> None:
             raise Invalid("pooling", check.import_error)
 
 
+def unsure(store: RunStore, names: Iterable[str]) -> dict[str, str]:
+    """What speaks against queueing some of these poolings, or is not known yet, by the newest check of each."""
+    found: dict[str, str] = {}
+    for name in (name for name in names if "@" in name):
+        check = PoolingChecks(store).found(name)
+        failed = [f"{one.name}: {one.text}" for one in check.findings if one.outcome == "failed"] if check else []
+        if failed:
+            found[name] = f"{name} does not pass its check: {'; '.join(failed)}"
+        elif check and check.error:
+            found[name] = f"{name} could not be checked: {check.error}"
+        elif check is None or not check.done:
+            found[name] = f"{name} is not checked yet; a worker does so in seconds"
+    return found
+
+
 @contextmanager
 def watching(store: RunStore) -> Iterator[None]:
     """Tells pages when the folder has changed, and has workers check what is new in it."""

@@ -44,6 +44,8 @@ const pages = {
   ComparePage: async () => ({ Component: (await import("./pages/ComparePage")).ComparePage }),
   ExperimentPage: async () => ({ Component: (await import("./pages/ExperimentPage")).ExperimentPage }),
   RunPage: async () => ({ Component: (await import("./pages/RunPage")).RunPage }),
+  PoolingsPage: async () => ({ Component: (await import("./pages/PoolingsPage")).PoolingsPage }),
+  PoolingPage: async () => ({ Component: (await import("./pages/PoolingPage")).PoolingPage }),
   WorkersPage: async () => ({ Component: (await import("./pages/WorkersPage")).WorkersPage }),
 };
 const SOON_MS = 2_000;
@@ -71,6 +73,8 @@ const routes = [
           { path: "/board/compare", lazy: pages.ComparePage },
           { path: "/board/experiments/:id", lazy: pages.ExperimentPage },
           { path: "/board/runs/:id", lazy: pages.RunPage },
+          { path: "/board/poolings", lazy: pages.PoolingsPage },
+          { path: "/board/poolings/:name", lazy: pages.PoolingPage },
           { path: "/board/workers", lazy: pages.WorkersPage },
           { path: "*", Component: NotFoundPage },
         ],

@@ -1,6 +1,5 @@
 import itertools
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, Self
@@ -8,9 +7,7 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.analysis.forecast import forecast, spread_between_seeds, told
 from app.analysis.glance import Glance, glance, glance_of_search
-from app.analysis.schedule import expected_seconds
 from app.errors import Conflict, Invalid
 from app.limits import GLANCES, RUNS_PER_REQUEST, SEEDS_PER_REQUEST, VARIANTS_PER_EXPERIMENT
 from app.store.plan import MOST_SEEDS, Plan, Planning
@@ -22,14 +19,13 @@ from app.web.demo import DEMO
 from app.web.dependencies import Store
 from app.web.own_poolings import refuse_unusable
 from app.web.plans import compared, factor_of, planned, with_seeds
+from app.web.preview import Preview, preview, preview_of_plan
 from app.web.routes.runs import IdempotencyKey
 from app.web.specs import Name, Note, Priority, Request, parse_spec, with_full_names
 from app.web.tuning import check
 from app.web.variants import named_variants
-from cct.cost import cost_of_run
 from cct.named_datasets import DATASETS
 from cct.recipes import RECIPE_FIELDS, filled
-from cct.run_warnings import foreseen
 from cct.spec import RunSpec
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
@@ -197,51 +193,6 @@ def _auto(spec: RunSpec) -> str:
     return DATASETS[spec.dataset].augmentation if spec.dataset in DATASETS else ""
 
 
-class ModelCost(BaseModel):
-    model: str
-    pooling: str
-    dataset: str
-    parameters: int | None = Field(description="Null if the number of classes is known only when the files are read")
-    macs: int = Field(description="Multiply-accumulates of one image's forward pass")
-    tokens: int
-
-
-class PreviewWarning(BaseModel):
-    """A reason to doubt the results of some of the runs."""
-
-    code: str
-    text: str
-    runs: int = Field(description="How many runs it concerns")
-
-
-class Cost(BaseModel):
-    runs: int
-    seconds: float | None = Field(description="Expected training time on one worker; null if nothing was measured yet")
-
-
-class PlanPreview(BaseModel):
-    """What a plan would cost."""
-
-    at_least: Cost = Field(description="What it queues in any case, before its first look")
-    likely: Cost | None = Field(
-        description="What it queues on average if all variants are alike; null until similar runs have a spread"
-    )
-    told: str = Field(description="How likely it is to end with an answer, and what that is taken from")
-
-
-class Preview(BaseModel):
-    """What an experiment would queue; with a plan at most."""
-
-    plan: PlanPreview | None = Field(default=None, description="Only with a plan")
-    runs: int
-    epochs: int = Field(description="The epochs of all runs together")
-    costs: Sequence[ModelCost]
-    seconds: float | None = Field(description="Expected training time on one worker; null if nothing was measured yet")
-    warnings: Sequence[PreviewWarning] = Field(
-        description="What is odd about the runs, which can be queued nevertheless"
-    )
-
-
 class ExperimentList(BaseModel):
     experiments: Sequence[Experiment]
 
@@ -268,52 +219,16 @@ def create_experiment(
 @router.post("/preview", summary="See what an experiment would queue, without queueing it")
 def preview_experiment(store: Store, request: ExperimentRequest) -> Preview:
     """Number of runs, parameters and multiply-accumulates of each model, expected time."""
-    specs, known = request.specs(), store.runs()
+    specs = request.specs()
     if request.tune:
         trials = [spec for spec in specs for _ in range(request.tune.trials)]
         fresh = [spec for spec in specs for _ in range(request.tune.seeds)]
-        return _preview([*trials, *fresh], known)
+        return preview(store, [*trials, *fresh])
     if request.plan is None:
-        return _preview(specs, known)
+        return preview(store, specs)
     planning, first = planned(request.spec, request.axes, request.plan, request.named())
     most = with_seeds(first, range(planning.first_seed, planning.first_seed + request.plan.max_seeds))
-    preview = _preview(most, known)
-    return preview.model_copy(update={"plan": _preview_of_plan(request.plan, first, specs, known, preview)})
-
-
-def _preview_of_plan(
-    plan: Plan, variants: Sequence[RunSpec], specs: Sequence[RunSpec], known: Sequence[Run], most: Preview
-) -> PlanPreview:
-    spread = spread_between_seeds(variants[0], plan.measure, known)
-    images = DATASETS[variants[0].dataset].test_size
-    found = forecast(plan, len(variants), round(spread.points, 3), images) if spread else None
-    likely = None
-    if found:
-        likely = Cost(runs=round(found.runs), seconds=most.seconds and most.seconds * found.runs / most.runs)
-    at_least = Cost(runs=len(specs), seconds=expected_seconds(specs, known))
-    return PlanPreview(at_least=at_least, likely=likely, told=told(plan, spread, found))
-
-
-def _preview(specs: Sequence[RunSpec], known: Sequence[Run]) -> Preview:
-    models = {(spec.architecture, spec.pooling, spec.source): spec for spec in specs}
-    costs = [_cost(spec) for spec in models.values()]
-    epochs = sum(spec.epochs for spec in specs)
-    foretold = Counter((warning.code, warning.text) for spec in specs for warning in foreseen(spec))
-    warnings = [PreviewWarning(code=code, text=text, runs=count) for (code, text), count in foretold.items()]
-    seconds = expected_seconds(specs, known)
-    return Preview(runs=len(specs), epochs=epochs, costs=costs, seconds=seconds, warnings=warnings)
-
-
-def _cost(spec: RunSpec) -> ModelCost:
-    cost = cost_of_run(spec)
-    return ModelCost(
-        model=spec.architecture,
-        pooling=spec.pooling,
-        dataset=spec.source,
-        parameters=cost.parameters if DATASETS[spec.dataset].num_classes else None,
-        macs=cost.macs,
-        tokens=cost.tokens,
-    )
+    return preview_of_plan(store, request.plan, first, specs, most)
 
 
 @router.get("", summary="List experiments, newest first")

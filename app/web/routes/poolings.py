@@ -9,7 +9,7 @@ from app.store.pooling_checks import PoolingCheck, PoolingChecks
 from app.store.run_store import RunStore
 from app.web.dependencies import Store
 from cct import own_poolings
-from cct.catalog import code_here, poolings
+from cct.catalog import code_of, poolings
 from cct.own_poolings import UnusablePooling
 
 router = APIRouter(prefix="/poolings", tags=["catalog"])
@@ -28,7 +28,9 @@ class PoolingDetail(BaseModel):
     formula: str
     is_own: bool
     is_current: bool = Field(description="Whether this is what its name stands for now")
-    files: Sequence[CodeFile] = Field(description="The first registers it, the others are what that needs")
+    files: Sequence[CodeFile] = Field(
+        description="The first registers it, the others are what that needs and derives from"
+    )
     check: PoolingCheck | None = Field(description="What a worker has found out about it; of own ones")
 
 
@@ -66,7 +68,8 @@ def read_pooling(store: Store, name: str) -> PoolingDetail:
 @router.get("/{name}/difference/{other}", summary="See in which lines another pooling's code differs")
 def read_difference(store: Store, name: str, other: str) -> CodeDifference:
     first, second = _full_name(store, name), _full_name(store, other)
-    before, after = ("\n".join(_code(one).values()).splitlines() for one in (first, second))
+    # What both derive from comes first in both.
+    before, after = ("\n\n".join([*_code(one).values()][::-1]).splitlines() for one in (first, second))
     _, _, *lines = [*difflib.unified_diff(before, after, lineterm="", n=3)] or ["", ""]
     told = [DifferenceLine(kind=line[:1], text=line.strip("@ ") if line[0] == "@" else line[1:]) for line in lines]
     return CodeDifference(first=first, second=second, lines=told)
@@ -93,7 +96,8 @@ def _full_name(store: RunStore, name: str) -> str:
 
 def _code(full_name: str) -> dict[str, str]:
     if full_name in poolings():
-        return {"pooling.py": code_here(full_name)}
+        return {"cct/pooling.py": code_of(full_name)}
     source = own_poolings.source_of(full_name)
     names = sorted(source.files, key=lambda name: (name != source.file, name))
-    return {f"{name}.py": source.files[name] for name in names}
+    inherited = {"cct/pooling.py": code} if (code := own_poolings.inherited_code(full_name)) else {}
+    return {f"{name}.py": source.files[name] for name in names} | inherited

@@ -41,6 +41,10 @@ export const onExperiment = {
     body(api.PATCH("/experiments/{experiment_id}", { ...experiment(id), body: edit })),
 };
 
+export const onPooling = {
+  check: (name: string) => body(api.POST("/poolings/{name}/check", { params: { path: { name } } })),
+};
+
 export const onQueue = {
   pause: () => body(api.POST("/queue/pause")),
   resume: () => body(api.POST("/queue/resume")),

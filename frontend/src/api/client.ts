@@ -18,6 +18,7 @@ export type Look = Schemas["Look"];
 export type MoreRuns = Schemas["MoreRuns"];
 export type OwnImage = Schemas["OwnImage"];
 export type Planning = NonNullable<Experiment["planning"]>;
+export type Pooling = Schemas["PoolingDetail"];
 export type Preview = Schemas["Preview"];
 export type Problem = Schemas["Problem"];
 export type QueueState = Schemas["QueueState"];

@@ -29,6 +29,8 @@ export function useLiveUpdates(): LiveStatus {
       queue: (queue) => cache.queue(queue),
       deleted: (what) => cache.deleted(what),
       own_image: (image) => cache.ownImage(image),
+      poolings: () => cache.poolings(),
+      pooling_check: (check) => cache.poolingCheck(check),
       news: (news) => void notice(news, queries),
       database: ({ reachable }) => {
         setStatus(reachable ? { state: "live" } : { state: "reconnecting", why: "database unreachable" });

@@ -201,6 +201,19 @@ test("verdicts and figures are asked for again when a plan has decided, not at e
   expect([comparison.times, figure.times, elsewhere.times]).toEqual([2, 2, 1]);
 });
 
+test("a check of a pooling concerns its page by either name, a saved file all of them and what can be chosen", async () => {
+  const [full, bare, other, catalog] = ["mine@1f2e3d4c", "mine", "gem"]
+    .map((name) => shown(["pooling", name]))
+    .concat(shown(["catalog"]));
+  await pause(10);
+  cache.poolingCheck({ name: "mine@1f2e3d4c" });
+  await pause(ROUND_MS);
+  expect([full!.times, bare!.times, other!.times, catalog!.times]).toEqual([2, 2, 1, 1]);
+  cache.poolings();
+  await pause(ROUND_MS);
+  expect([full!.times, bare!.times, other!.times, catalog!.times]).toEqual([3, 3, 2, 2]);
+});
+
 test("after it is closed nothing is asked for", async () => {
   const list = shown(["runs", {}]);
   await pause(10);

@@ -99,6 +99,15 @@ export class LiveCache {
     this.refetch(({ queryKey: [kind, id] }) => kind === "own_image" && id === event.id);
   }
 
+  poolings() {
+    this.refetch(({ queryKey: [kind] }) => kind === "catalog" || kind === "pooling");
+  }
+
+  poolingCheck({ name }: Events["pooling_check"]) {
+    // A name alone stands for its newest code.
+    this.refetch(({ queryKey: [kind, asked] }) => kind === "pooling" && name.startsWith(String(asked)));
+  }
+
   /** After a time without events, in which anything may have changed. */
   everything() {
     void this.askAgain(() => true);

@@ -24,6 +24,18 @@ export const catalogQuery = queryOptions({
   staleTime: Infinity,
 });
 
+export const poolingQuery = (name: string) =>
+  queryOptions({
+    queryKey: ["pooling", name],
+    queryFn: () => body(api.GET("/poolings/{name}", { params: { path: { name } } })),
+  });
+
+export const codeDifferenceQuery = (name: string, other: string) =>
+  queryOptions({
+    queryKey: ["pooling", name, other],
+    queryFn: () => body(api.GET("/poolings/{name}/difference/{other}", { params: { path: { name, other } } })),
+  });
+
 export const sessionQuery = queryOptions({ queryKey: ["session"], queryFn: () => body(api.GET("/session")) });
 
 /** The queue as a whole, and the places of these runs. */

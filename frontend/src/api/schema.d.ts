@@ -2461,7 +2461,7 @@ export interface components {
             is_current: boolean;
             /**
              * Files
-             * @description The first registers it, the others are what that needs
+             * @description The first registers it, the others are what that needs and derives from
              */
             files: components["schemas"]["CodeFile"][];
             /** @description What a worker has found out about it; of own ones */

@@ -17,6 +17,8 @@ const KINDS: Record<keyof Events, true> = {
   deleted: true,
   worker: true,
   own_image: true,
+  poolings: true,
+  pooling_check: true,
   news: true,
   database: true,
   reset: true,

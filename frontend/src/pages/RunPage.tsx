@@ -9,10 +9,12 @@ import { catalogQuery, runQuery } from "../api/queries";
 import { formPath } from "../api/spec";
 import { DeleteButton } from "../components/shared/DeleteButton";
 import { CancelButton } from "../components/shared/CancelButton";
+import { CodeOfPooling } from "../components/pooling/Code";
 import { ConfusionOfRun } from "../components/run/ConfusionOfRun";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
 import { ExperimentName } from "../components/shared/ExperimentFacts";
 import { Curves } from "../components/shared/Figure";
+import { Folded } from "../components/shared/Folded";
 import { PriorityButton } from "../components/shared/PriorityButton";
 import { QueuePlace } from "../components/shared/QueuePlace";
 import { Archived, MixesBatchBadge, Pooling, RunProgress, StateLabel } from "../components/shared/RunFacts";
@@ -154,6 +156,10 @@ function RunView({ run }: { run: Run }) {
         Log
       </Title>
       <RunLog run={run} />
+
+      <Folded summary="Code of the pooling">
+        <CodeOfPooling name={pooling} />
+      </Folded>
 
       <Grid gap="md" mt="xl">
         <Grid.Col span={{ base: 12, md: 6 }}>

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from app.cli import connection
+from app.cli import connection, poolings
 from app.cli.client import commands
 from tests.app.cli.conftest import Command
 
@@ -23,10 +23,12 @@ ARGUMENTS = {
     "retry": ["0123456789ab"],
     "extend": ["0123456789ab", "--epochs", "300"],
     "delete": ["0123456789ab", "--yes"],
+    "check": ["mine"],
     "pause": [],
     "resume": [],
 }
-COMMANDS = [str(command.name or command.callback.__name__) for command in commands.registered_commands]  # type: ignore[union-attr]
+ASKING = [*commands.registered_commands, *(one for one in poolings.commands.registered_commands if one.name is None)]
+COMMANDS = [str(command.name or command.callback.__name__) for command in ASKING]  # type: ignore[union-attr]
 
 
 class Answer(NamedTuple):

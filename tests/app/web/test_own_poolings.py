@@ -86,6 +86,9 @@ def test_what_is_queued_keeps_its_code_and_so_do_seeds_that_are_added(client: Te
         ("+", "return 0.5 * super().scores(x)"),
     ]
     assert client.get("/poolings/seqpool/difference/seqpool").json()["lines"] == []
+    assert [file["name"] for file in codes[0]["files"]] == ["mine.py", "cct/pooling.py"]
+    lines = client.get(f"/poolings/seqpool/difference/{full}").json()["lines"]
+    assert {line["kind"] for line in lines} == {"@", " ", "+"}, "it derives from the other"
 
 
 def test_plans_and_named_variants_keep_their_code(client: TestClient, folder: Path) -> None:

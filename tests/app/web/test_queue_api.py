@@ -108,7 +108,7 @@ def test_an_experiment_is_edited(client: TestClient) -> None:
         ("POST", "/experiments/{experiment}/runs", {"seeds": 101}, "seeds", "less than or equal to 100"),
         ("POST", "/experiments/{experiment}/runs", {"axes": {"width": [2]}}, "width", "unknown field"),
         ("POST", "/experiments/preview", {"tune": {"fields": {"lr": {"x": 1}}}}, "tune.fields.lr.x", "field; known"),
-        ("POST", "/experiments/{experiment}/runs", {"axes": {"pooling": ["median"]}}, "pooling", "'seqpool'"),
+        ("POST", "/experiments/{experiment}/runs", {"axes": {"pooling": ["median"]}}, "pooling", "one of seqpool, "),
         ("POST", "/experiments/{experiment}/runs", {"axes": {"pooling": ["sepqool"]}}, "pooling", "mean seqpool?"),
         ("POST", "/experiments/{experiment}/runs", {"axes": {"seed": ["x"]}, "seeds": 1}, "seed", "integer"),
         ("POST", "/experiments/{experiment}/runs", {"axes": {"seed": list(range(999))}}, "axes", "at most 1000"),

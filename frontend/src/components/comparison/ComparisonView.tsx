@@ -2,6 +2,7 @@ import { Group, NativeSelect, Skeleton, Title } from "@mantine/core";
 
 import type { Selection } from "../../api/queries";
 import { Answer } from "./Answer";
+import { CodeOfVariants } from "./CodeOfVariants";
 import { ComparisonTable } from "./ComparisonTable";
 import { ErrorAlert } from "../shared/ErrorAlert";
 import { Figures } from "./Figures";
@@ -80,6 +81,7 @@ export function ComparisonView({ selection, groups, title, mark, plan, children 
         </Group>
       </Group>
       <ComparisonTable comparison={comparison} />
+      <CodeOfVariants comparison={comparison} />
       {children}
       <Figures
         selection={selection}

@@ -22,6 +22,7 @@ import {
   IconKeyboard,
   IconLayoutDashboard,
   IconLogout,
+  IconMathFunction,
   IconMoon,
   IconPlus,
   IconSun,
@@ -78,6 +79,9 @@ function Board({ canLogOut }: { canLogOut: boolean }) {
                   CCT Board
                 </Group>
               </Link>
+              <Anchor component={NavLink} to="/board/poolings" size="sm" className="nav-link" visibleFrom="sm">
+                Poolings
+              </Anchor>
               <WorkersLink />
               <Anchor href={`${PREFIX}/docs`} size="sm" className="nav-link" visibleFrom="sm">
                 API
@@ -171,6 +175,9 @@ function HeaderMenu({ canLogOut, onShortcuts }: { canLogOut: boolean; onShortcut
       <Menu.Dropdown>
         <Menu.Item component={Link} to="/" leftSection={<IconLayoutDashboard size={16} />}>
           Board
+        </Menu.Item>
+        <Menu.Item component={Link} to="/board/poolings" leftSection={<IconMathFunction size={16} />}>
+          Poolings
         </Menu.Item>
         <Menu.Item component={Link} to="/board/workers" leftSection={<IconCpu size={16} />}>
           Workers

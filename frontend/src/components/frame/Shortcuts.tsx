@@ -7,6 +7,7 @@ const NEXT_KEY_WITHIN_MS = 1_500;
 
 const HELP: [keys: string[], what: string][] = [
   [["g", "b"], "Go to the board"],
+  [["g", "p"], "Go to the poolings"],
   [["g", "w"], "Go to the workers"],
   [["n"], "New run"],
   [["/"], "Search"],
@@ -41,6 +42,7 @@ export function useShortcuts() {
       went = event.key === "g" ? event.timeStamp : 0;
       const action = {
         b: afterG && (() => void navigate("/")),
+        p: afterG && (() => void navigate("/board/poolings")),
         w: afterG && (() => void navigate("/board/workers")),
         n: () => void navigate("/board/new"),
         "/": search,

@@ -91,7 +91,7 @@ export function Variant({ name, color }: { name: string; color?: VariantColor })
 /** A pooling in the colour it has in every figure, with what the catalog says of it. */
 export function Pooling({ name }: { name: string }) {
   const { data: catalog } = useQuery(catalogQuery);
-  const pooling = catalog?.poolings.find((entry) => entry.name === name);
+  const pooling = catalog?.poolings.find((entry) => entry.name === name || entry.full_name === name);
   if (!pooling) return <Variant name={name} />;
   return (
     <Tooltip label={pooling.summary} disabled={!pooling.summary}>

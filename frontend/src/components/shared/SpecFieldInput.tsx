@@ -12,7 +12,8 @@ type Props = {
   error?: string;
 };
 
-/** One hyperparameter, drawn from its schema alone. Numbers may be written like 5e-4. */
+/** One hyperparameter, drawn from its schema alone. Numbers may be written like 5e-4. A value that is no choice any more,
+ * such as an own pooling's earlier code, stays one. */
 export function SpecFieldInput({ field, value, onChange, varies, error }: Props) {
   const changed = value !== undefined && value !== field.default;
   const common = {
@@ -28,7 +29,7 @@ export function SpecFieldInput({ field, value, onChange, varies, error }: Props)
     return (
       <Select
         {...common}
-        data={field.enum}
+        data={[...new Set([...field.enum, String(value ?? field.default)])]}
         value={String(value ?? field.default)}
         onChange={(chosen) => chosen && onChange(chosen)}
         allowDeselect={false}
@@ -75,6 +76,12 @@ export function AxisInput({ field, values, onChange, error }: AxisProps) {
     clearable: true,
   };
   if (field.enum)
-    return <MultiSelect {...common} data={field.enum} placeholder={values.length ? "" : "choose two or more"} />;
+    return (
+      <MultiSelect
+        {...common}
+        data={[...new Set([...field.enum, ...common.value])]}
+        placeholder={values.length ? "" : "choose two or more"}
+      />
+    );
   return <TagsInput {...common} splitChars={[",", " "]} placeholder={values.length ? "" : "for example 0, 1, 2"} />;
 }
