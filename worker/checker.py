@@ -1,4 +1,4 @@
-"""Tries an own pooling, in a process of its own: `python -m worker.checker FULL_NAME`.
+"""Tries an own pooling, in a process of its own: `python -m worker.checker CHECK`.
 
 On the CPU and nicely, beside a run that may be training.
 """
@@ -18,16 +18,15 @@ from cct.pooling_check import check
 LIMIT_SECONDS = 60
 
 
-def main(name: str) -> None:
+def main(check_id: str) -> None:
     """What fails is printed last, for the worker to tell."""
     signal.signal(signal.SIGALRM, _give_up)
     signal.alarm(LIMIT_SECONDS)  # also ends what hangs or has lost its worker
     os.nice(10)
     torch.set_num_threads(1)
     checks = PoolingChecks(RunStore(Settings()))
-    checks.learn(name)
-    for number, finding in enumerate(check(name)):
-        checks.add(name, number, asdict(finding))
+    for number, finding in enumerate(check(checks.name_of(check_id))):
+        checks.add(check_id, number, asdict(finding))
 
 
 def _give_up(*_: object) -> None:

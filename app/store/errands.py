@@ -30,7 +30,7 @@ Kind = Literal["own_image", "pooling_check"]
 class Errand:
     kind: Kind
     subject: str
-    """The image's id, or the pooling's full name."""
+    """The id of the image, or of the check."""
     message: str
     """For `Errands.done`."""
 

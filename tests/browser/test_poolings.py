@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.settings import Settings
+from app.store.errands import Errands
 from app.store.pooling_checks import PoolingChecks
 from app.store.run_store import RunStore
 from cct.own_poolings import full_name
@@ -41,11 +42,13 @@ def test_a_saved_file_is_listed_checked_and_compared_line_by_line(
     expect(page.get_by_text("line 1: SyntaxError: '(' was never closed")).to_be_visible()
     expect(own).to_contain_text("It waits for a worker")
     name, checks = full_name("sharp"), PoolingChecks(store)
-    checks.add(name, 0, {"name": "imports", "outcome": "passed", "text": "Sharp, made from SeqPool"})
+    errand = Errands(store).take(1_000)
+    assert errand is not None
+    checks.add(errand.subject, 0, {"name": "imports", "outcome": "passed", "text": "Sharp, made from SeqPool"})
     expect(own).to_contain_text("1 check passed so far")
-    checks.add(name, 1, {"name": "batch", "outcome": "noted", "text": "it mixes the batch"})
-    checks.add(name, 2, {"name": "bf16", "outcome": "failed", "text": "results differ <b>much</b>"})
-    checks.finish(name)
+    checks.add(errand.subject, 1, {"name": "batch", "outcome": "noted", "text": "it mixes the batch"})
+    checks.add(errand.subject, 2, {"name": "bf16", "outcome": "failed", "text": "results differ <b>much</b>"})
+    checks.finish(errand.subject)
     expect(own).to_contain_text("1 check failed.")
     screenshot("poolings")
     check_accessibility()

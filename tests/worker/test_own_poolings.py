@@ -1,5 +1,8 @@
 """Own poolings with the real worker: checked when they are saved, trained with the code that they were queued with."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx2 as httpx
@@ -29,15 +32,27 @@ def test_a_saved_pooling_is_checked_by_a_worker(board: httpx.Client, file: Path)
     assert check["error"] is None
     assert len(check["findings"]) == 11
     assert {finding["outcome"] for finding in check["findings"]} == {"passed"}, check
+    told = checked(board, "sharp")
+    assert (told.returncode, told.stdout.count("  passed  ")) == (0, 11), told.stderr
+
+
+def checked(board: httpx.Client, name: str) -> subprocess.CompletedProcess[str]:
+    """`cctboard check NAME`."""
+    command = [sys.executable, "-m", "app.cli", "check", name]
+    environment = os.environ | {"CCTBOARD_URL": str(board.base_url)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 def test_a_pooling_that_cannot_be_imported_is_refused_before_it_is_queued(board: httpx.Client, file: Path) -> None:
     file.write_text(SHARP + "\n    def formula_of(self):\n        return 1 + undefined\n\nSharp.formula_of(None)\n")
+    wait_for(lambda: board.get("/workers").json()["workers"], 60)
     refused = board.post("/runs", json=QUICK | {"epochs": 1, "pooling": "sharp"})
     assert refused.status_code == 422
     [error] = refused.json()["errors"]
     assert error["field"] == "pooling"
     assert error["message"].endswith("NameError: name 'undefined' is not defined (mine.py, line 16)")
+    told = checked(board, "sharp")
+    assert (told.returncode, told.stdout.count("  failed  imports: ")) == (1, 1), told.stderr
 
 
 @pytest.mark.timeout(240)

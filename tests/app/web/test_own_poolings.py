@@ -132,7 +132,7 @@ def test_a_check_is_asked_for_when_a_file_is_saved_and_its_findings_come_in(
     wait_for(lambda: store.redis.xlen(store.key("errands")), 10)
     errand = errands.take(1)
     assert errand is not None
-    assert (errand.kind, errand.subject) == ("pooling_check", own_poolings.full_name("sharp"))
+    assert (errand.kind, checks.name_of(errand.subject)) == ("pooling_check", own_poolings.full_name("sharp"))
     detail = client.get("/poolings/sharp").json()
     assert (detail["check"]["done"], detail["check"]["findings"]) == (False, [])
     findings = [{"name": f"check {number}", "outcome": "passed", "text": "well"} for number in range(11)]
@@ -148,6 +148,8 @@ def test_a_check_is_asked_for_when_a_file_is_saved_and_its_findings_come_in(
     assert kinds.count("pooling_check") == 13
     again = client.post("/poolings/sharp/check")
     assert (again.status_code, again.json()["check"]["findings"]) == (202, [])
+    checks.finish(errand.subject)
+    assert client.get("/poolings/sharp").json()["check"]["done"] is False, "it is the earlier one that ended twice"
     assert client.post("/poolings/gem/check").status_code == 409
     assert client.post("/poolings/unknown/check").status_code == 404
 
