@@ -88,22 +88,23 @@ class EpochRecord:
     """What was measured at the end of one epoch. Losses in nats, top-k in percent.
 
     Where given weights were evaluated, there is one record, of epoch 0, and what is measured by training is None in it.
+    So is, in results of other programs, what they do not tell.
     """
 
     epoch: int
     """The number of the epoch, counted from 1."""
     train_loss: float | None
     train_top1: float | None
-    val_loss: float
+    val_loss: float | None
     val_top1: float
-    val_top5: float
+    val_top5: float | None
     lr: float | None
     """Learning rate of the epoch."""
     seconds: float
-    """Wall-clock time of training and validation."""
+    """Wall-clock time of training and validation; 0 if it is not known."""
     images_per_second: float | None
     """Training images per second of training time, augmentation included, validation excluded."""
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
     """Most memory in use: reserved on the GPU during the epoch, or resident in the process until its end on a CPU."""
     pooling_entropy: float | None = None
     """Entropy of the pooling weights in nats, mean over the validation images (and heads): 0 if one token decides, the

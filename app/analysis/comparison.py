@@ -1,7 +1,7 @@
 """Groups runs into variants and compares them with a baseline and with published results. Pure functions."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields, replace
 from typing import Any
 
 from app.analysis.blocks import (
@@ -15,14 +15,15 @@ from app.analysis.blocks import (
     value_of,
 )
 from app.analysis.colors import VariantColor, colors_of
-from app.analysis.doubts import Doubt, doubts
+from app.analysis.compared import AtLevel, Comparison, Level, VariantComparison
+from app.analysis.doubts import doubts, imported_doubt
 from app.analysis.effects import METHOD as METHOD_OF_EFFECTS
 from app.analysis.effects import Effect, Factor, effects, summary
-from app.analysis.fairness import UNFINISHED, Inequality, inequalities
+from app.analysis.fairness import UNFINISHED, inequalities
 from app.analysis.held_out import validated
 from app.analysis.importance import variance_shares
-from app.analysis.references import OtherReference, ReferenceResult, matching_references, other_references
-from app.analysis.statistics import METHOD, Difference, Outcome, Stat, differences, judged, stat, stat_of_percents
+from app.analysis.references import matching_references, other_references
+from app.analysis.statistics import METHOD, Outcome, differences, judged, stat, stat_of_percents
 from app.analysis.verdicts import answer, at_each_level, caveats, left_out, method_of_blocks, unpaired, verdict
 from app.errors import Invalid
 from app.store.plan import BEST, FINAL, MEAN, TEST, Measure
@@ -31,6 +32,9 @@ from app.store.variants import VARIANT
 from cct.catalog import poolings
 from cct.own_poolings import is_known, pooling_info
 from cct.spec import RunSpec
+
+APART = " (external)"
+"""Ends the name of a variant that consists of results from elsewhere."""
 
 GROUPS = (*(field.name for field in fields(RunSpec) if field.name != "seed"), VARIANT)
 """Spec fields by which runs can be grouped into variants, and the name that an experiment gave its variants."""
@@ -42,111 +46,6 @@ MEASURES: dict[Measure, str] = {
     TEST: "test top-1 after the last epoch, for which each run has read the test set once",
 }
 """In words."""
-
-
-@dataclass(frozen=True, slots=True)
-class AtLevel:
-    """A variant at one level of what else varies. Top-1 in percent; statistics are over seeds."""
-
-    level: str
-    runs: list[str]
-    """Ids."""
-    final: Stat | None
-    test: Stat | None
-    """Top-1 on the test set, of runs that hold training data out."""
-    difference: Difference | None
-    """The measure's result minus the baseline's at this level; null for the baseline, and where nothing else varies."""
-    outcome: Outcome | None
-    """What is claimed there; null like the difference."""
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """A block: values of what varies besides variant and seed."""
-
-    level: str
-    """All values in words; empty where nothing else varies."""
-    values: dict[str, str]
-    """The values of one level, by field of the spec."""
-    averaged: bool
-    """Whether it counts in the variants' own numbers, as all that are compared have results there."""
-    missing: list[str]
-    """Variants without a completed run there."""
-
-
-@dataclass(frozen=True, slots=True)
-class VariantComparison:
-    """One row of the comparison table. Top-1 in percent; statistics are over seeds, of which each counts with its mean
-    over the levels that are averaged."""
-
-    variant: str
-    color: VariantColor
-    formula: str
-    """How the pooling is computed, when runs are grouped by pooling."""
-    mixes_batch: bool | None
-    """Whether the output for an image depends on its batch-mates in any of the runs; null until probed."""
-    runs: int
-    seeds: int
-    """Seeds with at least one finished epoch, or an evaluation."""
-    finished: int
-    """Completed runs."""
-    best: Stat | None
-    """Highest validation top-1 of any epoch, of completed runs: others would be compared at different epochs."""
-    final: Stat | None
-    """Validation top-1 of the last epoch, of completed runs; the mean where several have the same seed."""
-    test: Stat | None
-    """Top-1 on the test set after the last epoch, read once, of completed runs that hold training data out."""
-    minutes: Stat | None
-    """Training time of completed runs."""
-    difference: Difference | None
-    """The measure's result minus the baseline's, paired by seed, over seeds that both have completed; null for the
-    baseline."""
-    outcome: Outcome | None
-    """What is claimed of the variant against the baseline; null for the baseline."""
-    verdict: str
-    """The claim as a sentence, with its size and how sure it is."""
-    provisional: bool
-    """Whether the verdict may change because runs of the variant or of the baseline are unfinished."""
-    levels: list[AtLevel]
-    """One for each level of the comparison, in its order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Variants side by side; results are comparable with `references` where model, dataset, epochs and recipe
-    agree."""
-
-    group: str
-    factors: list[str]
-    """The fields of the spec whose values make a variant."""
-    baseline: str | None
-    answer: str
-    """All verdicts in short."""
-    variants: list[VariantComparison]
-    levels: list[Level]
-    """What else varies between runs of a variant; a single level if nothing does."""
-    effects: list[Effect]
-    """Main effects and interactions of two factors; else none."""
-    references: list[ReferenceResult]
-    other_references: list[OtherReference]
-    """Results for the same model or dataset that are not comparable."""
-    fairness: list[Inequality]
-    """All in which runs of the same level differ besides variant and seed: a difference may come from there."""
-    doubts: list[Doubt]
-    """Warnings that some of the runs have."""
-    method: str
-    """How verdicts are reached and what they assume."""
-    measure: Measure
-    """The result whose differences are compared."""
-    importance: dict[str, float]
-    """Share of the variance of results that is due to each factor and to whatever else varies, to all of these
-    together, and to the rest; empty unless two vary and each combination has as many runs."""
-    validated: str
-    """On what the runs are validated, and by how much their best epochs flatter them, as sentences."""
-    interval: str
-    """What the interval of a difference is."""
-    claims: bool
-    """Whether p values hold: not if the number of seeds depends on what was seen. With a plan its verdicts alone do."""
 
 
 def factors_of(group: str) -> list[str]:
@@ -163,8 +62,14 @@ def factors_of(group: str) -> list[str]:
 def group_runs(runs: Sequence[Run], group: str) -> dict[str, list[Run]]:
     """Runs by their values of one or several spec fields, poolings in the order of the catalog, other values sorted.
 
-    Raises `Invalid` if there is no such field.
+    Results from elsewhere that are to stand apart are groups of their own, after the others. Raises `Invalid` if there
+    is no such field.
     """
+    ours, others = ([run for run in runs if run.stands_apart == apart] for apart in (False, True))
+    return _grouped(ours, group) | {name + APART: members for name, members in _grouped(others, group).items()}
+
+
+def _grouped(runs: Sequence[Run], group: str) -> dict[str, list[Run]]:
     factors = factors_of(group)
     order = {name: position for position, name in enumerate(poolings())}
     found: dict[tuple[Any, ...], list[Run]] = {}
@@ -190,7 +95,10 @@ def _name(factors: Sequence[str], values: Sequence[Any]) -> str:
 def colors(group: str, grouped: Mapping[str, Sequence[Run]]) -> dict[str, VariantColor]:
     """A look for each value of the first factor, by variant."""
     [first, *_] = factors_of(group)
-    values = {variant: str(value_of(members[0], first)) for variant, members in grouped.items()}
+    values = {
+        variant: f"{value_of(members[0], first)}{APART if members[0].stands_apart else ''}"
+        for variant, members in grouped.items()
+    }
     color = colors_of(list(values.values()), poolings() if first in ("pooling", VARIANT) else ())
     return {variant: color[value] for variant, value in values.items()}
 
@@ -203,7 +111,61 @@ def compare(
     Whatever else varies between the runs of a variant makes blocks: differences are those between runs of the same
     block and seed, and means are over the blocks in which all compared variants have results. Raises `Invalid` if
     `group` is not a spec field, or several, or `baseline` is not a variant.
+
+    Results from elsewhere stand beside the variants, without a difference, unless they count.
     """
+    grouped = group_runs(runs, group)
+    found = _compare([run for run in runs if not run.stands_apart], group, baseline, measure)
+    color = colors(group, grouped)
+    levels = [level.level for level in found.levels] or [""]
+    beside = [
+        _beside(name, members, color[name], levels) for name, members in grouped.items() if members[0].stands_apart
+    ]
+    variants = [replace(row, color=color[row.variant]) for row in found.variants]
+    if beside and not variants:
+        found = replace(
+            found, answer="All of this was trained elsewhere: let it count, on the runs' pages, to compare it."
+        )
+    counting = [run for run in runs if run.external and run.counts]
+    imported = imported_doubt({name: [run for run in members if run in counting] for name, members in grouped.items()})
+    return replace(found, variants=[*variants, *beside], doubts=[*found.doubts, *imported])
+
+
+def _beside(variant: str, runs: Sequence[Run], color: VariantColor, levels: Sequence[str]) -> VariantComparison:
+    """The row of results from elsewhere, of which no claim is made. Of which level they are is not known: they stand at
+    the first."""
+    files = ", ".join(sorted({run.external.file for run in runs if run.external}))
+    return VariantComparison(
+        variant=variant,
+        color=color,
+        formula="",
+        mixes_batch=None,
+        runs=len(runs),
+        seeds=len({run.spec.seed for run in runs}),
+        finished=len(runs),
+        best=stat_of_percents(run.best_top1 for run in runs if run.best_top1 is not None),
+        final=stat_of_percents(run.final_top1 for run in runs if run.final_top1 is not None),
+        test=None,
+        minutes=stat(run.seconds / 60 for run in runs if run.seconds),
+        difference=None,
+        outcome=None,
+        verdict=f"{variant} was trained elsewhere ({files}) and stands beside; it enters no verdict",
+        provisional=False,
+        levels=[
+            AtLevel(
+                level=level,
+                runs=[] if place else [run.id for run in runs],
+                final=None,
+                test=None,
+                difference=None,
+                outcome=None,
+            )
+            for place, level in enumerate(levels)
+        ],
+    )
+
+
+def _compare(runs: Sequence[Run], group: str, baseline: str | None, measure: Measure) -> Comparison:
     factors, grouped = factors_of(group), group_runs(runs, group)
     baseline = baseline_of(grouped, baseline)
     blocks = blocks_of(grouped, group)

@@ -29,3 +29,14 @@ def doubts(grouped: Mapping[str, Sequence[Run]]) -> list[Doubt]:
                 if variant not in doubt.variants:
                     doubt.variants.append(variant)
     return list(found.values())
+
+
+def imported_doubt(grouped: Mapping[str, Sequence[Run]]) -> list[Doubt]:
+    """Says that verdicts rest on results from elsewhere, if some do: the runs by variant that are such."""
+    having = {variant: runs for variant, runs in grouped.items() if runs}
+    if not having:
+        return []
+    runs = [run for members in having.values() for run in members]
+    files = ", ".join(sorted({run.external.file for run in runs if run.external}))
+    text = f"Trained elsewhere and counted nevertheless: what is not known of it may differ ({files})."
+    return [Doubt("external", text, list(having), [run.id for run in runs])]

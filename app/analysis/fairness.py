@@ -70,9 +70,10 @@ def inequalities(grouped: Mapping[str, Sequence[Run]], told: Sequence[str], bloc
 
 
 def _facts(run: Run, told: Sequence[str]) -> dict[str, str]:
-    """Spec and, once it is trained, provenance, which tells what `auto` stands for."""
+    """Spec and, once it is trained, provenance, which tells what `auto` stands for. Of a result from elsewhere what was
+    given with it."""
     facts = {
-        name: shown(name, value)
+        name: shown(name, value) if run.external is None or name in run.external.told else "not told"
         for name in _FIELDS
         if (value := getattr(run.spec, name)) != "auto" or name in ARCHITECTURE
     }

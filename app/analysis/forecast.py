@@ -49,6 +49,7 @@ def spread_between_seeds(spec: RunSpec, measure: Measure, known: Sequence[Run]) 
         if (
             _kind(run.spec) == _kind(spec)
             and run.state is State.completed
+            and run.external is None
             and (value := run.measured(measure)) is not None
         ):
             alike.setdefault(repr(asdict(run.spec) | {"seed": 0}), []).append(value)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.analysis.colors import VariantColor
-from app.analysis.comparison import Comparison, VariantComparison, results_of
+from app.analysis.compared import Comparison, VariantComparison
+from app.analysis.comparison import results_of
 from app.analysis.fairness import UNFINISHED
 from app.analysis.statistics import Outcome, Stat, stat_of_percents
 from app.analysis.tuning import best_of, trials_of

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from app.analysis.comparison import Comparison, VariantComparison
+from app.analysis.compared import Comparison, VariantComparison
 from app.analysis.sequential import Judged
 from app.analysis.statistics import Difference, Outcome
 from app.store.plan import Plan, PlannedVariant, Planning

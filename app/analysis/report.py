@@ -14,7 +14,7 @@ import plotly.offline
 
 from app.analysis import figures
 from app.analysis.blocks import value_of
-from app.analysis.comparison import AtLevel, Comparison, VariantComparison
+from app.analysis.compared import AtLevel, Comparison, VariantComparison
 from app.analysis.fairness import Inequality
 from app.analysis.statistics import Stat
 from app.errors import Conflict, Invalid

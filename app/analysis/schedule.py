@@ -45,7 +45,7 @@ def expected_seconds(specs: Sequence[RunSpec], known: Sequence[Run]) -> float | 
     multiply-accumulate as the median run: a rough figure, which needs the number of images.
     """
     measured = _seconds_per_epoch(known)
-    works = [(run, _work(run.spec)) for run in known if run.epoch and _has_cost(run.spec)]
+    works = [(run, _work(run.spec)) for run in known if _was_timed(run) and _has_cost(run.spec)]
     per_work = [run.seconds / run.epoch / work for run, work in works if work]
     typical = statistics.median(per_work) if per_work else None
     total = 0.0
@@ -64,9 +64,14 @@ def _seconds_per_epoch(runs: Sequence[Run]) -> dict[object, float]:
     """The median run's, by kind."""
     measured: dict[object, list[float]] = {}
     for run in runs:
-        if run.epoch:
+        if _was_timed(run):
             measured.setdefault(_kind(run.spec), []).append(run.seconds / run.epoch)
     return {kind: statistics.median(seconds) for kind, seconds in measured.items()}
+
+
+def _was_timed(run: Run) -> bool:
+    """How long a result from elsewhere took says nothing of this board's workers."""
+    return run.epoch > 0 and run.external is None
 
 
 def _kind(spec: RunSpec) -> object:

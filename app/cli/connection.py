@@ -80,7 +80,10 @@ def path_of(kind: str, row_id: str, *rest: str) -> str:
 def _send(client: httpx.Client, method: str, path: str, body: Any, params: Any) -> httpx.Response:
     url = str(client.base_url).rstrip("/")
     try:
-        response = client.request(method, path, json=body, params=params)
+        is_file = isinstance(body, bytes)
+        response = client.request(
+            method, path, content=body if is_file else None, json=None if is_file else body, params=params
+        )
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         reason = str(error) or "it takes too long"
         raise UsageError(

@@ -1,7 +1,8 @@
 """The `cctboard` command: the same words as the API. Bad input ends with one line and exit code 2.
 
 Here are the commands that start the board's processes; those that talk to its API are in `client.py`, those for own
-poolings in `poolings.py`, those that read or write a board as a whole in `archives.py`.
+poolings in `poolings.py`, for results from elsewhere in `results.py`, those that read or write a board as a whole in
+`archives.py`.
 """
 
 import json
@@ -24,7 +25,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from app.cli import archives, client, poolings
+from app.cli import archives, client, poolings, results
 from app.cli.client import follow, print_comparison
 from app.cli.connection import api_client, ask
 from app.cli.output import Data, UsageError, one_line, say, visible
@@ -34,6 +35,7 @@ cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 cli.add_typer(archives.commands)
 cli.add_typer(client.commands)
 cli.add_typer(poolings.commands)
+cli.add_typer(results.commands)
 
 Follow = Callable[[httpx.Client, threading.Event], None]
 """What is done with a board that runs, until the event asks for the end."""

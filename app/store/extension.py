@@ -18,10 +18,12 @@ def extend(settings: Settings, store: RunStore, run_id: str, epochs: int, once: 
     It holds the checkpoints from now on, so that the first run may be deleted. Raises `NotFound`, `Conflict`,
     `Invalid`, `OtherFolder`.
     """
-    check_folder(store, settings.data)
     finished = store.run(run_id)
     if finished.state is not State.completed:
         raise Conflict(f"run {run_id} is {finished.state}; only a completed run can be extended")
+    if finished.external:
+        raise Conflict(f"run {run_id} was trained elsewhere, so there is no checkpoint to go on from")
+    check_folder(store, settings.data)
     if finished.spec.is_evaluation:
         raise Conflict(f"run {run_id} is an evaluation; queue a run of its own with the same pretrained weights")
     if epochs <= finished.spec.epochs:

@@ -68,6 +68,21 @@ class Stored(BaseModel):
             raise Unreadable(cls.__name__.lower(), str(fields.get("id", fields.get("name", "?"))), why) from error
 
 
+class External(BaseModel):
+    """Where a result comes from that was not trained here."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    file: str
+    """Name of the file that it was read from."""
+    sha256: str
+    """Checksum of that file."""
+    kind: str
+    """What the file is."""
+    told: list[str]
+    """The fields of the spec that somebody has given; all others are not known, whatever stands in them."""
+
+
 class Run(Stored):
     """One training of one model with one seed."""
 
@@ -154,6 +169,15 @@ class Run(Stored):
     tags: Annotated[list[str], BeforeValidator(_from_json)] = []
     archived: bool = False
     """Left out of lists unless asked for; all of it is kept."""
+    external: Annotated[External | None, BeforeValidator(_from_json)] = None
+    """Where it comes from if it was trained elsewhere; null for runs of this board."""
+    counts: bool = False
+    """Whether a result from elsewhere enters verdicts; else it stands beside them."""
+
+    @property
+    def stands_apart(self) -> bool:
+        """Whether it is shown beside the others and no verdict is of it."""
+        return self.external is not None and not self.counts
 
     def measured(self, measure: Measure) -> float | None:
         """Its result in percent, once it is completed."""

@@ -42,6 +42,7 @@ from app.web.routes import (
     lens,
     plans,
     poolings,
+    results,
     runs,
     session,
     tuning,
@@ -105,6 +106,7 @@ def create_app(settings: Settings, store: RunStore, dashboard: Path | None = DAS
         workers,
         catalog,
         poolings,
+        results,
     )
     for module in (*nouns, session, health, docs):
         app.include_router(module.router, dependencies=[Depends(_check_ids)])

@@ -6,7 +6,8 @@ from statistics import fmean
 from typing import Any
 
 from app.analysis.blocks import value_of
-from app.analysis.comparison import Comparison, compare, group_runs
+from app.analysis.compared import Comparison
+from app.analysis.comparison import compare, group_runs
 from app.analysis.plans import beside_plan, exploratory, unclaimed, with_plan
 from app.analysis.sequential import Step, course, judge
 from app.errors import Conflict, Invalid

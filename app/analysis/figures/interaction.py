@@ -6,7 +6,8 @@ import plotly.graph_objects as go
 
 from app.analysis.blocks import value_of
 from app.analysis.colors import SYMBOLS, Theme
-from app.analysis.comparison import Comparison, group_runs, results_of
+from app.analysis.compared import Comparison
+from app.analysis.comparison import group_runs, results_of
 from app.analysis.figures.style import labels, layout, plain, reaches, uid, whole
 from app.errors import Invalid
 from app.store.rows import Run

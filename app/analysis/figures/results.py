@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 
 from app.analysis.blocks import blocks_of
 from app.analysis.colors import SYMBOLS, Theme
-from app.analysis.comparison import AtLevel, Comparison, VariantComparison, colors, group_runs, results_of
+from app.analysis.compared import AtLevel, Comparison, VariantComparison
+from app.analysis.comparison import colors, group_runs, results_of
 from app.analysis.figures.style import (
     faint_ink,
     hover_of_reference,

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from app.analysis import comparison, figures, report
+from app.analysis.compared import Comparison
 from app.errors import Invalid
 from app.limits import NAME_LENGTH
 from app.store.plan import FINAL, Measure
@@ -39,7 +40,7 @@ def compare(
     baseline: Baseline = None,
     experiment: OfExperiment = None,
     measure: OfMeasure = None,
-) -> comparison.Comparison:
+) -> Comparison:
     """Which variant is better, by how much, how sure that is, and in what else the runs differ.
 
     What else varies between the runs of a variant makes levels: differences are taken within each of them.
@@ -99,6 +100,11 @@ def draw_differences(
     return sent(figures.differences(runs, compare(store, runs, group, baseline, experiment, measure), theme))
 
 
+def _counting(runs: list[Run]) -> list[Run]:
+    """Without results from elsewhere that stand apart, which are no cell of a grid."""
+    return [run for run in runs if not run.stands_apart]
+
+
 @router.get("/figures/interaction", summary="Draw two factors at once", **Figure)
 def draw_interaction(
     store: Store,
@@ -109,6 +115,7 @@ def draw_interaction(
     theme: figures.Theme = "light",
 ) -> Response:
     """A Plotly figure: final top-1 over the second field's values, a line for each of the first, a point per seed."""
+    runs = _counting(runs)
     return sent(figures.interaction(runs, compare(store, runs, group, None, experiment, measure), theme))
 
 
@@ -122,6 +129,7 @@ def draw_heat(
     theme: figures.Theme = "light",
 ) -> Response:
     """A Plotly figure: a heat map of the mean result of each combination, with its number of seeds."""
+    runs = _counting(runs)
     return sent(figures.heat(runs, compare(store, runs, group, None, experiment, measure), theme))
 
 

@@ -67,6 +67,8 @@ class RunEdit(Request):
     """Those it has stay, also those that somebody else adds at the same time."""
     remove_tags: Tags | None = None
     archived: bool | None = Field(default=None, strict=True)
+    counts: bool | None = Field(default=None, strict=True)
+    """Of a result from elsewhere: whether it enters verdicts."""
 
 
 class MoreEpochs(Request):
@@ -302,6 +304,8 @@ def read_history(store: Store, run_id: str) -> History:
 
 @router.patch("/{run_id}", summary="Change a run's priority, note or tags, or archive it")
 def edit_run(store: Store, run_id: str, edit: RunEdit) -> Run:
+    if edit.counts is not None and store.run(run_id).external is None:
+        raise Invalid("counts", f"run {run_id} was trained here, and counts; only results from elsewhere need not")
     if edit.add_tags or edit.remove_tags:
         store.edit_tags(run_id, edit.add_tags or [], edit.remove_tags or [])
     return store.edit(run_id, edit.model_dump(exclude_none=True, exclude={"add_tags", "remove_tags"}))

@@ -1032,6 +1032,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/results/read": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * See what a file of results says, without keeping it
+         * @description A log of the reference's `examples/main.py`, the `summary.csv` of a timm training, a CSV table with a row for
+         *     each epoch, or a text with a final top-1.
+         */
+        post: operations["read_file_results_read_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/results": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Keep a result from elsewhere as a run
+         * @description It is shown beside other runs, marked as external, and enters verdicts only after `PATCH /runs/{id}` with
+         *     `{"counts": true}`. The same file with the same spec is the same run.
+         */
+        post: operations["import_file_results_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/session": {
         parameters: {
             query?: never;
@@ -1464,6 +1506,7 @@ export interface components {
          * @description What was measured at the end of one epoch. Losses in nats, top-k in percent.
          *
          *     Where given weights were evaluated, there is one record, of epoch 0, and what is measured by training is None in it.
+         *     So is, in results of other programs, what they do not tell.
          */
         EpochRecord: {
             /** Epoch */
@@ -1473,11 +1516,11 @@ export interface components {
             /** Train Top1 */
             train_top1: number | null;
             /** Val Loss */
-            val_loss: number;
+            val_loss: number | null;
             /** Val Top1 */
             val_top1: number;
             /** Val Top5 */
-            val_top5: number;
+            val_top5: number | null;
             /** Lr */
             lr: number | null;
             /** Seconds */
@@ -1485,7 +1528,7 @@ export interface components {
             /** Images Per Second */
             images_per_second: number | null;
             /** Peak Memory Bytes */
-            peak_memory_bytes: number;
+            peak_memory_bytes: number | null;
             /** Pooling Entropy */
             pooling_entropy?: number | null;
             /** Val Balanced */
@@ -1791,6 +1834,32 @@ export interface components {
              *     then the best of each are trained with fresh seeds, as an experiment of its own. The axes vary one field.
              */
             tune?: components["schemas"]["Tuning"] | null;
+        };
+        /**
+         * External
+         * @description Where a result comes from that was not trained here.
+         */
+        External: {
+            /**
+             * File
+             * @description Name of the file that it was read from.
+             */
+            file: string;
+            /**
+             * Sha256
+             * @description Checksum of that file.
+             */
+            sha256: string;
+            /**
+             * Kind
+             * @description What the file is.
+             */
+            kind: string;
+            /**
+             * Told
+             * @description The fields of the spec that somebody has given; all others are not known, whatever stands in them.
+             */
+            told: string[];
         };
         /**
          * Finding
@@ -2601,6 +2670,34 @@ export interface components {
              */
             entries: components["schemas"]["QueueEntry"][];
         };
+        /**
+         * ReadResults
+         * @description What a file says, before it becomes a run.
+         */
+        ReadResults: {
+            /** Kind */
+            kind: string;
+            /**
+             * Epochs
+             * @description How many it tells of; 0 where it has a final result alone
+             */
+            epochs: number;
+            /** Last Epoch */
+            last_epoch: number | null;
+            /** Final Top1 */
+            final_top1: number;
+            /** Best Top1 */
+            best_top1: number | null;
+            /** Minutes */
+            minutes: number | null;
+            /** Sha256 */
+            sha256: string;
+            /**
+             * Asked
+             * @description Fields of the spec that must be given with it
+             */
+            asked: string[];
+        };
         /** RecipeEntry */
         RecipeEntry: {
             /** Name */
@@ -2892,6 +2989,14 @@ export interface components {
              * @default false
              */
             archived: boolean;
+            /** @description Where it comes from if it was trained elsewhere; null for runs of this board. */
+            external?: components["schemas"]["External"] | null;
+            /**
+             * Counts
+             * @description Whether a result from elsewhere enters verdicts; else it stands beside them.
+             * @default false
+             */
+            counts: boolean;
             /**
              * Eta Seconds
              * @description Seconds until the run ends, while it runs; null when unknown.
@@ -2921,6 +3026,11 @@ export interface components {
             remove_tags?: string[] | null;
             /** Archived */
             archived?: boolean | null;
+            /**
+             * Counts
+             * @description Of a result from elsewhere: whether it enters verdicts.
+             */
+            counts?: boolean | null;
         };
         /** RunFailed */
         RunFailed: {
@@ -9152,6 +9262,225 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PoolingDetail"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_file_results_read_post: {
+        parameters: {
+            query?: {
+                /** @description Columns of a table by JSON, `{"val_top1": "acc"}`, of epoch, train_loss, train_top1, val_loss, val_top1, val_top5, lr, seconds, images_per_second, peak_memory_bytes, pooling_entropy, val_balanced, val_nll, val_ece */
+                columns?: string;
+                /** @description Whether its top-1 lies between 0 and 1 */
+                fractions?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The file as it is */
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReadResults"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    import_file_results_post: {
+        parameters: {
+            query: {
+                /** @description Fields of the run's spec as JSON: what the file does not say */
+                spec: string;
+                /** @description The file's name */
+                name?: string;
+                /** @description To stand in; without one a new experiment */
+                experiment?: string | null;
+                /** @description Columns of a table by JSON, `{"val_top1": "acc"}`, of epoch, train_loss, train_top1, val_loss, val_top1, val_top5, lr, seconds, images_per_second, peak_memory_bytes, pooling_entropy, val_balanced, val_nll, val_ece */
+                columns?: string;
+                /** @description Whether its top-1 lies between 0 and 1 */
+                fractions?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The file as it is */
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
                 };
             };
             /** @description Bad Request */

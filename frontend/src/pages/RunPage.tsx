@@ -19,6 +19,7 @@ import { PriorityButton } from "../components/shared/PriorityButton";
 import { QueuePlace } from "../components/shared/QueuePlace";
 import { Archived, MixesBatchBadge, Pooling, RunProgress, StateLabel } from "../components/shared/RunFacts";
 import { ExtendButton } from "../components/run/ExtendButton";
+import { ExternalNote } from "../components/run/ExternalNote";
 import { Evaluation } from "../components/run/Evaluation";
 import { RunFiles } from "../components/run/RunFiles";
 import { RunHistory } from "../components/run/RunHistory";
@@ -75,6 +76,7 @@ function RunView({ run }: { run: Run }) {
       </div>
 
       {run.error && <ErrorAlert title="This run failed" message={run.error} />}
+      <ExternalNote run={run} />
       <Warnings texts={run.warnings.map(({ text }) => text)} />
 
       <Paper p="sm" mb="md">
@@ -205,7 +207,7 @@ function RunActions({ run }: { run: Run }) {
       {run.state === "queued" && (
         <PriorityButton label="Priority" now={run.priority} change={(priority) => onRun.edit(run.id, { priority })} />
       )}
-      {run.state === "completed" && !isEvaluation(run) && <ExtendButton run={run} />}
+      {run.state === "completed" && !isEvaluation(run) && !run.external && <ExtendButton run={run} />}
       {(run.state === "failed" || run.state === "cancelled") && (
         <Button
           variant="default"

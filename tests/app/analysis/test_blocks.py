@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 import pytest
 
 from app.analysis import figures, report
-from app.analysis.comparison import AtLevel, Comparison, compare
+from app.analysis.compared import AtLevel, Comparison
+from app.analysis.comparison import compare
 from app.errors import Conflict
 from app.store.rows import Confusion, Run, State
 from cct.recipes import filled

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.analysis.comparison import Comparison, VariantComparison, compare
+from app.analysis.compared import Comparison, VariantComparison
+from app.analysis.comparison import compare
 from app.analysis.fairness import Setting
 from app.errors import Invalid
 from app.store.rows import Run, State

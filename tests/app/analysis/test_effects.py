@@ -6,7 +6,8 @@ import plotly.graph_objects as go
 import pytest
 
 from app.analysis import figures, report
-from app.analysis.comparison import Comparison, compare
+from app.analysis.compared import Comparison
+from app.analysis.comparison import compare
 from app.analysis.effects import Effect
 from app.errors import Invalid
 from app.store.rows import Run

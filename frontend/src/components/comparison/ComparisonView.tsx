@@ -39,6 +39,10 @@ export function ComparisonView({ selection, groups, title, mark, plan, children 
 
   if (!comparison) return error ? <ErrorAlert title="No comparison" message={error.message} /> : <Skeleton h={320} />;
   const { group, levels } = comparison;
+  // Results from elsewhere stand beside; nothing is held against them.
+  const ours = comparison.variants.filter(
+    ({ variant, outcome }) => variant === comparison.baseline || outcome !== null,
+  );
   const hasTest = comparison.variants.some(({ test }) => test !== null);
   const varying = [...new Set(levels.flatMap(({ values }) => Object.keys(values)))];
   const choices = [...new Set([...groups, group, ...varying.map((field) => `${group},${field}`)])];
@@ -59,11 +63,11 @@ export function ComparisonView({ selection, groups, title, mark, plan, children 
               onChange={({ currentTarget: { value } }) => setGroup(value)}
             />
           )}
-          {comparison.variants.length > 1 && (
+          {ours.length > 1 && (
             <NativeSelect
               size="xs"
               aria-label="Baseline"
-              data={comparison.variants.map(({ variant }) => ({ value: variant, label: `baseline: ${variant}` }))}
+              data={ours.map(({ variant }) => ({ value: variant, label: `baseline: ${variant}` }))}
               value={comparison.baseline ?? undefined}
               onChange={({ currentTarget: { value } }) => setBaseline(value)}
             />

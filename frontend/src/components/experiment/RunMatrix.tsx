@@ -94,7 +94,13 @@ export function RunMatrix({ experiment, runs, comparison: { factors, levels, var
         </Text>
       )}
       <Paper>
-        <Table.ScrollContainer minWidth={180 + 125 * seeds.length} type="native">
+        <Table.ScrollContainer
+          minWidth={180 + 125 * seeds.length}
+          type="native"
+          tabIndex={0}
+          role="region"
+          aria-label="Runs by seed"
+        >
           <Table fz="sm" withRowBorders={false} className="named-rows cards">
             <Table.Caption className="visually-hidden">Runs by seed</Table.Caption>
             <Table.Thead>

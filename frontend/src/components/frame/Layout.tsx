@@ -19,6 +19,7 @@ import {
   IconBellOff,
   IconCpu,
   IconDotsVertical,
+  IconFileImport,
   IconKeyboard,
   IconLayoutDashboard,
   IconLogout,
@@ -178,6 +179,9 @@ function HeaderMenu({ canLogOut, onShortcuts }: { canLogOut: boolean; onShortcut
         </Menu.Item>
         <Menu.Item component={Link} to="/board/poolings" leftSection={<IconMathFunction size={16} />}>
           Poolings
+        </Menu.Item>
+        <Menu.Item component={Link} to="/board/import" leftSection={<IconFileImport size={16} />}>
+          Import results
         </Menu.Item>
         <Menu.Item component={Link} to="/board/workers" leftSection={<IconCpu size={16} />}>
           Workers

@@ -116,6 +116,11 @@ export function PoolingWithBadge({ run }: { run: Run }) {
     <Group gap="2px 6px">
       <Pooling name={run.spec.pooling} />
       <MixesBatchBadge mixes={run.mixes_batch} />
+      {run.external && (
+        <Tooltip label={`Trained elsewhere: ${run.external.file}`}>
+          <span className="mixes">external</span>
+        </Tooltip>
+      )}
     </Group>
   );
 }
