@@ -18,12 +18,12 @@ class Missing(UsageError):
     """The board has no run or experiment of this id."""
 
 
-def api_client(url: str | None = None) -> httpx.Client:
-    """A client of the board at `url`, or of that in the settings. Raises `UsageError`."""
+def api_client(url: str | None = None, token: str | None = None) -> httpx.Client:
+    """A client of the board at `url`, or of that in the settings, and so is the token. Raises `UsageError`."""
     settings = Settings()
     headers = {}
-    if settings.token:
-        headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
+    if token or settings.token:
+        headers["Authorization"] = f"Bearer {token or (settings.token and settings.token.get_secret_value())}"
         if not headers["Authorization"].isascii() or not headers["Authorization"].isprintable():
             raise UsageError("CCTBOARD_TOKEN: holds characters that no token has; copy it anew")
     try:
