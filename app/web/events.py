@@ -196,7 +196,7 @@ class EventHub:
         """Reads while the context is open."""
         self._open = True
         _allow_many_streams()
-        self._redis = redis.asyncio.Redis.from_url(
+        connections = self._redis = redis.asyncio.Redis.from_url(
             self._url, decode_responses=True, socket_connect_timeout=3, socket_timeout=10, retry=Retry(NoBackoff(), 1)
         )
         tasks = [asyncio.create_task(self._read_events()), asyncio.create_task(self._watch_workers())]
@@ -208,7 +208,7 @@ class EventHub:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._redis.aclose()
+            await connections.aclose()
 
     async def subscribe(self, last_id: str | None) -> AsyncIterator[bytes]:
         """Events from now on; after `last_id`, if given: what was missed comes first, or `reset` if it is gone."""

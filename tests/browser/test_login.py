@@ -61,6 +61,7 @@ def test_a_session_that_ended_asks_for_the_token_again(locked_site: str, page: P
     assert page.request.post(f"{locked_site}/session", data={"token": TOKEN}).ok
     page.goto(f"{locked_site}/?text=digits")
     expect(page.get_by_role("table", name="Runs")).to_be_visible()
+    page.wait_for_timeout(2_000)  # else it may be a later question of the page that is refused first
     page.context.clear_cookies()
     page.get_by_role("button", name="Pause").click()
     token = page.get_by_label("Token", exact=True)
