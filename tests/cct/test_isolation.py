@@ -19,7 +19,9 @@ from cct.training import train
 from tests.cct.told import first, only
 from worker.supervisor import trainer_environment
 
-SPEC = RunSpec(model="vit_2_4_32", dataset="digits", epochs=2, batch_size=256, precision="fp32", dropout=0.1)
+SPEC = RunSpec(
+    model="vit_2_4_32", dataset="digits", epochs=2, batch_size=256, precision="fp32", dropout=0.1, val_share=0.8
+)
 
 
 @pytest.fixture

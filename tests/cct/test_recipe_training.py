@@ -21,6 +21,7 @@ from tests.cct.told import only
 
 SPEC = RunSpec(
     dataset="digits",
+    val_share=0.6,
     epochs=3,
     batch_size=128,
     augmentation="randaugment",
