@@ -12,7 +12,7 @@ type Props = { comparison: Comparison; selection: Selection; title: string };
 
 /** The table in the formats of papers and notebooks; the whole comparison as a page; the epochs behind it. */
 export function TakeAway({ comparison, selection, title }: Props) {
-  const { copied, copy } = useClipboard();
+  const { copied, copy } = useClipboard({ timeout: 4_000 });
   const query = new URLSearchParams("run" in selection ? selection.run.map((id) => ["run", id]) : selection);
   const report = new URLSearchParams([...query, ["group", comparison.group], ["title", title]]);
   report.set("measure", comparison.measure);
