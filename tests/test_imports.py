@@ -23,6 +23,7 @@ NEVER = {
     "app.analysis.tensorboard": ["torch", "fastapi", "redis", "app.web"],
     "app.web.main": ["torch", "torchvision", "numpy", "worker", "app.cli", "cct.training", "cct.models"],
     "app.cli.main": ["torch", "fastapi", "worker"],
+    "app.cli.agent": ["torch", "fastapi", "redis", "worker", "plotly", "app.web", "app.store"],
     "app.cli.notebook": ["torch", "fastapi", "redis", "worker", "plotly", "app.web", "app.store"],
     "worker.tasks": ["fastapi", "plotly", "app.web", "app.analysis", "app.cli", "torch"],
     "worker.trainer": ["fastapi", "celery", "plotly", "app.web", "app.analysis", "app.cli"],

@@ -4,15 +4,23 @@ import csv
 import io
 import math
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, Literal
 
 from app.errors import Invalid
 from cct.events import EpochRecord
 
-Kind = Literal["log of the reference's script", "summary of a timm training", "table of epochs", "final result"]
+Kind = Literal[
+    "log of the reference's script",
+    "summary of a timm training",
+    "table of epochs",
+    "event file of TensorBoard",
+    "final result",
+]
 
 COLUMNS = tuple(field.name for field in fields(EpochRecord))
 """What a table may have of each epoch."""
@@ -44,11 +52,13 @@ class Found:
 
 def read_results(content: bytes, columns: Mapping[str, str] | None = None, in_fractions: bool = False) -> Found:
     """The results in a log of the reference's `examples/main.py`, the `summary.csv` of a timm training, a CSV table
-    with a row for each epoch, or a text with a `final top-1`.
+    with a row for each epoch, an event file of TensorBoard, or a text with a `final top-1`.
 
-    `columns` says which columns of a table are which of `COLUMNS`; `in_fractions` that its top-1 lies between 0 and 1.
-    Raises `Invalid`.
+    `columns` says which columns of a table, or tags of events, are which of `COLUMNS`; `in_fractions` that their top-1
+    lies between 0 and 1. Raises `Invalid`.
     """
+    if b"brain.Event:" in content[:64]:
+        return _of_events(content, columns or {}, in_fractions)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -86,6 +96,34 @@ def _of_log(text: str, epochs: Sequence[tuple[int, float, float]]) -> Found:
     if abs(final - found.final) > 0.005:
         raise Invalid("file", f"ends with a final top-1 of {final}, but its last epoch has {found.final}; is it whole?")
     return Found(found.kind, records, found.final, best, 60 * minutes)
+
+
+def _of_events(content: bytes, columns: Mapping[str, str], in_fractions: bool) -> Found:
+    """An event file of TensorBoard, read as a table: the step is the epoch, a scalar's tag a column."""
+    if find_spec("tensorboard") is None:
+        raise Invalid("file", "is an event file, for which the package tensorboard is missing: cctboard[tensorboard]")
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.util.tensor_util import make_ndarray
+
+    scalars: dict[int, dict[str, float]] = {}
+    with tempfile.NamedTemporaryFile(prefix="events.out.tfevents.") as file:
+        file.write(content)
+        file.flush()
+        try:
+            for event in EventFileLoader(file.name).Load():
+                for value in event.summary.value:
+                    number = make_ndarray(value.tensor) if value.HasField("tensor") else None
+                    if number is not None and number.shape == () and number.dtype.kind in "fi":
+                        scalars.setdefault(event.step, {})[value.tag] = float(number)
+        except Exception as error:  # whatever a damaged file makes its reader trip over
+            raise Invalid("file", f"is an event file that cannot be read ({type(error).__name__})") from error
+    tags = sorted({tag for values in scalars.values() for tag in values})
+    rows = ["\t".join(["epoch", *tags])]
+    rows += [
+        "\t".join([str(step), *(str(values.get(tag, "")) for tag in tags)]) for step, values in sorted(scalars.items())
+    ]
+    found = _of_table("\n".join(rows), columns, in_fractions)
+    return replace(found, kind="event file of TensorBoard")
 
 
 def _of_table(text: str, columns: Mapping[str, str], in_fractions: bool) -> Found:

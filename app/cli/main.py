@@ -226,6 +226,19 @@ def repair(data: Data = None, yes: Annotated[bool, typer.Option("--yes", help="D
 
 
 @cli.command()
+def mcp(
+    write: Annotated[bool, typer.Option("--write", help="Also check, queue and cancel; without it only read.")] = False,
+) -> None:
+    """Serve a board to agents: the Model Context Protocol over standard input and output."""
+    if find_spec("mcp") is None:
+        raise UsageError("the package mcp is not installed; install cctboard[mcp]")
+    from app.cli.agent import server
+    from app.cli.notebook import Board
+
+    server(Board(), write).run()
+
+
+@cli.command()
 def openapi() -> None:
     """Print the API's OpenAPI document."""
     from app.store.run_store import RunStore

@@ -23,8 +23,9 @@ export function ImportPage() {
       </Title>
       <Text size="sm" mb="md" maw="80ch">
         The log of the reference’s <code>examples/main.py</code>, the <code>summary.csv</code> of a timm training, a CSV
-        table with a row for each epoch, or a text with a final top-1 becomes a run that is marked as external. It
-        stands beside other runs in tables and figures, and enters a verdict only if you say so on its page.
+        table with a row for each epoch, an event file of TensorBoard, or a text with a final top-1 becomes a run that
+        is marked as external. It stands beside other runs in tables and figures, and enters a verdict only if you say
+        so on its page.
       </Text>
       {catalog && experiments ? (
         <ImportForm catalog={catalog} experiments={experiments.experiments} />

@@ -9,7 +9,9 @@ import httpx2 as httpx
 import pytest
 from fastapi.testclient import TestClient
 from timm.utils.summary import update_summary
+from torch.utils.tensorboard import SummaryWriter
 
+from app.analysis.tensorboard import event_file
 from app.store.run_store import RunStore
 from tests.app.cli.conftest import Command, board, cctboard
 
@@ -155,6 +157,28 @@ def test_what_cannot_be_imported_says_what_to_change(
     assert said in refused.json()["errors"][0]["message"]
     assert store.runs() == []
     assert store.experiments() == []
+
+
+def test_event_files_of_tensorboard_are_read(client: TestClient, tmp_path: Path, store: RunStore) -> None:
+    """Those that torch writes with the package itself, and those that this board exports."""
+    with SummaryWriter(str(tmp_path)) as writer:
+        for epoch, top1 in enumerate([0.4, 0.55, 0.6]):
+            writer.add_scalar("Accuracy/val", top1, epoch)
+            writer.add_scalar("Loss/val", 2 - top1, epoch)
+    [file] = tmp_path.glob("events*")
+    refused = send(client, file.read_bytes(), spec=SPEC | {"pooling": "mean"})
+    assert "say which column is val_top1: one of epoch, Accuracy/val, Loss/val" in refused.text
+    columns = {"val_top1": "Accuracy/val", "val_loss": "Loss/val"}
+    run = send(client, file.read_bytes(), spec=SPEC | {"pooling": "mean"}, columns=columns, fractions=True).json()
+    assert run["external"]["kind"] == "event file of TensorBoard"
+    records = client.get(f"/runs/{run['id']}/epochs").json()
+    assert [one["epoch"] for one in records] == [1, 2, 3]
+    assert [one["val_top1"] for one in records] == pytest.approx([40, 55, 60], abs=1e-4)
+    [exported] = store.epochs([run["id"]])
+    again = send(client, event_file(store.run(run["id"]), exported), spec=SPEC | {"pooling": "max"}).json()
+    assert again["final_top1"] == pytest.approx(60, abs=1e-4)
+    damaged = send(client, file.read_bytes()[:80] + b"x" * 60, spec=SPEC | {"pooling": "mean"}, columns=columns)
+    assert damaged.status_code == 422
 
 
 def test_plans_take_no_results_from_elsewhere(client: TestClient) -> None:
