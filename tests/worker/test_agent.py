@@ -23,7 +23,7 @@ def served(board: httpx.Client, *options: str) -> StdioServerParameters:
     return StdioServerParameters(command=sys.executable, args=["-m", "app.cli", "mcp", *options], env=environment)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_an_agent_comes_from_a_file_to_a_verdict(board: httpx.Client, board_data: Path) -> None:
     async def work() -> None:
         async with Client(served(board, "--write")) as agent:

@@ -14,7 +14,7 @@ from tests.worker.conftest import QUICK
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebook.ipynb"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_the_notebook_leads_to_a_verdict(board: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CCTBOARD_URL", str(board.base_url))
     known: dict[str, Any] = {}
