@@ -21,12 +21,9 @@ from statistics import fmean, stdev
 from typing import NoReturn
 
 from cct import own_poolings
-from cct.catalog import poolings
 from cct.events import EpochRecord, Event, Facts, FinalTest, RunWarning
+from cct.listing import listing
 from cct.machine import OPENMP
-from cct.named_datasets import DATASETS
-from cct.named_models import IMAGE_MODELS, TEXT_MODELS
-from cct.published import PUBLISHED
 from cct.spec import RunSpec, SpecError
 
 HEADER = "epoch  train loss  train top-1  val loss  val top-1  val top-5  balanced        lr  seconds  images/s"
@@ -49,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     own_poolings.use(options.poolings)
     if options.list:
-        print(_listing())
+        print(listing())
         return 0
     if options.version:
         print(f"cctboard {version('cctboard')}")
@@ -362,29 +359,6 @@ def _add_poolings(parser: argparse.ArgumentParser) -> None:
         default=own_poolings.DEFAULT,
         metavar="FOLDER",
         help="poolings of your own (default: %(default)s)",
-    )
-
-
-def _listing() -> str:
-    sections = {
-        "models": {name: f"{config.image_size} px, {config.depth} blocks" for name, config in IMAGE_MODELS.items()}
-        | {name: f"{config.text_length} words, {config.depth} blocks" for name, config in TEXT_MODELS.items()},
-        "poolings": {name: pooling.formula for name, pooling in poolings().items()},
-        "poolings of your own": {
-            source.name: own_poolings.pooling_info(source.name).formula
-            for source in own_poolings.found().sources.values()
-        }
-        | {f"{broken.file}: broken": broken.error for broken in own_poolings.found().broken},
-        "datasets": {name: info.title for name, info in DATASETS.items()},
-        "published weights": {
-            name: f"{weights.model} on {weights.dataset}, {weights.top1:.2f} %" for name, weights in PUBLISHED.items()
-        },
-    }
-    return "\n".join(
-        line
-        for title, entries in sections.items()
-        if entries
-        for line in (title, *(f"  {name:41}{text}" for name, text in entries.items()))
     )
 
 
