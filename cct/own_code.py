@@ -19,9 +19,7 @@ def load(name: str) -> type[nn.Module]:
 
     Not from several threads at a time.
     """
-    from torch import nn
-
-    from cct.pooling import POOLINGS
+    from cct.pooling import POOLINGS  # which has `pooling_class`, that does not care whose a pooling is
 
     if name in _loaded:
         return _loaded[name]

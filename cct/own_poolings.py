@@ -26,6 +26,7 @@ NAME = r"[a-z][a-z0-9_]{0,59}"
 FULL_NAME = rf"{NAME}@[0-9a-f]{{8}}"
 MOST_BYTES = 200_000
 """Of a file of the folder."""
+TOO_DEEP = "it is nested too deeply; write it in several steps"
 
 
 class UnusablePooling(Exception):
@@ -238,8 +239,10 @@ def _read(paths: Sequence[Path]) -> Folder:
             broken.append(Broken(path.name, 0, "it is not UTF-8; save it so"))
         except OSError as error:
             broken.append(Broken(path.name, 0, f"it cannot be read: {error.strerror}"))
-        except (ValueError, RecursionError, MemoryError) as error:
-            broken.append(Broken(path.name, 0, str(error) or "it is nested too deeply"))
+        except (RecursionError, MemoryError):
+            broken.append(Broken(path.name, 0, TOO_DEEP))
+        except ValueError as error:
+            broken.append(Broken(path.name, 0, str(error)))
     sources: dict[str, Source] = {}
     for file in files.values():
         for variant, node in file.variants.items():
@@ -252,6 +255,8 @@ def _read(paths: Sequence[Path]) -> Folder:
                 sources[variant] = source
             except Undeclared as error:
                 broken.append(Broken(f"{file.name}.py", error.line, str(error)))
+            except RecursionError:
+                broken.append(Broken(f"{file.name}.py", node.lineno, TOO_DEEP))
     return Folder(sources, broken)
 
 

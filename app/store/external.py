@@ -59,6 +59,7 @@ def add_external(
         "last3_top1": sum(last3) / len(last3) if len(last3) == 3 else None,
     }
     fields |= {name: value for name, value in known_of_it.items() if value is not None}
+    store.poolings.keep([spec])
     entries = [[f"{record.epoch}-0", "record", json.dumps(asdict(record))] for record in records]
     store.load("run", run_id, {"fields": {k: str(v) for k, v in fields.items()}, "streams": {"epochs": entries}})
     return store.run(run_id)

@@ -4,7 +4,7 @@ Key: `poolings` (hash: full name to source). A full name is always the same code
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import cast
 
 from app.store.database import Database
 from cct import own_poolings
@@ -25,7 +25,7 @@ class KeptPoolings:
 
     def keep_name(self, name: str) -> None:
         """Keeps the code of a full name."""
-        self._redis.hset(self._key, name, own_poolings.source_of(name).told())
+        self._redis.hsetnx(self._key, name, own_poolings.source_of(name).told())
 
     def learn(self, specs: Iterable[RunSpec]) -> None:
         """From now on this process knows what is kept of these specs' poolings."""
@@ -47,10 +47,9 @@ class KeptPoolings:
 
     def bring(self, told: Mapping[str, str]) -> None:
         """What is kept elsewhere is known and kept here too."""
-        for one in told.values():
+        for name, one in told.items():
             own_poolings.learn(Source.read(one))
-        if told:
-            self._redis.hset(self._key, mapping=cast(Any, dict(told)))
+            self._redis.hsetnx(self._key, name, one)
 
 
 def _own(specs: Iterable[RunSpec]) -> list[str]:

@@ -92,8 +92,8 @@ def import_file(
             raise Invalid("spec.epochs", "is not in the file, which has a final result alone; give it")
         given["epochs"] = found.records[-1].epoch
     parsed = parse_spec(given)
-    if found.records and found.records[-1].epoch > parsed.epochs:
-        raise Invalid("spec.epochs", f"is {parsed.epochs}, but the file has an epoch {found.records[-1].epoch}")
+    if found.records and (last := found.records[-1].epoch) != parsed.epochs:
+        raise Invalid("spec.epochs", f"is {parsed.epochs}, but the file ends with epoch {last}; leave it out")
     checksum = hashlib.sha256(file).hexdigest()
     for run in store.runs():
         is_the_same = run.external and run.external.sha256 == checksum and run.spec == parsed
