@@ -128,8 +128,12 @@ def _of_events(content: bytes, columns: Mapping[str, str], in_fractions: bool) -
 
 def _of_table(text: str, columns: Mapping[str, str], in_fractions: bool) -> Found:
     """A CSV table with a row for each epoch."""
+    text = text.lstrip("\r\n")
     head = text.splitlines()[0]
-    rows = list(csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=head.count)))
+    try:
+        rows = list(csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=head.count)))
+    except csv.Error as error:
+        raise Invalid("file", f"is no table that can be read ({error})") from error
     names = [name.strip() for name in (rows[0] if rows else {}) if name]
     is_of_timm = not columns and {"epoch", "eval_top1"} <= set(names)
     chosen = dict(_OF_TIMM if is_of_timm else {name: name for name in COLUMNS}) | {"epoch": "epoch"} | dict(columns)
@@ -146,7 +150,7 @@ def _of_table(text: str, columns: Mapping[str, str], in_fractions: bool) -> Foun
         {ours: _number(row.get(theirs), theirs, line) for ours, theirs in chosen.items()}
         for line, row in enumerate(rows, start=2)
     ]
-    epochs = [int(one["epoch"] or 0) for one in values]
+    epochs = [_epoch(one["epoch"], line) for line, one in enumerate(values, start=2)]
     if epochs and epochs[0] == 0:  # as timm counts them
         epochs = [epoch + 1 for epoch in epochs]
     _check_epochs(epochs)
@@ -186,6 +190,12 @@ def _number(text: str | None, column: str, line: int) -> float | None:
     if not math.isfinite(value):
         raise Invalid("file", f"has {text!r} in column {column}, line {line}, which is no number")
     return value
+
+
+def _epoch(number: float | None, line: int) -> int:
+    if number is None or number != int(number):
+        raise Invalid("file", f"has no whole number for an epoch in line {line}")
+    return int(number)
 
 
 def _percent(value: float, where: str) -> float:

@@ -1,17 +1,21 @@
 """Results from elsewhere: read from files that the real tools have written, shown beside, and counted only if asked."""
 
+import contextlib
 import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from timm.utils.summary import update_summary
 from torch.utils.tensorboard import SummaryWriter
 
+from app.analysis.others_results import read_results
 from app.analysis.tensorboard import event_file
+from app.errors import Invalid
 from app.store.run_store import RunStore
 from tests.app.cli.conftest import Command, board, cctboard
 
@@ -188,6 +192,22 @@ def test_event_files_of_tensorboard_are_read(client: TestClient, tmp_path: Path,
     assert again["final_top1"] == pytest.approx(60, abs=1e-4)
     damaged = send(client, file.read_bytes()[:80] + b"x" * 60, spec=SPEC | {"pooling": "mean"}, columns=columns)
     assert damaged.status_code == 422
+
+
+def test_files_of_any_content_are_read_or_refused(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    table = "epoch,train_loss,val_loss,val_top1\n" + "".join(f"{epoch},2.5,1.5,{epoch}.5\n" for epoch in range(1, 9))
+    for whole in (log_of(88, 88, 60, 8).encode(), table.encode(), b"\n\n" + table.encode()):
+        assert read_results(whole).records
+        for _ in range(300):
+            damaged = bytearray(whole)
+            for _ in range(random.integers(1, 4)):
+                damaged[random.integers(len(damaged))] = random.integers(256)
+            with contextlib.suppress(Invalid):
+                found = read_results(bytes(damaged[: random.integers(len(damaged) + 1)]))
+                assert 0 <= found.final <= 100
+    with pytest.raises(Invalid, match="has no whole number for an epoch in line 3"):
+        read_results(b"epoch,val_top1\n1,50\n,51\n")
 
 
 def test_plans_take_no_results_from_elsewhere(client: TestClient) -> None:
