@@ -32,9 +32,12 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's or the user's Chromium; without one, the one that Playwright installed."""
+    """Debian's or the user's Chromium; without one, the one that Playwright installed.
+
+    One for each file: as long as Playwright runs, no other test of this process can run an event loop of its own.
+    """
     names = ("chromium", "chromium-browser", "google-chrome")
     installed = next((path for path in map(shutil.which, names) if path), None)
     expect.set_options(timeout=60_000)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
@@ -41,8 +40,7 @@ def with_hub(settings: Settings, store: RunStore, check: Callable[[EventHub], Aw
             await read(stream, 0)
             await check(hub)
 
-    with ThreadPoolExecutor(1) as thread:  # Playwright leaves a loop in that of the tests
-        thread.submit(asyncio.run, run()).result()
+    asyncio.run(run())
 
 
 async def read(stream: AsyncIterator[bytes], until: int) -> list[int]:
