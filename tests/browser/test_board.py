@@ -91,7 +91,7 @@ def test_from_the_demo_button_to_a_verdict(
         expect(cells.nth(2)).to_have_text(re.compile(r"\d+\.\d+ ± \d+\.\d+"))
         difference = "baseline" if name == "seqpool" else re.compile(r"^.\d+\.\d+ ± \d+\.\d+")
         expect(cells.nth(columns.index("Difference"))).to_have_text(difference)
-    expect(page.get_by_role("figure", name="Validation loss").locator(".scatterlayer .trace")).to_have_count(8)
+    expect(curves).to_have_count(8)
     expect(answer.get_by_text("provisional")).to_have_count(0)
     # What comes after it warns of runs that have learned nothing in so few steps.
     expect(answer.get_by_role("listitem").first).to_have_text(re.compile("seqpool_softmax_batch.* 2 seeds"))

@@ -271,7 +271,7 @@ def test_a_shared_address_shows_the_same_figure(
     other.close()
 
 
-def test_the_legend_leaves_room_for_the_curves_at_any_width(
+def test_the_list_of_runs_leaves_room_for_the_curves_at_any_width(
     site: str, store: RunStore, claim: Callable[[], Lease], page: Page
 ) -> None:
     specs = [replace(SPEC, pooling=pooling) for pooling in poolings()]
@@ -284,16 +284,58 @@ def test_the_legend_leaves_room_for_the_curves_at_any_width(
     chart = page.get_by_role("figure", name="Validation top-1")
     expect(chart.locator(".trace")).to_have_count(len(specs))
 
-    def has_room() -> bool:
-        legend, plot = (chart.locator(part).bounding_box() for part in (".legend .bg", ".nsewdrag"))
-        assert legend is not None
-        assert plot is not None
-        below = plot["y"] >= legend["y"] + legend["height"]
-        return below and plot["height"] > 150 and 0.5 < plot["width"] / page.evaluate("innerWidth") < 1
+    legend = page.get_by_role("region", name="Runs in the chart")
 
-    for width in (900, 390, 900):
+    def has_room() -> bool:
+        runs, plot = (part.bounding_box() for part in (legend, chart.locator(".nsewdrag")))
+        assert runs is not None
+        assert plot is not None
+        apart = runs["y"] >= plot["y"] + plot["height"] or runs["x"] >= plot["x"] + plot["width"]
+        return apart and plot["height"] > 250 and 0.5 < plot["width"] / page.evaluate("innerWidth") < 1
+
+    for width in (900, 390, 1280):
         page.set_viewport_size({"width": width, "height": 844})
         wait_for(has_room, 20)
+
+
+def test_runs_are_hidden_and_a_figure_fills_the_screen(
+    site: str, study: Experiment, page: Page, check_page: Save
+) -> None:
+    page.goto(f"{site}/board/experiments/{study.id}")
+    chart = page.get_by_role("figure", name="Validation top-1")
+    curves = chart.locator(".scatterlayer .trace")
+    expect(curves).to_have_count(3 * 7)  # five seeds, their mean and its band
+    color = chart.evaluate("plot => plot.data.find(({ uid }) => uid === 'mean_mean').line.color")
+    runs = page.get_by_role("region", name="Runs in the chart")
+    of_mean = runs.get_by_role("listitem").filter(has=page.get_by_label("mean", exact=True)).get_by_text("5 seeds")
+    of_mean.click()
+    runs.get_by_label("Show mean, seed 3").uncheck()
+    expect(curves).to_have_count(3 * 7 - 1)
+    expect(runs.get_by_label("mean", exact=True)).to_have_js_property("indeterminate", True)
+    runs.get_by_role("button", name="Only mean").click()
+    expect(curves).to_have_count(7)
+    page.reload()
+    expect(curves).to_have_count(7)
+    assert chart.evaluate("plot => plot.data.find(({ uid }) => uid === 'mean_mean').line.color") == color
+    expect(runs.get_by_label("seqpool", exact=True)).not_to_be_checked()
+    runs.get_by_label("seqpool", exact=True).check()
+    expect(curves).to_have_count(2 * 7)
+    runs.get_by_role("button", name="Show all").click()
+    expect(page).not_to_have_url(re.compile("hide="))
+    page.get_by_label("Hover").select_option("epoch")
+    expect(page).to_have_url(re.compile("hover=epoch"))
+    plot = chart.locator(".nsewdrag")
+    said = chart.locator(".hoverlayer .legendtext").filter(has_text="(mean)")
+    wait_for(lambda: [plot.hover(position={"x": x, "y": 99}) for x in (300, 310)] and said.count() == 3, 20)
+    of_mean.click()
+    check_page("curves")
+
+    page.get_by_role("button", name="Show Validation top-1 (%) on the full screen").click()
+    expect(chart.locator(".legend .traces")).to_have_count(3)
+    wait_for(lambda: plot.bounding_box()["height"] > 0.7 * page.evaluate("innerHeight"), 20)
+    page.get_by_role("button", name="Leave full screen").click()
+    expect(chart.locator(".legend")).to_have_count(0)
+    wait_for(lambda: plot.bounding_box()["height"] < 600, 20)
 
 
 def ranges(chart: Locator) -> list[float]:
@@ -305,7 +347,7 @@ def test_every_figure_is_drawn_and_saved(
 ) -> None:
     page.goto(f"{site}/board/experiments/{study.id}")
     for tab, label in (
-        ("Curves", "Validation loss"),
+        ("Curves", "Validation top-1 (%)"),
         ("Final results", "Final results"),
         ("Differences", "Differences to the baseline"),
         ("Cost", "Results against cost"),
@@ -330,7 +372,7 @@ def test_the_lens_shows_what_the_address_names(site: str, study: Experiment, pag
     expect(lens.get_by_text("epoch 2, entropy 1.28")).to_have_count(len(LEVELS))
     expect(lens.get_by_role("img", name="test sample of class 0")).to_be_visible()
     # Drawing the charts keeps the browser busy: on a slow machine for longer than a click waits.
-    expect(page.locator(".js-plotly-plot", has=page.locator(".trace"))).to_have_count(2, timeout=60_000)
+    expect(page.locator(".js-plotly-plot", has=page.locator(".trace"))).to_have_count(1, timeout=60_000)
     lens.get_by_role("switch", name="Only images on which variants disagree").click()
     expect(page).to_have_url(re.compile("lens_disputed=1"))
     expect(lens.get_by_role("img", name="test sample of class 0")).to_have_count(0)

@@ -1,7 +1,7 @@
 """A metric in the course of training."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, compress
@@ -93,6 +93,8 @@ def curves(
     band: Band = "sd",
     smoothing: float = 0,
     log_y: bool = False,
+    hidden: Collection[str] = (),
+    crosshair: bool = False,
 ) -> dict[str, Any]:
     """A metric per epoch: each run as a thin line and, where a variant has several seeds, their mean and a band.
 
@@ -100,7 +102,9 @@ def curves(
     taken at exact epochs over the seeds that have reached them; n is shown on hover. Over seconds or images a mean
     stands at the mean x of its epoch. `smoothing` (0 to below 1) is the weight of the past in an exponential mean; what
     was measured stays visible. Top-1 results of others are dashed lines where model, dataset, epochs and recipe match:
-    final ones, else those of the best epoch, as their names tell. Returns a figure's `data` and `layout` as plain
+    final ones, else those of the best epoch, as their names tell. `hidden` runs are in no mean and have traces without
+    points; all others look as they do beside them. `crosshair` shows what was measured at one epoch together, of a
+    variant with several seeds the mean. Returns a figure's `data` and `layout` as plain
     lists, for `go.Figure` takes long to check thousands of points. Raises `Invalid` for an unknown metric or group.
     """
     if metric not in METRICS:
@@ -113,9 +117,13 @@ def curves(
     drawn: list[_Line] = []
     for strand in strands:
         lines = [line for run in strand.runs if (line := _line(run, records.get(run.id, ()), metric, x, smoothing)).y]
+        for line in lines:
+            if line.run.id in hidden:
+                _add_hidden(traces, strand, line.run)
+        lines = [line for line in lines if line.run.id not in hidden]
         several = len(lines) > 1
         for line in lines:
-            _add_run(traces, strand, line, shown, several=several, smoothed=smoothing > 0)
+            _add_run(traces, strand, line, shown, several=several, smoothed=smoothing > 0, crosshair=crosshair)
         if several:
             _add_mean(traces, strand, lines, shown, band, log_y)
         drawn += lines
@@ -128,6 +136,8 @@ def curves(
         if _add_references(traces, runs, group, color, faint_ink(theme), span) and span[1] > span[0]:
             axes["xaxis"]["range"] = list(span)
             last = span[1]
+    if crosshair:
+        axes |= {"hovermode": "x unified", "hoverdistance": -1}  # the nearest epoch, however far
     if x == "epoch":
         axes["xaxis"]["tickformat"] = "d"
         if last <= 10:
@@ -179,6 +189,25 @@ def _smooth(values: list[float], weight: float) -> list[float]:
     return smooth
 
 
+def _told(run: Run) -> dict[str, Any]:
+    """What pages read from the trace of a run."""
+    return {"run_id": run.id, "seed": run.spec.seed}
+
+
+def _add_hidden(traces: list[dict[str, Any]], strand: Strand, run: Run) -> None:
+    _add(
+        traces,
+        uid=uid("run", run.id),
+        name=strand.label,
+        legendgroup=strand.said,
+        visible=False,
+        x=[],
+        y=[],
+        line={"color": strand.color} | strand.dashed,
+        meta=_told(run),
+    )
+
+
 def _add_run(
     traces: list[dict[str, Any]],
     strand: Strand,
@@ -187,8 +216,10 @@ def _add_run(
     *,
     several: bool,
     smoothed: bool,
+    crosshair: bool,
 ) -> None:
     measured_opacity = 0.35 if several else 1
+    hover = f"seed {line.run.spec.seed}: %{{y:.4~g}}{metric.unit}<extra>{whole(strand.said)}</extra>"
     _add(
         traces,
         uid=uid("run", line.run.id),
@@ -200,8 +231,8 @@ def _add_run(
         mode="lines" if len(line.y) > 1 else "markers",
         line={"color": strand.color, "width": 1 if several or smoothed else 2} | strand.dashed,
         opacity=min(measured_opacity, 0.25) if smoothed else measured_opacity,
-        meta={"run_id": line.run.id},
-        hovertemplate=f"seed {line.run.spec.seed}: %{{y:.4~g}}{metric.unit}<extra>{whole(strand.said)}</extra>",
+        meta=_told(line.run),
+        **{"hoverinfo": "skip"} if crosshair and several else {"hovertemplate": hover},
     )
     if smoothed and not several:
         _add(

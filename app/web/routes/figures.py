@@ -62,10 +62,25 @@ def draw_curves(
     band: Annotated[figures.Band, Query(description="What is shaded around the mean of several seeds")] = "sd",
     smoothing: Annotated[float, Query(ge=0, le=0.99, description="Weight of the past in an exponential mean")] = 0,
     log_y: Annotated[bool, Query(description="A logarithmic vertical axis")] = False,
+    hidden: Annotated[frozenset[str], Query(description="Ids of runs that are not drawn")] = frozenset(),
+    crosshair: Annotated[
+        bool, Query(description="Show all that was measured at an epoch, not the nearest point")
+    ] = False,
 ) -> Response:
     """A Plotly figure (`data` and `layout`): one thin line per run, mean and band per variant, published results."""
-    records = _records(store, runs)
-    drawn = figures.curves(runs, records, metric, group, theme, x=x, band=band, smoothing=smoothing, log_y=log_y)
+    drawn = figures.curves(
+        runs,
+        _records(store, runs),
+        metric,
+        group,
+        theme,
+        x=x,
+        band=band,
+        smoothing=smoothing,
+        log_y=log_y,
+        hidden=hidden,
+        crosshair=crosshair,
+    )
     return Response(orjson.dumps(drawn), media_type="application/json")
 
 

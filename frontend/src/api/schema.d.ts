@@ -7184,6 +7184,10 @@ export interface operations {
                 smoothing?: number;
                 /** @description A logarithmic vertical axis */
                 log_y?: boolean;
+                /** @description Ids of runs that are not drawn */
+                hidden?: string[];
+                /** @description Show all that was measured at an epoch, not the nearest point */
+                crosshair?: boolean;
                 /** @description All runs of this experiment */
                 experiment?: string | null;
                 /** @description These runs */

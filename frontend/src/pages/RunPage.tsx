@@ -146,7 +146,7 @@ function RunView({ run }: { run: Run }) {
         <SimpleGrid cols={{ base: 1, md: 2 }} spacing="md">
           {METRICS.map((name) => (
             <Paper key={name} p="xs">
-              <Curves selection={{ run: [run.id] }} metric={name} group="pooling" label={labelOf(name)} />
+              <Curves query={{ run: [run.id], metric: name, group: "pooling" }} label={labelOf(name)} />
             </Paper>
           ))}
         </SimpleGrid>

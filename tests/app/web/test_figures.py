@@ -74,6 +74,29 @@ def test_smoothing_leaves_what_was_measured_visible(two: tuple[list[Run], dict[s
     assert traces(figures.curves(*two))["mean_mean"].y == traces(figures.curves(*two, smoothing=0))["mean_mean"].y
 
 
+def test_hidden_runs_are_in_no_mean_and_change_no_colour() -> None:
+    members = [run(pooling, seed) for pooling in ("mean", "gem") for seed in (0, 1, 2)]
+    found = {one.id: records(10.0 * number, 90.0) for number, one in enumerate(members)}
+    all_of_them = traces(figures.curves(members, found))
+    hidden = {members[0].id, *(one.id for one in members[3:])}
+    drawn = traces(figures.curves(members, found, hidden=hidden))
+    assert drawn["mean_mean"].y == (15.0, 90.0)
+    assert drawn["mean_mean"].line.color == all_of_them["mean_mean"].line.color
+    assert {trace.meta["run_id"] for trace in drawn.values() if trace.visible is False} == hidden
+    assert all(trace.meta["seed"] in (0, 1, 2) for trace in drawn.values() if trace.meta)
+    assert not {"mean_gem", "band_gem"} & drawn.keys()
+
+
+def test_the_crosshair_shows_one_value_of_each_variant(two: tuple[list[Run], dict[str, list[EpochRecord]]]) -> None:
+    figure = go.Figure(figures.curves(*two, crosshair=True))
+    drawn = traces(figure)
+    assert figure.layout.hovermode == "x unified"
+    assert [drawn[f"run_{one.id}"].hoverinfo for one in two[0]] == ["skip", "skip"]
+    assert drawn["mean_mean"].hovertemplate
+    alone = traces(figures.curves(two[0][:1], two[1], crosshair=True))
+    assert alone[f"run_{two[0][0].id}"].hovertemplate
+
+
 def test_a_logarithmic_axis_has_no_band_below_zero() -> None:
     members = [run("mean", seed) for seed in (0, 1)]
     found = {member.id: [replace(RECORD, train_loss=loss)] for member, loss in zip(members, (0.01, 2.0), strict=True)}

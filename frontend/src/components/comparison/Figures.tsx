@@ -1,37 +1,22 @@
-import {
-  Group,
-  NativeSelect,
-  Paper,
-  SimpleGrid,
-  Slider,
-  Switch,
-  Tabs,
-  Text,
-  Title,
-  useComputedColorScheme,
-} from "@mantine/core";
+import { Group, Paper, Tabs, Title, useComputedColorScheme } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
 
 import {
-  catalogQuery,
   costQuery,
   differencesQuery,
   finalsQuery,
   heatQuery,
   interactionQuery,
   reliabilityQuery,
-  type CurvesQuery,
   type Selection,
 } from "../../api/queries";
 import { EpochChoice, useEpoch } from "../shared/ConfusionMatrix";
 import { ClassesPanel, ConfusionPanel } from "./ConfusionPanels";
-import { AskedFigure, Curves } from "../shared/Figure";
+import { AskedFigure } from "../shared/Figure";
+import { Choice, oneOf } from "../shared/Choice";
 import { useUrlParam } from "../shared/urlState";
+import { CurvesPanel, type LevelRuns } from "./CurvesPanel";
 import type { Measure } from "./useComparison";
-
-const MAIN = "val_top1";
-const BESIDE = "val_loss";
 
 const TABS = {
   curves: "Curves",
@@ -45,8 +30,6 @@ const TABS = {
   classes: "By class",
 };
 
-const AXES = { epoch: "by epoch", seconds: "by training time", images: "by images seen" };
-const BANDS = { sd: "band: SD", ci: "band: 95 % CI", minmax: "band: min to max", none: "no band" };
 const COSTS = { seconds: "training time", parameters: "parameters", images_per_second: "images per second" };
 
 type Props = {
@@ -54,8 +37,8 @@ type Props = {
   group: string;
   baseline?: string;
   measure?: Measure;
-  /** What else varies, with the runs of each value. */
-  levels: { level: string; runs: string[] }[];
+  /** What else varies. */
+  levels: LevelRuns[];
 };
 
 /** All charts over the variants of the selected runs. Which one, its options and its zoom are in the address. */
@@ -108,134 +91,6 @@ export function Figures({ selection, group, baseline, measure, levels }: Props) 
         </Tabs.Panel>
       </Tabs>
     </section>
-  );
-}
-
-/** The chosen metric, and beside it the loss, or the result if the loss was chosen. */
-function CurvesPanel({ selection, group, levels }: Pick<Props, "selection" | "group" | "levels">) {
-  const { data: catalog } = useQuery(catalogQuery);
-  const [metricParam, setMetric] = useUrlParam("metric", "zoom", "zoom2");
-  const [xParam, setX] = useUrlParam("x", "zoom", "zoom2");
-  const [bandParam, setBand] = useUrlParam("band");
-  const [smoothing, setSmoothing] = useUrlParam("smoothing");
-  const [log, setLog] = useUrlParam("log", "zoom", "zoom2");
-  const [apart, setApart] = useUrlParam("apart", "zoom", "zoom2");
-  const [zoom, onZoom] = useUrlParam("zoom");
-  const [zoom2, onZoom2] = useUrlParam("zoom2");
-  const metric = metricParam ?? MAIN;
-  const x = oneOf(AXES, xParam, "epoch");
-  const band = oneOf(BANDS, bandParam, "sd");
-  const labelOf = (name: string) => catalog?.metrics.find((entry) => entry.name === name)?.label ?? name;
-  const options: Omit<CurvesQuery, "metric" | "experiment" | "run"> = {
-    group,
-    x,
-    band,
-    smoothing: Number(smoothing ?? 0),
-    log_y: log !== null,
-  };
-  const charts = [
-    { metric, zoom, onZoom },
-    { metric: metric === BESIDE ? MAIN : BESIDE, zoom: zoom2, onZoom: onZoom2 },
-  ];
-  return (
-    <>
-      <Group gap="sm" mb="sm">
-        <NativeSelect
-          size="xs"
-          aria-label="Metric"
-          data={(catalog?.metrics ?? []).map(({ name, label }) => ({ value: name, label }))}
-          value={metric}
-          onChange={({ currentTarget: { value } }) => setMetric(value === MAIN ? null : value)}
-        />
-        <Choice
-          label="Horizontal axis"
-          choices={AXES}
-          value={x}
-          onChange={(value) => setX(value === "epoch" ? null : value)}
-        />
-        <Choice
-          label="Band"
-          choices={BANDS}
-          value={band}
-          onChange={(value) => setBand(value === "sd" ? null : value)}
-        />
-        <Smoothing value={options.smoothing ?? 0} onChange={(value) => setSmoothing(value ? String(value) : null)} />
-        <Switch
-          size="xs"
-          label="Logarithmic"
-          checked={log !== null}
-          onChange={({ currentTarget: { checked } }) => setLog(checked ? "1" : null)}
-        />
-        {levels.length > 1 && (
-          <Switch
-            size="xs"
-            label="A chart for each value of what else varies"
-            checked={apart !== null}
-            onChange={({ currentTarget: { checked } }) => setApart(checked ? "1" : null)}
-          />
-        )}
-      </Group>
-      {apart !== null && levels.length > 1 ? (
-        <SimpleGrid cols={{ base: 1, md: 2, lg: Math.min(3, levels.length) }} spacing="md">
-          {levels.map(({ level, runs }) => (
-            <Paper key={level} p="xs">
-              <Text size="sm" fw={500} px="xs">
-                {level}
-              </Text>
-              <Curves
-                selection={{ run: runs }}
-                metric={metric}
-                {...options}
-                label={`${labelOf(metric)}, ${level}`}
-                zoom={zoom}
-                onZoom={onZoom}
-              />
-            </Paper>
-          ))}
-        </SimpleGrid>
-      ) : (
-        <SimpleGrid cols={{ base: 1, md: 2 }} spacing="md">
-          {charts.map((chart) => (
-            // Another metric or axis is another chart: no zoom and no old curves are taken over.
-            <Paper key={`${chart.metric} ${x} ${log}`} p="xs">
-              <Curves
-                selection={selection}
-                metric={chart.metric}
-                {...options}
-                label={labelOf(chart.metric)}
-                zoom={chart.zoom}
-                onZoom={chart.onZoom}
-              />
-            </Paper>
-          ))}
-        </SimpleGrid>
-      )}
-    </>
-  );
-}
-
-/** Asks for a new figure only when the thumb is let go. */
-function Smoothing({ value, onChange }: { value: number; onChange: (value: number) => void }) {
-  const [shown, setShown] = useState(value);
-  useEffect(() => setShown(value), [value]);
-  return (
-    <Group gap="xs" wrap="nowrap">
-      <Text size="xs" component="span">
-        Smoothing
-      </Text>
-      <Slider
-        w={110}
-        size="sm"
-        min={0}
-        max={0.95}
-        step={0.05}
-        thumbLabel="Smoothing"
-        label={(weight) => weight.toFixed(2)}
-        value={shown}
-        onChange={setShown}
-        onChangeEnd={onChange}
-      />
-    </Group>
   );
 }
 
@@ -327,25 +182,3 @@ function Cost({ query }: { query: Omit<Parameters<typeof costQuery>[0], "x"> & S
     </>
   );
 }
-
-type ChoiceProps<Key extends string> = {
-  label: string;
-  choices: Record<Key, string>;
-  value: Key;
-  onChange: (value: Key) => void;
-};
-
-function Choice<Key extends string>({ label, choices, value, onChange }: ChoiceProps<Key>) {
-  return (
-    <NativeSelect
-      size="xs"
-      aria-label={label}
-      data={Object.entries<string>(choices).map(([key, text]) => ({ value: key, label: text }))}
-      value={value}
-      onChange={(event) => onChange(event.currentTarget.value as Key)}
-    />
-  );
-}
-
-const oneOf = <Key extends string>(choices: Record<Key, string>, given: string | null, usual: Key): Key =>
-  given !== null && given in choices ? (given as Key) : usual;

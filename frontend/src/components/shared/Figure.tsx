@@ -1,11 +1,12 @@
-import { ActionIcon, Center, Loader, Text, Tooltip, useComputedColorScheme } from "@mantine/core";
-import { IconDownload } from "@tabler/icons-react";
+import { ActionIcon, Center, Group, Loader, Text, Tooltip, useComputedColorScheme } from "@mantine/core";
+import { useFullscreenElement } from "@mantine/hooks";
+import { IconDownload, IconMaximize } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import type { PlotlyElement } from "plotly.js-cartesian-dist-min";
 import { useEffect, useRef } from "react";
 
 import { ApiError, type Figure as PlotlyFigure } from "../../api/client";
-import { curvesQuery, type CurvesQuery, type Selection } from "../../api/queries";
+import { curvesQuery, type CurvesQuery } from "../../api/queries";
 import { save } from "../../save";
 import { ErrorAlert } from "./ErrorAlert";
 
@@ -22,13 +23,18 @@ const TO_START = { ...CONFIG, modeBarButtonsToRemove: ["select2d", "lasso2d", "a
 /** Ranges as `x0,x1,y0,y1`, as Plotly counts them (logarithms on logarithmic axes); empty where all is shown. */
 type Zoom = { zoom: string | null; onZoom: (zoom: string | null) => void };
 
-type FigureProps = { figure: PlotlyFigure; label: string } & Partial<Zoom>;
+type Looks = {
+  /** Whether it has a legend, where it needs one; without it, one appears where the figure stands alone. */
+  legend?: boolean;
+} & Partial<Zoom>;
+type FigureProps = { figure: PlotlyFigure; label: string } & Looks;
 
 const plotly = () => import("plotly.js-cartesian-dist-min").then((module) => module.default);
 
 /** Draws a figure made by the server. Zoom and hidden traces survive new data, see the layout's `uirevision`. */
-export function Figure({ figure, label, zoom, onZoom }: FigureProps) {
+export function Figure({ figure, label, zoom, onZoom, legend = true }: FigureProps) {
   const element = useRef<HTMLElement>(null);
+  const { ref: frame, toggle, fullscreen } = useFullscreenElement<HTMLDivElement>();
   const props = useRef({ zoom, onZoom });
   props.current = { zoom, onZoom };
 
@@ -38,10 +44,12 @@ export function Figure({ figure, label, zoom, onZoom }: FigureProps) {
     void plotly().then(async ({ react }) => {
       if (outdated) return;
       // Plotly writes into what it is given; the query cache keeps the original.
-      const { data, layout } = structuredClone(figure);
+      const { data, layout } = structuredClone(figure) as { data: object[]; layout: Record<string, unknown> };
       const first = !element.current!.classList.contains("js-plotly-plot");
       // Each time: Plotly keeps only a zoom that was made with the pointer, not one that it was given.
       if (props.current.zoom) zoomIn(layout, props.current.zoom);
+      if (!legend && !fullscreen) layout.showlegend = false;
+      if (fullscreen) delete layout.height;
       const drawn = await react(element.current!, data, layout, zoomable ? TO_ALL : TO_START);
       if (!first) return;
       drawn.on("plotly_relayout", (changes) => {
@@ -51,7 +59,13 @@ export function Figure({ figure, label, zoom, onZoom }: FigureProps) {
     return () => {
       outdated = true;
     };
-  }, [figure, zoomable]);
+  }, [figure, zoomable, legend, fullscreen]);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: Plotly sees a window that gets another size, but not an element
+  useEffect(() => {
+    const drawn = element.current!;
+    if (drawn.classList.contains("js-plotly-plot")) void plotly().then(({ Plots }) => Plots.resize(drawn));
+  }, [fullscreen]);
 
   useEffect(() => {
     const drawn = element.current!;
@@ -60,21 +74,35 @@ export function Figure({ figure, label, zoom, onZoom }: FigureProps) {
 
   const height = (figure.layout as { height?: number }).height;
   return (
-    <div className="with-save">
-      <figure ref={element} className="figure" style={{ height }} aria-label={label} />
-      <Tooltip label="Save as SVG">
-        <ActionIcon
-          className="save"
-          variant="subtle"
-          color="gray"
-          size="sm"
-          aria-label={`Save ${label} as SVG`}
+    <div className="with-save" ref={frame}>
+      <figure ref={element} className="figure" style={{ height: fullscreen ? undefined : height }} aria-label={label} />
+      <Group className="save" gap={2}>
+        {document.fullscreenEnabled && (
+          <FigureButton
+            label={fullscreen ? `Leave full screen` : `Show ${label} on the full screen`}
+            onClick={() => void toggle()}
+          >
+            <IconMaximize size={15} aria-hidden />
+          </FigureButton>
+        )}
+        <FigureButton
+          label={`Save ${label} as SVG`}
           onClick={() => void saveAsSvg(element.current as PlotlyElement, label)}
         >
           <IconDownload size={15} aria-hidden />
-        </ActionIcon>
-      </Tooltip>
+        </FigureButton>
+      </Group>
     </div>
+  );
+}
+
+function FigureButton({ label, onClick, children }: { label: string; onClick: () => void; children: React.ReactNode }) {
+  return (
+    <Tooltip label={label} withinPortal={false}>
+      <ActionIcon variant="subtle" color="gray" size="sm" aria-label={label} onClick={onClick}>
+        {children}
+      </ActionIcon>
+    </Tooltip>
   );
 }
 
@@ -102,15 +130,18 @@ async function saveAsSvg(drawn: PlotlyElement, label: string) {
   const { toImage } = await plotly();
   const { offsetWidth: width, offsetHeight: height, data, layout } = drawn;
   const paper_bgcolor = getComputedStyle(drawn.closest(".mantine-Paper-root")!).backgroundColor;
-  const url = await toImage({ data, layout: { ...layout, paper_bgcolor } }, { format: "svg", width, height });
+  const url = await toImage(
+    { data, layout: { ...layout, paper_bgcolor, showlegend: undefined } },
+    { format: "svg", width, height },
+  );
   save(`${label}.svg`, decodeURIComponent(url.slice(url.indexOf(",") + 1)), "image/svg+xml");
 }
 
 type Asked = { data: PlotlyFigure | undefined; error: Error | null };
-type AskedProps = { asked: Asked; label: string; empty: string } & Partial<Zoom>;
+type AskedProps = { asked: Asked; label: string; empty: string } & Looks;
 
 /** A figure as soon as the server has drawn it; `empty` says when there will be something to see. */
-export function AskedFigure({ asked, label, empty, zoom, onZoom }: AskedProps) {
+export function AskedFigure({ asked, label, empty, ...looks }: AskedProps) {
   const { data, error } = asked;
   if (error instanceof ApiError && error.problem.status === 409) return <NotYet>{error.message}</NotYet>;
   if (error && !data) return <ErrorAlert title={`${label} cannot be drawn`} message={error.message} />;
@@ -122,7 +153,7 @@ export function AskedFigure({ asked, label, empty, zoom, onZoom }: AskedProps) {
     );
   }
   if (data.data.length === 0) return <NotYet>{empty}</NotYet>;
-  return <Figure figure={data} label={label} zoom={zoom} onZoom={onZoom} />;
+  return <Figure figure={data} label={label} {...looks} />;
 }
 
 function NotYet({ children }: { children: string }) {
@@ -135,19 +166,19 @@ function NotYet({ children }: { children: string }) {
   );
 }
 
-type CurvesProps = { selection: Selection; label: string } & Omit<CurvesQuery, "theme" | "experiment" | "run"> &
-  Partial<Zoom>;
+type CurvesProps = { query: CurvesQuery; label: string } & Looks;
 
-/** A metric in the course of training of the selected runs. */
-export function Curves({ selection, label, zoom, onZoom, ...options }: CurvesProps) {
-  const theme = useComputedColorScheme("light");
+/** The query of a figure of curves, in the colours of the page. */
+export const useCurves = (query: CurvesQuery) => curvesQuery({ ...query, theme: useComputedColorScheme("light") });
+
+/** A metric in the course of training. */
+export function Curves({ query, label, ...looks }: CurvesProps) {
   return (
     <AskedFigure
-      asked={useQuery(curvesQuery({ ...selection, ...options, theme }))}
+      asked={useQuery(useCurves(query))}
       label={label}
       empty="Curves appear when the first epoch is finished."
-      zoom={zoom}
-      onZoom={onZoom}
+      {...looks}
     />
   );
 }
