@@ -326,16 +326,25 @@ def test_runs_are_hidden_and_a_figure_fills_the_screen(
     expect(page).to_have_url(re.compile("hover=epoch"))
     plot = chart.locator(".nsewdrag")
     said = chart.locator(".hoverlayer .legendtext").filter(has_text="(mean)")
-    wait_for(lambda: [plot.hover(position={"x": x, "y": 99}) for x in (300, 310)] and said.count() == 3, 20)
+
+    def all_said() -> bool:
+        for x in (300, 310):
+            plot.hover(position={"x": x, "y": 99})
+        return said.count() == 3
+
+    def share_of_screen() -> float:
+        return float(plot.evaluate("plot => plot.getBoundingClientRect().height / innerHeight"))
+
+    wait_for(all_said, 20)
     of_mean.click()
     check_page("curves")
 
     page.get_by_role("button", name="Show Validation top-1 (%) on the full screen").click()
     expect(chart.locator(".legend .traces")).to_have_count(3)
-    wait_for(lambda: plot.bounding_box()["height"] > 0.7 * page.evaluate("innerHeight"), 20)
+    wait_for(lambda: share_of_screen() > 0.7, 20)
     page.get_by_role("button", name="Leave full screen").click()
     expect(chart.locator(".legend")).to_have_count(0)
-    wait_for(lambda: plot.bounding_box()["height"] < 600, 20)
+    wait_for(lambda: share_of_screen() < 0.6, 20)
 
 
 def ranges(chart: Locator) -> list[float]:

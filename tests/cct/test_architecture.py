@@ -84,7 +84,7 @@ def test_what_cannot_be_built_is_refused(changes: dict[str, Any], field: str, me
 
 def test_a_changed_model_is_trained_resumed_and_shown_images(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"depth": 1, "heads": 4, "embed_dim": 16, "kernel_size": 5, "image_size": 40}
-    spec = RunSpec(dataset="digits", epochs=2, warmup_epochs=0, augmentation="none", val_share=0.8, **changes)
+    spec = RunSpec(dataset="digits", epochs=2, warmup_epochs=0, augmentation="none", val_share=0.9, **changes)
     whole = only(EpochRecord, train(spec, data_dir=tmp_path))
     folder = tmp_path / "run"
     first(EpochRecord, train(spec, data_dir=tmp_path, checkpoint_dir=folder))

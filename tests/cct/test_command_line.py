@@ -20,6 +20,8 @@ TINY = [
     "none",
     "--batch-size",
     "256",
+    "--kernel-size",
+    "8",
     "--pooling",
     "mean",
 ]
@@ -31,7 +33,7 @@ def test_a_run_prints_a_line_per_epoch_and_goes_on_from_its_folder(
     command = [*TINY, "--epochs", "2", "--out", str(tmp_path)]
     assert main(command) == 0
     first = capsys.readouterr().out.splitlines()
-    assert first[0].startswith("cvt_2_4_32, mean: 214,410 parameters on ")
+    assert first[0].startswith("cvt_2_4_32, mean: 226,698 parameters on ")
     assert [line.split()[0] for line in first[3:5]] == ["1", "2"]
     assert first[-1].startswith("final top-1 ")
     assert main(command) == 0

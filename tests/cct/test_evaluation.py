@@ -22,7 +22,14 @@ from tests.cct.told import only
 __all__ = ["trec"]
 
 TRAINED = RunSpec(
-    model="cvt_2_4_32", dataset="digits", epochs=3, batch_size=32, lr=2e-3, warmup_epochs=0, augmentation="none"
+    model="cvt_2_4_32",
+    kernel_size=8,
+    dataset="digits",
+    epochs=3,
+    batch_size=32,
+    lr=2e-3,
+    warmup_epochs=0,
+    augmentation="none",
 )
 SPEC = replace(TRAINED, epochs=0, pretrained="last.safetensors")
 DONE = ("val_loss", "val_top1", "val_top5", "val_balanced", "val_nll", "val_ece", "pooling_entropy")
@@ -119,7 +126,8 @@ def test_words_that_the_weights_do_not_know_are_unknown_words(trec: Path) -> Non
 def test_weights_are_evaluated_from_the_command_line(
     trained: tuple[list[Event], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--model", "cvt_2_4_32", "--dataset", "digits", "--epochs", "0", "--data", str(trained[1])]
+    options = ["--model", "cvt_2_4_32", "--kernel-size", "8", "--dataset", "digits", "--epochs", "0"]
+    options += ["--data", str(trained[1])]
     assert main([*options, "--pretrained", "last.safetensors", "--out", str(tmp_path / "run")]) == 0
     *_, columns, said = capsys.readouterr().out.splitlines()
     [*_, before] = only(EpochRecord, trained[0])

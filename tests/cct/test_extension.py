@@ -18,7 +18,16 @@ from tests.cct.test_training import numbers
 from tests.cct.told import first, only
 
 # While it warms up the learning rate does not depend on the number of epochs: so long in one go is the same.
-SPEC = RunSpec(model="vit_2_4_32", dataset="digits", epochs=2, batch_size=512, warmup_epochs=9, seed=1, ema_decay=0.9)
+SPEC = RunSpec(
+    model="vit_2_4_32",
+    kernel_size=8,
+    dataset="digits",
+    epochs=2,
+    batch_size=512,
+    warmup_epochs=9,
+    seed=1,
+    ema_decay=0.9,
+)
 TINY = ["--dataset", "digits", "--model", "vit_2_4_32", "--batch-size", "512", "--augmentation", "none"]
 
 

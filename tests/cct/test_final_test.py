@@ -82,7 +82,7 @@ def test_a_test_set_that_is_not_there_is_warned_of_when_the_run_has_ended(
 
 def test_a_run_that_goes_on_after_its_end_is_tested_by_the_same_weights(tmp_path: Path) -> None:
     """Its best epoch's weights are those of the file, not of this process, which has trained nothing."""
-    spec = RunSpec(dataset="digits", epochs=2, val_share=0.9, lr=0.02)
+    spec = RunSpec(model="cvt_2_4_32", kernel_size=8, dataset="digits", epochs=2, val_share=0.9, lr=0.02)
     first, again = (
         [
             event

@@ -19,7 +19,7 @@ from cct.training import train
 from cct.weights import UnusableWeights
 from tests.cct.told import only
 
-SPEC = RunSpec(dataset="digits", augmentation="none", warmup_epochs=0, epochs=2)
+SPEC = RunSpec(dataset="digits", augmentation="none", warmup_epochs=0, epochs=2, embed_dim=64, val_share=0.8)
 
 
 def file(image: PIL.Image.Image, kind: str, **options: object) -> bytes:
@@ -80,7 +80,7 @@ def test_checkpoints_say_of_an_image_what_training_said_of_it(pooling: str, tmp_
     spec = replace(SPEC, pooling=pooling)
     assert look_with_checkpoints(spec, tmp_path, torch.zeros(3, 32, 32, dtype=torch.uint8)) == {}
     events = list(train(spec, data_dir=tmp_path, checkpoint_dir=tmp_path))
-    test_split = load("digits", tmp_path)[1]
+    test_split = load("digits", tmp_path, val_share=SPEC.val_share)[1]
     first, *others = test_split.images[chosen_images(test_split)]
     seen = look_with_checkpoints(spec, tmp_path, first, tuple(others))
     best = max(only(EpochRecord, events), key=lambda record: record.val_top1).epoch

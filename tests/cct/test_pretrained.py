@@ -27,7 +27,13 @@ CHECKOUT = os.environ.get("CCTBOARD_REFERENCE", "")
 """A folder with SHI-Labs/Compact-Transformers."""
 
 SPEC = RunSpec(
-    model="cvt_2_4_32", dataset="digits", epochs=1, batch_size=256, augmentation="none", pretrained="start.safetensors"
+    model="cvt_2_4_32",
+    dataset="digits",
+    val_share=0.9,
+    epochs=1,
+    batch_size=64,
+    augmentation="none",
+    pretrained="start.safetensors",
 )
 
 

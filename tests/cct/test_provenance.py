@@ -14,9 +14,13 @@ from cct.checkpoint import CheckpointMismatch
 from cct.provenance import continued
 
 SOFTMAX_AND_MEAN = """
-import json
+import json, sys
+from pathlib import Path
 from cct.provenance import _code
-print(json.dumps(_code("seqpool_softmax_tokens") | _code("mean")))
+for changes in json.load(sys.stdin):
+    for name, text in changes.items():
+        Path("cct", name).write_text(text)
+    print(json.dumps(_code("seqpool_softmax_tokens") | _code("mean")))
 """
 NEW = '\n\n@register("new")\nclass New(SeqPool):\n    """New."""\n\n    formula = "x"\n'
 
@@ -29,30 +33,34 @@ def copied(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def code(folder: Path) -> dict[str, str]:
+def code(folder: Path, *changes: dict[str, str]) -> list[dict[str, str]]:
+    """What stands in the provenance as the code, after each of the changes of files."""
     environment = os.environ | {"PYTHONPATH": str(folder)}
     command = [sys.executable, "-c", SOFTMAX_AND_MEAN]
-    printed = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
-    found: dict[str, str] = json.loads(printed)
-    return found
+    printed = subprocess.run(
+        command, cwd=folder, env=environment, input=json.dumps(changes), check=True, capture_output=True, text=True
+    ).stdout
+    return [json.loads(line) for line in printed.splitlines()]
 
 
 def test_a_change_of_the_code_is_seen_in_the_runs_that_it_concerns(copied: Path) -> None:
-    before = code(copied)
+    poolings, augmentation = ((copied / "cct" / name).read_text() for name in ("pooling.py", "augment.py"))
+    before, *changed = code(
+        copied,
+        {},
+        {
+            "pooling.py": poolings.replace(
+                "class SeqPool(nn.Linear):", "class SeqPool(nn.Linear):\n    changed = True\n"
+            )
+        },
+        {"pooling.py": poolings, "augment.py": augmentation.replace("CROP_PADDING = 4", "CROP_PADDING = 5")},
+        {"augment.py": augmentation, "pooling.py": "# A comment.\n" + poolings + NEW},
+    )
     assert list(before) == ["code", "code of seqpool_softmax_tokens", "code of mean"]
-    poolings, augmentation = copied / "cct" / "pooling.py", copied / "cct" / "augment.py"
-
-    def changed() -> set[str]:
-        return {key for key, value in code(copied).items() if value != before[key]}
-
-    text = poolings.read_text()
-    poolings.write_text("# A comment.\n" + text + NEW)
-    assert changed() == set(), "another pooling does not matter"
-    poolings.write_text(text.replace("class SeqPool(nn.Linear):", "class SeqPool(nn.Linear):\n    changed = True\n"))
-    assert changed() == {"code of seqpool_softmax_tokens"}, "it derives from sequence pooling"
-    poolings.write_text(text)
-    augmentation.write_text(augmentation.read_text().replace("CROP_PADDING = 4", "CROP_PADDING = 5"))
-    assert changed() == {"code"}
+    derived, shared, _ = ({key for key in before if before[key] != each[key]} for each in changed)
+    assert derived == {"code of seqpool_softmax_tokens"}, "it derives from sequence pooling"
+    assert shared == {"code"}
+    assert code(copied, {}) == [before], "another pooling does not matter"
 
 
 def test_what_changes_while_a_run_is_away_is_told_with_the_epoch() -> None:

@@ -10,9 +10,10 @@ from timm.utils.clip_grad import dispatch_clip_grad
 from timm.utils.model_ema import ModelEmaV2
 from torch import nn
 
-from cct import create_model, train
+from cct import train
 from cct.checkpoint import BEST, read_snapshot
 from cct.events import EpochRecord, Event
+from cct.models import model_of
 from cct.schedule import learning_rate
 from cct.spec import RunSpec, SpecError
 from cct.step import Stopped, TrainingStep
@@ -20,6 +21,8 @@ from tests.cct.test_training import numbers
 from tests.cct.told import only
 
 SPEC = RunSpec(
+    model="cvt_2_4_32",
+    kernel_size=8,
     dataset="digits",
     val_share=0.6,
     epochs=3,
@@ -63,9 +66,7 @@ def test_steps_clip_decay_and_average_as_by_timm() -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (8, 3, 32, 32), generator=generator, dtype=torch.uint8)
     targets = torch.rand(8, 10, generator=generator).softmax(dim=1)
-    model, theirs = (
-        create_model(spec.model, num_classes=10, attention_dropout=0.0, stochastic_depth=0.0, seed=1) for _ in range(2)
-    )
+    model, theirs = (model_of(spec, 10) for _ in range(2))
     step = TrainingStep(model, spec, torch.device("cpu"))
     theirs.train()
     optimizer = create_optimizer_v2(theirs, "adamw", lr=spec.lr, weight_decay=spec.weight_decay)

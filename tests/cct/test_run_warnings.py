@@ -153,6 +153,7 @@ def test_a_folder_of_noise_with_uneven_classes_does_not_look_like_success(class_
     noise((128, 128, 128), 1).save(root / "val" / "ok" / "twice.png")
     spec = RunSpec(
         model="cvt_2_4_32",
+        kernel_size=8,
         dataset="image_folder",
         image_folder="parts",
         epochs=3,
@@ -174,7 +175,14 @@ def test_a_folder_of_noise_with_uneven_classes_does_not_look_like_success(class_
 
 def test_a_run_that_learns_has_no_warnings(tmp_path: Path) -> None:
     spec = RunSpec(
-        model="cvt_2_4_32", dataset="digits", epochs=2, batch_size=64, lr=2e-3, warmup_epochs=0, augmentation="none"
+        model="cvt_2_4_32",
+        kernel_size=8,
+        dataset="digits",
+        epochs=2,
+        batch_size=64,
+        lr=2e-3,
+        warmup_epochs=0,
+        augmentation="none",
     )
     events = list(train(spec, data_dir=tmp_path))
     assert only(RunWarning, events) == only(Facts, events)[0].warnings == []

@@ -22,7 +22,7 @@ def test_the_schedule_is_the_references() -> None:
 
 def test_a_compiled_step_computes_the_same(tmp_path: Path) -> None:
     # Without random numbers, which compiled code draws otherwise.
-    spec = RunSpec(model="vit_2_4_32", dataset="digits", epochs=2, batch_size=400, warmup_epochs=0)
+    spec = RunSpec(model="vit_2_4_32", kernel_size=8, dataset="digits", epochs=2, batch_size=400, warmup_epochs=0)
     spec = replace(spec, attention_dropout=0.0, stochastic_depth=0.0, augmentation="none", precision="fp32")
     torch._dynamo.utils.counters.clear()
     (*_, plain), (*_, compiled) = (

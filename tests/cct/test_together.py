@@ -234,6 +234,8 @@ def plain(name: str, pooling: str, seed: int) -> CompactTransformer:
 
 def digits(seed: int, **changes: Any) -> RunSpec:
     few: dict[str, Any] = {
+        "model": "cvt_2_4_32",
+        "kernel_size": 8,
         "dataset": "digits",
         "epochs": 2,
         "val_share": 0.9,
