@@ -177,6 +177,25 @@ def test_two_factors_are_never_averaged_silently(
     check_page("factors")
 
 
+def test_runs_are_lines_over_all_that_varies(
+    site: str, store: RunStore, claim: Callable[[], Lease], page: Page, check_page: Save
+) -> None:
+    axes: dict[str, list[Any]] = {"pooling": ["seqpool", "mean"], "lr": [0.0005, 0.002], "batch_size": [32, 64]}
+    specs = [
+        replace(SPEC, pooling=pooling, lr=lr, batch_size=size, seed=seed)
+        for pooling in axes["pooling"]
+        for lr in axes["lr"]
+        for size in axes["batch_size"]
+        for seed in (0, 1)
+    ]
+    experiment = store.create_experiment("Three at once", {"dataset": "digits", "epochs": 6}, axes, specs)
+    train(store, claim, 15)
+    page.goto(f"{site}/board/experiments/{experiment.id}?figure=factors")
+    expect(page.get_by_role("figure", name="Results over all that varies").locator(".trace")).to_have_count(15)
+    expect(page.get_by_role("region", name="Answer")).to_contain_text("% are due to")
+    check_page("all-factors")
+
+
 def test_a_study_grows_is_watched_and_deleted(
     site: str, store: RunStore, claim: Callable[[], Lease], page: Page, check_page: Save
 ) -> None:

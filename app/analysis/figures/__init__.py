@@ -5,6 +5,7 @@ from app.analysis.figures.confusion import SHOWN, Epoch, class_differences, clas
 from app.analysis.figures.curves import METRICS, Axis, Band, Metric, curves
 from app.analysis.figures.heat import heat
 from app.analysis.figures.interaction import interaction
+from app.analysis.figures.parallel import over_factors
 from app.analysis.figures.plan import course
 from app.analysis.figures.reliability import Sureness, reliability
 from app.analysis.figures.results import Cost, cost, differences, final_results
@@ -30,6 +31,7 @@ __all__ = [
     "final_results",
     "heat",
     "interaction",
+    "over_factors",
     "parallel",
     "reliability",
     "trials",

@@ -6,8 +6,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from app.analysis.blocks import words
 from app.analysis.colors import Theme
 from app.analysis.comparison import colors, group_runs
+from app.analysis.figures.parallel import Coordinate, Line, parallel_coordinates, scaled
 from app.analysis.figures.style import labels, layout, transparent, uid, whole
 from app.analysis.tuning import Settings, best_of, trials_of
 from app.store.rows import Run
@@ -59,37 +61,30 @@ def parallel(runs: Sequence[Run], tuning: Tuning, theme: Theme = "light") -> go.
     label = labels(found)
     results = [one.top1 for members in found.values() for one in members if one.top1 is not None]
     low, high = min(results, default=0.0), max(results, default=100.0)
-    axes = [*(name.replace("_", " ") for name in tuning.fields), "top-1"]
-    figure = go.Figure(layout=layout(theme, "", "", "parallel"))
+    axes = [
+        Coordinate(words(name), [(-0.08, whole(_end(one, True))), (1.08, whole(_end(one, False)))])
+        for name, one in tuning.fields.items()
+    ]
+    axes.append(Coordinate("top-1", [(-0.08, f"{low:.1f} %"), (1.08, f"{high:.1f} %")]))
+    lines = []
     for variant, members in found.items():
         best = best_of(members)
         for one in members:
             if one.top1 is None:
                 continue
             places = [_place(searched, one.settings[name]) for name, searched in tuning.fields.items()]
-            figure.add_scatter(
-                uid=uid("parallel", one.run),
-                name=label[variant],
-                legendgroup=variant,
-                showlegend=one is best,
-                x=axes,
-                y=[*places, (one.top1 - low) / (high - low) if high > low else 0.5],
-                mode="lines+markers",
-                line={
-                    "color": transparent(color[variant].on(theme), 1 if one is best else 0.35),
-                    "width": 3 if one is best else 1.2,
-                },
-                marker={"size": 5},
-                hovertemplate=f"trial {one.number}: {one.top1:.2f} %<br>{whole(settings_told(one.settings))}"
-                f"<extra>{whole(variant)}</extra>",
+            lines.append(
+                Line(
+                    run=one.run,
+                    group=variant,
+                    label=label[variant],
+                    color=color[variant].on(theme),
+                    places=[*places, scaled(one.top1, low, high)],
+                    said=f"trial {one.number}: {one.top1:.2f} %<br>{whole(settings_told(one.settings))}",
+                    is_best=one is best,
+                )
             )
-    ends = [*((_end(one, True), _end(one, False)) for one in tuning.fields.values()), (f"{low:.1f} %", f"{high:.1f} %")]
-    figure.update_yaxes(visible=False, range=[-0.12, 1.12])
-    figure.update_xaxes(categoryorder="array", categoryarray=axes)
-    for axis, (lowest, highest) in zip(axes, ends, strict=True):
-        for y, text in ((-0.08, lowest), (1.08, highest)):
-            figure.add_annotation(x=axis, y=y, text=whole(text), showarrow=False)
-    return figure
+    return parallel_coordinates(axes, lines, theme, "parallel", beside=False)
 
 
 def settings_told(settings: Settings) -> str:

@@ -148,6 +148,20 @@ def draw_heat(
     return sent(figures.heat(runs, compare(store, runs, group, None, experiment, measure), theme))
 
 
+@router.get("/figures/factors", summary="Draw results over all that varies", **Figure)
+def draw_factors(
+    store: Store,
+    runs: SelectedRuns,
+    group: OwnGroup = None,
+    experiment: OfExperiment = None,
+    measure: OfMeasure = None,
+    theme: figures.Theme = "light",
+) -> Response:
+    """A Plotly figure: parallel coordinates, a line for each completed run over all that varies, and its result."""
+    runs = _counting(runs)
+    return sent(figures.over_factors(runs, compare(store, runs, group, None, experiment, measure), theme))
+
+
 @router.get("/figures/plan", summary="Draw how far a variant of a plan is from being settled", **Figure)
 def draw_plan(
     store: Store,

@@ -180,6 +180,9 @@ export const interactionQuery = (query: Selection & FigureOptions<"/figures/inte
 export const heatQuery = (query: Selection & FigureOptions<"/figures/heat">) =>
   figureQuery(query, "heat", () => body(api.GET("/figures/heat", { params: { query } })));
 
+export const factorsQuery = (query: Selection & FigureOptions<"/figures/factors">) =>
+  figureQuery(query, "factors", () => body(api.GET("/figures/factors", { params: { query } })));
+
 export const costQuery = (query: Selection & FigureOptions<"/figures/cost">) =>
   figureQuery(query, "cost", () => body(api.GET("/figures/cost", { params: { query } })));
 

@@ -615,6 +615,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/figures/factors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Draw results over all that varies
+         * @description A Plotly figure: parallel coordinates, a line for each completed run over all that varies, and its result.
+         */
+        get: operations["draw_factors_figures_factors_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/figures/plan": {
         parameters: {
             query?: never;
@@ -7525,6 +7545,90 @@ export interface operations {
             query: {
                 /** @description Two fields of the spec with a comma between */
                 group: string;
+                /** @description All runs of this experiment */
+                experiment?: string | null;
+                /** @description The result that is compared; without it the final top-1, or that of a plan */
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
+                theme?: "light" | "dark";
+                /** @description These runs */
+                run?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Figure"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draw_factors_figures_factors_get: {
+        parameters: {
+            query?: {
+                /** @description The spec field whose values are the variants, or several with commas between, whose combinations are; without it a field that the experiment varies */
+                group?: string | null;
                 /** @description All runs of this experiment */
                 experiment?: string | null;
                 /** @description The result that is compared; without it the final top-1, or that of a plan */

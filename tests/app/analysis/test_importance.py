@@ -4,7 +4,7 @@ import pytest
 
 from app.analysis import figures
 from app.analysis.comparison import compare
-from app.analysis.importance import REST, TOGETHER, variance_shares
+from app.analysis.importance import REST, SHARED, TOGETHER, variance_shares
 from app.errors import Invalid
 from app.store.plan import FINAL
 from tests.app.analysis.test_blocks import CROSSED, LACKING, grid
@@ -17,8 +17,20 @@ def test_shares_add_up_and_name_what_matters() -> None:
     assert 0 < shares[TOGETHER] < 0.05
     assert shares[REST] < 0.01
     assert compare(grid(CROSSED)).importance == shares
-    assert variance_shares(grid(LACKING), ["pooling", "lr"], FINAL) == {}, "an incomplete grid has no such parts"
     assert variance_shares(grid(CROSSED), ["pooling"], FINAL) == {}
+
+
+def test_shares_of_an_incomplete_grid_tell_what_cannot_be_told_apart() -> None:
+    shares = variance_shares(grid(LACKING), ["pooling", "lr"], FINAL)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["lr"] > 0.5, "which seqpool has at both rates"
+    assert shares[SHARED] > 0.05, "that the rates differ may seem to be one of the poolings, whose mean is at one alone"
+    diagonal = {
+        (pooling, lr): levels for (pooling, lr), levels in CROSSED.items() if (pooling == "mean") == (lr > 0.001)
+    }
+    shares = variance_shares(grid(diagonal), ["pooling", "lr"], FINAL)
+    assert shares["pooling"] == shares["lr"] == pytest.approx(0), "one is always with the other"
+    assert shares[SHARED] > 0.9
 
 
 def test_a_heat_map_tells_means_and_seeds_and_what_is_missing() -> None:

@@ -69,6 +69,10 @@ def chart(name: str) -> Any:
         for member in runs
     ]
     pair = [*runs, *mean]
+    three = [
+        member.model_copy(update={"spec": replace(member.spec, lr=0.001 * (1 + member.spec.seed % 2))})
+        for member in pair
+    ]
     tried = [member.model_copy(update={"variant": getattr(member.spec, GROUP)}) for member in runs]
     charts: dict[str, Callable[[], Any]] = {
         "curves": lambda: figures.curves(runs, records, group=GROUP, smoothing=0.5),
@@ -89,6 +93,8 @@ def chart(name: str) -> Any:
         "class_differences": lambda: figures.class_differences(runs, found, GROUP, one, other),
         "heat": lambda: figures.heat(pair, compare(pair, f"{GROUP},pooling")),
         "heat across": lambda: figures.heat(pair, compare(pair, f"pooling,{GROUP}")),
+        "over_factors": lambda: figures.over_factors(three, compare(three, f"{GROUP},pooling")),
+        "over_factors across": lambda: figures.over_factors(three, compare(three, f"pooling,{GROUP}")),
         "trials": lambda: figures.trials(tried, SEARCH),
         "parallel": lambda: figures.parallel(tried, SEARCH),
     }
@@ -114,6 +120,8 @@ NAMED = {
     "class_differences": (*CLASSES, *VARIANTS[:2]),
     "heat": VARIANTS,
     "heat across": VARIANTS,
+    "over_factors": VARIANTS,
+    "over_factors across": VARIANTS,
     "trials": VARIANTS,
     "parallel": VARIANTS,
 }

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from app.analysis import figures
 from app.analysis.comparison import compare
+from app.errors import Invalid
 from app.store.rows import Run, State
 from cct.events import EpochRecord
 from tests.app.analysis.test_comparison import BASELINE, WORSE, run, runs
@@ -109,6 +110,27 @@ def test_a_logarithmic_axis_has_no_band_below_zero() -> None:
 def test_what_was_not_measured_is_not_drawn(two: tuple[list[Run], dict[str, list[EpochRecord]]]) -> None:
     drawn = traces(figures.curves(*two, "pooling_entropy", x="seconds"))
     assert (drawn[f"run_{two[0][0].id}"].x, drawn[f"run_{two[0][0].id}"].y) == ((4.0, 6.0), (3.0, 3.0))
+
+
+def test_a_run_is_a_line_over_all_that_varies() -> None:
+    grid = [
+        run(pooling, seed, 80.0 + seed + batch / 64, spec={"lr": lr, "batch_size": batch})
+        for pooling in ("seqpool", "mean")
+        for lr in (0.0005, 0.001, 0.002)
+        for batch in (64, 128)
+        for seed in (0, 1)
+    ]
+    figure = figures.over_factors(grid, compare(grid, "pooling,lr"))
+    assert list(figure.layout.xaxis.categoryarray) == ["pooling", "lr", "batch size", "top-1"]
+    assert len(figure.data) == len(grid)
+    last = figure.data[-1]
+    assert last.y == (1.0, 1.0, 1.0, 1.0), "mean is the second pooling"
+    assert "lr 0.002<br>batch size 128" in last.hovertemplate
+    assert [trace.name for trace in figure.data if trace.showlegend] == ["seqpool", "mean"]
+    assert {(mark.x, mark.text) for mark in figure.layout.annotations} >= {("lr", "0.001"), ("top-1", "83.0 %")}
+    two = [one for one in grid if one.spec.batch_size == 64]
+    with pytest.raises(Invalid, match="pooling and lr alone vary here"):
+        figures.over_factors(two, compare(two, "pooling,lr"))
 
 
 def test_final_results_with_references() -> None:

@@ -96,6 +96,7 @@ export function ComparisonView({ selection, groups, title, mark, plan, children 
           runs: comparison.variants.flatMap((row) => row.levels[position]?.runs ?? []),
         }))}
         measure={(measure as Measure | null) ?? undefined}
+        varied={comparison.factors.length + varying.length}
       />
       <LensView selection={selection} comparison={comparison} />
     </>

@@ -4,6 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import {
   costQuery,
   differencesQuery,
+  factorsQuery,
   finalsQuery,
   heatQuery,
   interactionQuery,
@@ -22,6 +23,7 @@ const TABS = {
   curves: "Curves",
   interaction: "Interaction",
   heat: "Heat map",
+  factors: "All factors",
   finals: "Final results",
   differences: "Differences",
   cost: "Cost",
@@ -39,15 +41,18 @@ type Props = {
   measure?: Measure;
   /** What else varies. */
   levels: LevelRuns[];
+  /** How many fields vary, seeds apart. */
+  varied: number;
 };
 
 /** All charts over the variants of the selected runs. Which one, its options and its zoom are in the address. */
-export function Figures({ selection, group, baseline, measure, levels }: Props) {
+export function Figures({ selection, group, baseline, measure, levels, varied }: Props) {
   const [shown, setShown] = useUrlParam("figure");
   const theme = useComputedColorScheme("light");
   const query = { ...selection, group, theme };
   const hasTwoFactors = group.split(",").length === 2;
-  const tabs = Object.entries(TABS).filter(([tab]) => !["interaction", "heat"].includes(tab) || hasTwoFactors);
+  const possible: Record<string, boolean> = { interaction: hasTwoFactors, heat: hasTwoFactors, factors: varied > 2 };
+  const tabs = Object.entries(TABS).filter(([tab]) => possible[tab] ?? true);
   const open = tabs.some(([tab]) => tab === shown) ? shown : "curves";
   return (
     <section aria-labelledby="figures">
@@ -70,6 +75,9 @@ export function Figures({ selection, group, baseline, measure, levels }: Props) 
         </Tabs.Panel>
         <Tabs.Panel value="heat">
           <Heat query={{ ...query, measure }} />
+        </Tabs.Panel>
+        <Tabs.Panel value="factors">
+          <Factors query={{ ...query, measure }} />
         </Tabs.Panel>
         <Tabs.Panel value="finals">
           <Finals query={{ ...query, baseline, measure }} />
@@ -112,6 +120,18 @@ function Heat({ query }: { query: Parameters<typeof heatQuery>[0] }) {
       <AskedFigure
         asked={useQuery(heatQuery(query))}
         label="Means over two factors"
+        empty="Results appear when a run is completed."
+      />
+    </Paper>
+  );
+}
+
+function Factors({ query }: { query: Parameters<typeof factorsQuery>[0] }) {
+  return (
+    <Paper p="xs">
+      <AskedFigure
+        asked={useQuery(factorsQuery(query))}
+        label="Results over all that varies"
         empty="Results appear when a run is completed."
       />
     </Paper>
