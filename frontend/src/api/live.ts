@@ -1,4 +1,4 @@
-import { useQueryClient } from "@tanstack/react-query";
+import { notifyManager, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
 import { ADDRESS } from "../address";
@@ -9,6 +9,8 @@ import { sessionQuery } from "./queries";
 import { EventStream, type StreamMessage } from "./stream";
 
 const STALE_AFTER_MS = 10_000;
+/** What comes within this time is shown at once: drawing a table of runs takes longer than many events take to come. */
+const TOGETHER_MS = 50;
 
 export type LiveStatus = { state: "live" } | { state: "reconnecting"; why?: string } | { state: "stale"; since: Date };
 
@@ -57,9 +59,23 @@ export function useLiveUpdates(): LiveStatus {
       }
     }
 
-    const leave = follow(hear);
+    let heard: StreamMessage[] = [];
+    let timer: ReturnType<typeof setTimeout> | undefined;
+
+    function show() {
+      const messages = heard;
+      heard = [];
+      timer = undefined;
+      notifyManager.batch(() => messages.forEach(hear));
+    }
+
+    const leave = follow((message) => {
+      heard.push(message);
+      timer ??= setTimeout(show, TOGETHER_MS);
+    });
     return () => {
       leave();
+      clearTimeout(timer);
       cache.close();
       clearTimeout(stale);
     };

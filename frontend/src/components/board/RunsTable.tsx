@@ -3,14 +3,17 @@ import { IconArrowDown, IconArrowsSort, IconArrowUp } from "@tabler/icons-react"
 import {
   columnVisibilityFeature,
   createColumnHelper,
+  FlexRender,
   rowSelectionFeature,
   rowSortingFeature,
   tableFeatures,
   useTable,
   type ColumnVisibilityState,
+  type Row,
   type RowSelectionState,
   type SortingState,
 } from "@tanstack/react-table";
+import { memo, useMemo } from "react";
 import { Link } from "react-router";
 
 import { onRun } from "../../api/actions";
@@ -21,7 +24,7 @@ import { CancelButton } from "../shared/CancelButton";
 import { EditableTags } from "./EditableTags";
 import { EditableText } from "../shared/EditableText";
 import { ExperimentName } from "../shared/ExperimentFacts";
-import { QueuePlace } from "../shared/QueuePlace";
+import { QueuePlace, Waiting } from "../shared/QueuePlace";
 import { Archived, PoolingWithBadge, RunProgress, StateLabel } from "../shared/RunFacts";
 import { WarningsMark } from "../shared/Warnings";
 import { Curve, Curves } from "./Sparkline";
@@ -120,17 +123,15 @@ const columns = column.columns([
   column.display({
     id: "queue",
     header: "Queue",
-    cell: ({ row: { original: run }, table }) => {
-      if (run.state !== "queued") return "–";
-      const shown = table.getRowModel().rows.map((row) => row.original);
-      const waiting = shown.filter((one) => one.state === "queued").map((one) => one.id);
-      // As wide as what is read next, so that the table keeps its widths.
-      return (
+    cell: ({ row: { original: run } }) =>
+      run.state !== "queued" ? (
+        "–"
+      ) : (
+        // As wide as what is read next, so that the table keeps its widths.
         <Text span inherit display="inline-block" miw={84}>
-          <QueuePlace id={run.id} among={waiting} />
+          <QueuePlace id={run.id} />
         </Text>
-      );
-    },
+      ),
   }),
   column.display({ id: "priority", header: "Priority", cell: ({ row }) => row.original.priority }),
   column.accessor((run) => run.eta_seconds ?? undefined, {
@@ -260,6 +261,12 @@ export function RunsTable({ runs, shown, selected, onSelect, sorting, onSort, la
     manualSorting: true,
   });
 
+  const waiting = useMemo(() => runs.filter(({ state }) => state === "queued").map(({ id }) => id), [runs]);
+  const columnsShown = table
+    .getVisibleLeafColumns()
+    .map(({ id }) => id)
+    .join();
+
   return (
     <Curves ids={shown.curve === false ? [] : runs.map(({ id }) => id)}>
       <Table.ScrollContainer minWidth={980} type="native">
@@ -281,17 +288,13 @@ export function RunsTable({ runs, shown, selected, onSelect, sorting, onSort, la
               </Table.Tr>
             ))}
           </Table.Thead>
-          <Table.Tbody>
-            {table.getRowModel().rows.map((row) => (
-              <Table.Tr key={row.id} data-selected={row.getIsSelected() || undefined}>
-                {row.getVisibleCells().map((cell) => (
-                  <Table.Td key={cell.id} className={cellClass(cell.column.id)} data-label={HEADS.get(cell.column.id)}>
-                    <table.FlexRender cell={cell} />
-                  </Table.Td>
-                ))}
-              </Table.Tr>
-            ))}
-          </Table.Tbody>
+          <Waiting value={waiting}>
+            <Table.Tbody>
+              {table.getRowModel().rows.map((row) => (
+                <RunRow key={row.id} {...{ row, columnsShown }} run={row.original} isSelected={row.getIsSelected()} />
+              ))}
+            </Table.Tbody>
+          </Waiting>
         </Table>
         {runs.length === 0 && (
           <Text c="dimmed" size="sm" ta="center" py="lg">
@@ -302,6 +305,25 @@ export function RunsTable({ runs, shown, selected, onSelect, sorting, onSort, la
     </Curves>
   );
 }
+
+type RowProps = { row: Row<typeof features, Run>; run: Run; isSelected: boolean; columnsShown: string };
+
+/** Drawn anew only if something of it has changed: with each event of a busy board, that is one of many. */
+const RunRow = memo(
+  function RunRow({ row, isSelected }: RowProps) {
+    return (
+      <Table.Tr data-selected={isSelected || undefined}>
+        {row.getVisibleCells().map((cell) => (
+          <Table.Td key={cell.id} className={cellClass(cell.column.id)} data-label={HEADS.get(cell.column.id)}>
+            <FlexRender cell={cell} />
+          </Table.Td>
+        ))}
+      </Table.Tr>
+    );
+  },
+  (before, now) =>
+    before.run === now.run && before.isSelected === now.isSelected && before.columnsShown === now.columnsShown,
+);
 
 type HeaderProps = {
   id: string;
