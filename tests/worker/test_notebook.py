@@ -22,7 +22,8 @@ def test_the_notebook_leads_to_a_verdict(board: httpx.Client, monkeypatch: pytes
     for cell in json.loads(NOTEBOOK.read_text())["cells"]:
         assert not cell.get("outputs"), "what it gives depends on the machine"
         if cell["cell_type"] == "code":
-            *statements, last = "".join(cell["source"]).strip().split("\n")
+            source = "".join(cell["source"]).replace("epochs=6", "epochs=2")
+            *statements, last = source.strip().split("\n")
             is_expression = not last.startswith((" ", ")")) and "=" not in last.split("(")[0]
             exec("\n".join(statements if is_expression else [*statements, last]), known)
             shown.append(eval(last, known) if is_expression else None)
@@ -31,14 +32,14 @@ def test_the_notebook_leads_to_a_verdict(board: httpx.Client, monkeypatch: pytes
     assert isinstance(answer, str)
     assert answer
     assert {trace.type for trace in figure.data} == {"scatter"}
-    assert count == 36
+    assert count == 6 * 2
     assert again
     assert experiment.row["completed"] == 8
     html = experiment._repr_html_()
     assert "<strong>From a notebook</strong>" in html
     assert html.count("<tr>") == 3
     [run, *_] = experiment.runs()
-    assert run.epochs()[-1]["epoch"] == 6
+    assert run.epochs()[-1]["epoch"] == 2
     assert f"{run.row['final_top1']:.2f} %" in repr(run)
 
 

@@ -20,7 +20,7 @@ def test_a_plan_ends_by_itself_whatever_breaks_on_the_way(tmp_path: Path, monkey
     request = {
         "spec": QUICK | {"epochs": 1, "batch_size": 64, "lr": 0.002},
         "axes": {"pooling": ["seqpool", "mean"]},
-        "plan": {"max_seeds": 4, "smallest_difference": 0.5},
+        "plan": {"max_seeds": 3, "smallest_difference": 0.5},
     }
     port = free_port()
     with (

@@ -36,7 +36,7 @@ def test_no_request_breaks_the_api(server: str, store: RunStore, mode: schemathe
     for operation in operations:
 
         @given(case=operation.as_strategy(generation_mode=mode))
-        @hypothesis_settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @hypothesis_settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         def send(case: schemathesis.Case[Any]) -> None:
             case.call_and_validate(checks=CHECKS)
 
