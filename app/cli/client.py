@@ -38,6 +38,7 @@ OwnGroup = Annotated[
         show_default=False,
     ),
 ]
+OfBaseline = Annotated[str | None, typer.Option(help="The variant to compare others with.", show_default=False)]
 OfMeasure = Annotated[
     str | None,
     typer.Option(
@@ -136,12 +137,13 @@ def runs(
 def compare(
     experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
     group: OwnGroup = None,
+    baseline: OfBaseline = None,
     measure: OfMeasure = None,
     as_json: Json = False,
 ) -> None:
     """Show an experiment's comparison table."""
     with api_client() as client:
-        query = {"experiment": experiment} | _given(group=group, measure=measure)
+        query = {"experiment": experiment} | _given(group=group, baseline=baseline, measure=measure)
         comparison = ask(client, "GET", "/comparison", params=query, has="variants")
         if not as_json:
             print_comparison(comparison)
@@ -182,12 +184,13 @@ def report(
     experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
     group: OwnGroup = None,
+    baseline: OfBaseline = None,
     measure: OfMeasure = None,
 ) -> None:
     """Save an experiment's answer, table and figures as one HTML file."""
     with api_client() as client:
         name = ask(client, "GET", path_of("experiment", experiment), has="name")["name"]
-        query = {"experiment": experiment, "title": name} | _given(group=group, measure=measure)
+        query = {"experiment": experiment, "title": name} | _given(group=group, baseline=baseline, measure=measure)
         page = download(client, "/report", "text/html", query)
     with writing(out, "--out"), whole_file(out) as file:
         file.write(page)

@@ -185,6 +185,9 @@ def test_commands_print_the_apis_json(board: Command, server: str, trained: str,
 
     assert printed("runs", "--limit", "4") == answer("/runs?limit=4")
     assert printed("compare", trained) == answer(f"/comparison?experiment={trained}")
+    of_other = printed("compare", trained, "--baseline", "seqpool_softmax_batch")
+    assert of_other == answer(f"/comparison?experiment={trained}&baseline=seqpool_softmax_batch")
+    assert of_other["baseline"] == "seqpool_softmax_batch"
     run = printed("submit", "dataset=digits", "epochs=3")
     assert run == answer(f"/runs/{run['id']}")
     experiment = printed("submit", "dataset=digits", "seed=1,2")
