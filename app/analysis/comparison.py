@@ -26,7 +26,7 @@ from app.analysis.references import matching_references, other_references
 from app.analysis.statistics import METHOD, Outcome, differences, judged, stat, stat_of_percents
 from app.analysis.verdicts import answer, at_each_level, caveats, left_out, method_of_blocks, unpaired, verdict
 from app.errors import Invalid
-from app.store.plan import BEST, FINAL, MEAN, TEST, Measure
+from app.store.plan import BALANCED, BEST, CALIBRATION, FINAL, LIKELIHOOD, MEAN, TEST, Measure
 from app.store.rows import Run, State
 from app.store.variants import VARIANT
 from cct.catalog import poolings
@@ -44,8 +44,21 @@ MEASURES: dict[Measure, str] = {
     BEST: "best top-1",
     MEAN: "mean top-1 of the last 3 epochs",
     TEST: "test top-1 after the last epoch, for which each run has read the test set once",
+    BALANCED: "final balanced accuracy",
+    LIKELIHOOD: "final likelihood: the probability of the right class, as the geometric mean exp(-NLL) over the images",
+    CALIBRATION: "final calibration: 100 % minus the expected calibration error",
 }
 """In words."""
+TITLES: dict[Measure, str] = {
+    FINAL: "Final top-1",
+    BEST: "Best top-1",
+    MEAN: "Mean top-1 of the last 3 epochs",
+    TEST: "Test top-1",
+    BALANCED: "Final balanced accuracy",
+    LIKELIHOOD: "Final likelihood",
+    CALIBRATION: "Final calibration",
+}
+"""On axes."""
 
 
 def factors_of(group: str) -> list[str]:

@@ -9,12 +9,23 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from cct.spec import RunSpec
 
-Measure = Literal["final val_top1", "best val_top1", "mean val_top1 of the last 3 epochs", "final test_top1"]
+Measure = Literal[
+    "final val_top1",
+    "best val_top1",
+    "mean val_top1 of the last 3 epochs",
+    "final test_top1",
+    "final val_balanced",
+    "final val_nll",
+    "final val_ece",
+]
 
 FINAL: Measure = "final val_top1"
 BEST: Measure = "best val_top1"
 MEAN: Measure = "mean val_top1 of the last 3 epochs"
 TEST: Measure = "final test_top1"
+BALANCED: Measure = "final val_balanced"
+LIKELIHOOD: Measure = "final val_nll"
+CALIBRATION: Measure = "final val_ece"
 """Of runs that hold training data out."""
 
 MOST_SEEDS = 200

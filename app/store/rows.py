@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from math import exp
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, computed_field
@@ -118,6 +119,10 @@ class Run(Stored):
     """Mean validation top-1 of the last three epochs, in percent, once the run is completed."""
     final_balanced: float | None = None
     """Balanced accuracy of the newest epoch: the mean over classes of what is recognised of each, in percent."""
+    final_nll: float | None = None
+    """Negative log-likelihood of the right classes at the newest epoch, in nats, without smoothing."""
+    final_ece: float | None = None
+    """Expected calibration error of the newest epoch, from 0 to 1, over 15 bins."""
     test_top1: float | None = None
     """Top-1 on the test set after the last epoch, in percent, of a completed run that held training data out
     (`val_share`): read once, when nothing was left to choose."""
@@ -180,7 +185,10 @@ class Run(Stored):
         return self.external is not None and not self.counts
 
     def measured(self, measure: Measure) -> float | None:
-        """Its result in percent, once it is completed."""
+        """Its result in percent, the higher the better, once it is completed.
+
+        The likelihood is the probability of the right class, as a geometric mean over the images.
+        """
         match measure:
             case "final val_top1":
                 return self.final_top1
@@ -188,6 +196,12 @@ class Run(Stored):
                 return self.best_top1
             case "final test_top1":
                 return self.test_top1
+            case "final val_balanced":
+                return self.final_balanced
+            case "final val_nll":
+                return None if self.final_nll is None else 100 * exp(-self.final_nll)
+            case "final val_ece":
+                return None if self.final_ece is None else 100 * (1 - self.final_ece)
             case _:
                 return self.last3_top1
 

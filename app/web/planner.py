@@ -17,11 +17,11 @@ from redis.exceptions import RedisError
 from app.analysis.sequential import Judgement, judge
 from app.errors import NotFound, Unreadable
 from app.store.database import trouble
-from app.store.plan import MEAN, TRIED_AGAIN, TRIES_AGAIN, Outcome, PlannedVariant, Planning, PlanState, Step
+from app.store.plan import TRIED_AGAIN, TRIES_AGAIN, Outcome, PlannedVariant, Planning, PlanState, Step
 from app.store.rows import Experiment, Run, State
 from app.store.run_store import RunStore
 from app.web.follower import LOOK_SECONDS, Follower
-from app.web.plans import name_of, results_of, validation_images, variant_of, with_means, with_seed
+from app.web.plans import name_of, results_of, validation_images, variant_of, with_measure, with_seed
 from app.web.tuner import advance_tuning
 
 ALL_SECONDS = 10
@@ -91,8 +91,8 @@ def advance(store: RunStore, experiment_id: str) -> None:
     idle = idle_slots(store)
 
     def decide(experiment: Experiment, runs: Sequence[Run]) -> Step | None:
-        if experiment.plan and experiment.plan.measure == MEAN:
-            runs = with_means(store, runs)
+        if experiment.plan:
+            runs = with_measure(store, runs, experiment.plan.measure)
         return next_step(experiment, runs, validation_images(store, runs), idle, datetime.now(UTC))
 
     store.advance_plan(experiment_id, decide)

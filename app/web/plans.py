@@ -12,12 +12,13 @@ from app.analysis.plans import beside_plan, exploratory, unclaimed, with_plan
 from app.analysis.sequential import Step, course, judge
 from app.errors import Conflict, Invalid
 from app.limits import RUNS_PER_REQUEST
-from app.store.plan import FINAL, MEAN, MOST_SEEDS, TEST, Measure, Plan, PlannedVariant, Planning
+from app.store.plan import BEST, FINAL, MEAN, MOST_SEEDS, TEST, Measure, Plan, PlannedVariant, Planning
 from app.store.rows import Experiment, Run, State
 from app.store.run_store import RunStore
 from app.store.variants import VARIANT, Variant
 from app.store.variants import variant_of as variant_of_spec
 from app.web.specs import parse_spec
+from cct.events import EpochRecord
 from cct.named_datasets import DATASETS
 from cct.spec import RunSpec
 
@@ -117,12 +118,23 @@ def validation_images(store: RunStore, runs: Sequence[Run]) -> int | None:
     return next((sum(map(sum, found.counts)) for found in store.confusions(known, "last") if found), None)
 
 
-def with_means(store: RunStore, runs: Sequence[Run]) -> Sequence[Run]:
+def with_measure(store: RunStore, runs: Sequence[Run], measure: Measure) -> Sequence[Run]:
     """The runs with what workers of earlier versions did not write when they completed them."""
-    lacking = [run.id for run in runs if run.state is State.completed and run.last3_top1 is None]
-    records = zip(lacking, store.epochs(lacking), strict=True)
-    means = {run_id: fmean(record.val_top1 for record in found[-3:]) for run_id, found in records if found}
-    return [run.model_copy(update={"last3_top1": means.get(run.id, run.last3_top1)}) for run in runs]
+    if measure in (FINAL, BEST, TEST):
+        return runs
+    lacking = [run for run in runs if run.state is State.completed and run.measured(measure) is None]
+    records = dict(zip((run.id for run in lacking), store.epochs([run.id for run in lacking]), strict=True))
+    return [run.model_copy(update=_measured(found)) if (found := records.get(run.id)) else run for run in runs]
+
+
+def _measured(records: Sequence[EpochRecord]) -> dict[str, float | None]:
+    last = records[-1]
+    return {
+        "last3_top1": fmean(record.val_top1 for record in records[-3:]),
+        "final_balanced": last.val_balanced,
+        "final_nll": last.val_nll,
+        "final_ece": last.val_ece,
+    }
 
 
 def results_of(runs: Sequence[Run], plan: Plan, planning: Planning) -> dict[str, dict[int, float]]:
@@ -162,6 +174,7 @@ def compared(
     if plan and baseline is None and plan.baseline in group_runs(runs, group):
         baseline = plan.baseline
     usual: Measure = TEST if experiment.tuned_by and plan is None else FINAL
+    runs = with_measure(store, runs, measure or usual)
     found = compare(runs, group, baseline, measure or usual)
     if experiment.tuned and found.answer:
         found = replace(found, answer=f"Tuned, each with {experiment.tuned}: {found.answer}")
@@ -173,7 +186,7 @@ def compared(
         return found
     if (found.group, found.baseline, measure or plan.measure) != (planning.factor, plan.baseline, plan.measure):
         return beside_plan(found, plan, planning)
-    counting = with_means(store, runs) if plan.measure == MEAN else runs
+    counting = with_measure(store, runs, plan.measure)
     max_seeds = experiment.max_seeds or plan.max_seeds
     results = results_of(counting, plan, planning)
     judgement = judge(plan, results, planning.first_seed, max_seeds, validation_images(store, runs))
@@ -186,7 +199,7 @@ def courses(store: RunStore, experiment: Experiment, runs: Sequence[Run]) -> dic
     plan, planning = experiment.plan, experiment.planning
     if plan is None or planning is None:
         raise Conflict("this experiment has no plan; POST /experiments/{id}/plan starts one on new seeds")
-    counting = with_means(store, runs) if plan.measure == MEAN else runs
+    counting = with_measure(store, runs, plan.measure)
     max_seeds = experiment.max_seeds or plan.max_seeds
     results = results_of(counting, plan, planning)
     return course(plan, results, planning.first_seed, max_seeds, validation_images(store, runs))

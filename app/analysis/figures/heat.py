@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from app.analysis.blocks import value_of
 from app.analysis.colors import Theme
 from app.analysis.compared import Comparison
-from app.analysis.comparison import group_runs, results_of
+from app.analysis.comparison import TITLES, group_runs, results_of
 from app.analysis.figures.style import labels, layout, uid, whole
 from app.errors import Invalid
 from app.store.rows import Run
@@ -49,7 +49,7 @@ def heat(runs: Sequence[Run], comparison: Comparison, theme: Theme = "light") ->
         colorscale="Blues" if theme == "light" else "Cividis",
         xgap=2,
         ygap=2,
-        colorbar={"title": {"text": "top-1 (%)"}, "thickness": 12},
+        colorbar={"title": {"text": f"{TITLES[comparison.measure]} (%)"}, "thickness": 12},
         hovertemplate=f"%{{customdata[0]}}, {whole(second)} %{{customdata[1]}}: %{{text}}<extra></extra>",
         hoverongaps=False,
     )

@@ -7,14 +7,15 @@ import plotly.graph_objects as go
 from app.analysis.blocks import value_of
 from app.analysis.colors import SYMBOLS, Theme
 from app.analysis.compared import Comparison
-from app.analysis.comparison import group_runs, results_of
+from app.analysis.comparison import TITLES, group_runs, results_of
 from app.analysis.figures.style import labels, layout, plain, reaches, uid, whole
+from app.analysis.statistics import stat_of_percents
 from app.errors import Invalid
 from app.store.rows import Run
 
 
 def interaction(runs: Sequence[Run], comparison: Comparison, theme: Theme = "light") -> go.Figure:
-    """Final top-1 over the values of the second factor, a line for each of the first: parallel where none interacts.
+    """What is compared over the second factor's values, a line for each of the first: parallel where none interacts.
 
     A point per seed, means with their 95 % intervals; no line leads over a combination without a result. Raises
     `Invalid` for other than two factors.
@@ -31,7 +32,9 @@ def interaction(runs: Sequence[Run], comparison: Comparison, theme: Theme = "lig
     found = {row.variant: row for row in comparison.variants}
     row_label, column_label = labels(rows), labels(columns)
     title = second.replace("_", " ")
-    figure = go.Figure(layout=layout(theme, title, "Final top-1 (%)", f"interaction/{comparison.group}"))
+    figure = go.Figure(
+        layout=layout(theme, title, f"{TITLES[comparison.measure]} (%)", f"interaction/{comparison.group}")
+    )
     figure.update_xaxes(
         range=[-0.5, len(columns) - 0.5],
         tickvals=list(range(len(columns))),
@@ -43,7 +46,7 @@ def interaction(runs: Sequence[Run], comparison: Comparison, theme: Theme = "lig
         aside = 0.3 * ((position + 0.5) / len(rows) - 0.5)
         cells = [at.get((row, column)) for column in columns]
         color = next(found[cell].color.on(theme) for cell in cells if cell)
-        stats = [found[cell].final if cell else None for cell in cells]
+        stats = [stat_of_percents(finals[cell].values()) if cell else None for cell in cells]
         points = [
             (x + aside, top1, seed) for x, cell in enumerate(cells) if cell for seed, top1 in finals[cell].items()
         ]

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from app.analysis.blocks import shown, value_of, words
 from app.analysis.colors import Theme
 from app.analysis.compared import Comparison
-from app.analysis.comparison import colors, group_runs
+from app.analysis.comparison import TITLES, colors, group_runs
 from app.analysis.figures.style import labels, layout, transparent, uid, whole
 from app.errors import Invalid
 from app.store.rows import Run, State
@@ -128,7 +128,7 @@ def over_factors(runs: Sequence[Run], comparison: Comparison, theme: Theme = "li
     for name, found in by_value.items():
         written = [shown(name, value_of(having[0], name)) for having in found.values()]
         axes.append(Coordinate(words(name), [*zip(place[name].values(), labels(written).values(), strict=True)]))
-    axes.append(Coordinate("top-1", [(0.0, f"{low:.1f} %"), (1.0, f"{high:.1f} %")]))
+    axes.append(Coordinate(TITLES[comparison.measure], [(0.0, f"{low:.1f} %"), (1.0, f"{high:.1f} %")]))
     return parallel_coordinates(axes, lines, theme, f"over-factors/{comparison.group}", beside=True)
 
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from app.analysis.blocks import blocks_of
 from app.analysis.colors import SYMBOLS, Theme
 from app.analysis.compared import AtLevel, Comparison, VariantComparison
-from app.analysis.comparison import colors, group_runs, results_of
+from app.analysis.comparison import TITLES, colors, group_runs, results_of
 from app.analysis.figures.style import (
     faint_ink,
     hover_of_reference,
@@ -22,8 +22,8 @@ from app.analysis.figures.style import (
     uid_of_reference,
     whole,
 )
-from app.analysis.statistics import Stat
-from app.store.plan import BEST, FINAL, MEAN, TEST, Measure
+from app.analysis.statistics import Stat, stat_of_percents
+from app.store.plan import BEST, FINAL, MEAN, TEST
 from app.store.rows import Run, State
 
 Cost = Literal["seconds", "parameters", "images_per_second"]
@@ -32,12 +32,6 @@ _COSTS: dict[Cost, str] = {
     "seconds": "Training time (s)",
     "parameters": "Parameters",
     "images_per_second": "Training images per second",
-}
-_MEASURES: dict[Measure, str] = {
-    FINAL: "Final top-1",
-    BEST: "Best top-1",
-    MEAN: "Mean top-1 of the last 3 epochs",
-    TEST: "Test top-1",
 }
 _ROW_PIXELS = 34
 _SEEDS = (-0.28, 0.12)
@@ -48,25 +42,24 @@ _Row = tuple[VariantComparison, str | None]
 
 
 def final_results(runs: Sequence[Run], comparison: Comparison, theme: Theme = "light") -> go.Figure:
-    """Final top-1 of completed runs, or their test top-1 if that is compared: a point per seed, mean and 95 % interval
-    per variant, final results of others as lines.
+    """What is compared of completed runs: a point per seed, mean and 95 % interval per variant, and final results of
+    others as lines where it is a top-1.
 
     A seed stands at the same height in each row. Where something else varies, a variant's row is of each seed's mean
     over the levels that are averaged, and a row for each level follows.
     """
-    shown: Measure = TEST if comparison.measure == TEST else FINAL
-    finals, results = results_of(runs, comparison, shown)
+    finals, results = results_of(runs, comparison, comparison.measure)
     rows = _rows_of(comparison.variants, comparison)
-    figure = _rows(theme, f"{_MEASURES[shown]} (%){_averaged(comparison)}", rows, f"finals/{comparison.group}")
+    title = TITLES[comparison.measure]
+    figure = _rows(theme, f"{title} (%){_averaged(comparison)}", rows, f"finals/{comparison.group}/{title}")
     heights = _heights({seed for by_level in results.values() for found in by_level.values() for seed in found})
     for row, (found, level) in enumerate(rows):
         by_seed = finals[found.variant] if level is None else results[found.variant][level]
         _add_seeds(figure, found, level, row, by_seed, heights, "%{x:.2f} %", theme)
-        said = found if level is None else _at(found, level)
-        mean = said.test if shown == TEST else said.final
-        if mean:
+        if mean := stat_of_percents(by_seed.values()):
             _add_mean(figure, found, level, row, mean, " %", found.verdict, theme)
-    _add_references(figure, comparison, len(rows), theme)
+    if comparison.measure in (FINAL, BEST, MEAN, TEST):
+        _add_references(figure, comparison, len(rows), theme)
     return figure
 
 
@@ -79,7 +72,7 @@ def differences(runs: Sequence[Run], comparison: Comparison, theme: Theme = "lig
     rows = _rows_of([row for row in comparison.variants if row.outcome], comparison)
     baseline = comparison.baseline or ""
     label = labels(row.variant for row in comparison.variants)
-    title = f"{_MEASURES[comparison.measure]} minus that of {label.get(baseline)}{_averaged(comparison)}"
+    title = f"{TITLES[comparison.measure]} minus that of {label.get(baseline)}{_averaged(comparison)}"
     revision = f"differences/{comparison.group}/{baseline}"
     figure = _rows(theme, f"{title}<br>(points; filled: better or worse)", rows, revision)
     figure.update_xaxes(rangemode="tozero", zeroline=True, zerolinecolor=ink(theme), zerolinewidth=1.5)

@@ -82,8 +82,10 @@ function operations.record_epoch(id, token, epoch, record)
   if values.images_per_second ~= cjson.null then
     set(id, "images_per_second", values.images_per_second)
   end
-  if values.val_balanced and values.val_balanced ~= cjson.null then
-    set(id, "final_balanced", values.val_balanced)
+  for field, value in pairs({final_balanced = values.val_balanced, final_nll = values.val_nll, final_ece = values.val_ece}) do
+    if value ~= cjson.null then
+      set(id, field, value)
+    end
   end
   local experiment = run_field(id, "experiment_id")
   emit("epoch", string.format('{"run_id":"%s","experiment_id":%s,"record":%s}',

@@ -13,7 +13,7 @@ from app.store.plan import FINAL, Measure
 from app.store.rows import Confusion, Run
 from app.store.run_store import RunStore
 from app.web.dependencies import SelectedRuns, Store
-from app.web.plans import compared, courses
+from app.web.plans import compared, courses, with_measure
 from cct.events import EpochRecord
 
 router = APIRouter(tags=["figures"])
@@ -48,7 +48,8 @@ def compare(
     """
     if experiment:
         return compared(store, store.experiment(experiment), runs, group, baseline, measure)
-    return comparison.compare(runs, group or "pooling", baseline, measure or FINAL)
+    measure = measure or FINAL
+    return comparison.compare(with_measure(store, runs, measure), group or "pooling", baseline, measure)
 
 
 @router.get("/figures/curves", summary="Draw a metric in the course of training", **Figure)
@@ -95,7 +96,8 @@ def draw_finals(
     theme: figures.Theme = "light",
 ) -> Response:
     """A Plotly figure: a point per seed, mean and 95 % confidence interval per variant, published results."""
-    return sent(figures.final_results(runs, compare(store, runs, group, baseline, experiment, measure), theme))
+    found = compare(store, runs, group, baseline, experiment, measure)
+    return sent(figures.final_results(with_measure(store, runs, found.measure), found, theme))
 
 
 @router.get("/figures/differences", summary="Draw differences to the baseline", **Figure)
@@ -112,7 +114,8 @@ def draw_differences(
 
     Intervals and claims of an experiment with a plan are those of its plan, if group and baseline are the plan's.
     """
-    return sent(figures.differences(runs, compare(store, runs, group, baseline, experiment, measure), theme))
+    found = compare(store, runs, group, baseline, experiment, measure)
+    return sent(figures.differences(with_measure(store, runs, found.measure), found, theme))
 
 
 def _counting(runs: list[Run]) -> list[Run]:
@@ -131,7 +134,8 @@ def draw_interaction(
 ) -> Response:
     """A Plotly figure: final top-1 over the second field's values, a line for each of the first, a point per seed."""
     runs = _counting(runs)
-    return sent(figures.interaction(runs, compare(store, runs, group, None, experiment, measure), theme))
+    found = compare(store, runs, group, None, experiment, measure)
+    return sent(figures.interaction(with_measure(store, runs, found.measure), found, theme))
 
 
 @router.get("/figures/heat", summary="Draw means over two factors", **Figure)
@@ -145,7 +149,8 @@ def draw_heat(
 ) -> Response:
     """A Plotly figure: a heat map of the mean result of each combination, with its number of seeds."""
     runs = _counting(runs)
-    return sent(figures.heat(runs, compare(store, runs, group, None, experiment, measure), theme))
+    found = compare(store, runs, group, None, experiment, measure)
+    return sent(figures.heat(with_measure(store, runs, found.measure), found, theme))
 
 
 @router.get("/figures/factors", summary="Draw results over all that varies", **Figure)
@@ -159,7 +164,8 @@ def draw_factors(
 ) -> Response:
     """A Plotly figure: parallel coordinates, a line for each completed run over all that varies, and its result."""
     runs = _counting(runs)
-    return sent(figures.over_factors(runs, compare(store, runs, group, None, experiment, measure), theme))
+    found = compare(store, runs, group, None, experiment, measure)
+    return sent(figures.over_factors(with_measure(store, runs, found.measure), found, theme))
 
 
 @router.get("/figures/plan", summary="Draw how far a variant of a plan is from being settled", **Figure)
@@ -203,6 +209,7 @@ def save_report(
 ) -> HTMLResponse:
     """Answer, table, figures (interactive, plotly.js inside), methods and runs; nothing is loaded when it is read."""
     found = compare(store, runs, group, baseline, experiment, measure)
+    runs = [*with_measure(store, runs, found.measure)]
     page = report.html(title, runs, _records(store, runs), confusions(store, runs, "last"), found)
     return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="cctboard-report.html"'})
 

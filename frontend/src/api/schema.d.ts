@@ -1299,7 +1299,7 @@ export interface components {
              * Measure
              * @enum {string}
              */
-            measure: "final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1";
+            measure: "final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1" | "final val_balanced" | "final val_nll" | "final val_ece";
             /** Importance */
             importance: {
                 [key: string]: number;
@@ -2368,7 +2368,7 @@ export interface components {
              * @default final val_top1
              * @enum {string}
              */
-            measure: "final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1";
+            measure: "final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1" | "final val_balanced" | "final val_nll" | "final val_ece";
             /**
              * Smallest Difference
              * @description Points below which variants count as alike.
@@ -2870,6 +2870,16 @@ export interface components {
              * @description Balanced accuracy of the newest epoch: the mean over classes of what is recognised of each, in percent.
              */
             final_balanced?: number | null;
+            /**
+             * Final Nll
+             * @description Negative log-likelihood of the right classes at the newest epoch, in nats, without smoothing.
+             */
+            final_nll?: number | null;
+            /**
+             * Final Ece
+             * @description Expected calibration error of the newest epoch, from 0 to 1, over 15 bins.
+             */
+            final_ece?: number | null;
             /**
              * Test Top1
              * @description Top-1 on the test set after the last epoch, in percent, of a completed run that held training data out
@@ -7113,7 +7123,7 @@ export interface operations {
                 /** @description All runs of this experiment */
                 experiment?: string | null;
                 /** @description The result that is compared; without it the final top-1, or that of a plan */
-                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1" | "final val_balanced" | "final val_nll" | "final val_ece") | null;
                 /** @description These runs */
                 run?: string[];
             };
@@ -7294,7 +7304,7 @@ export interface operations {
                 /** @description All runs of this experiment */
                 experiment?: string | null;
                 /** @description The result that is compared; without it the final top-1, or that of a plan */
-                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1" | "final val_balanced" | "final val_nll" | "final val_ece") | null;
                 theme?: "light" | "dark";
                 /** @description These runs */
                 run?: string[];
@@ -7380,7 +7390,7 @@ export interface operations {
                 /** @description All runs of this experiment */
                 experiment?: string | null;
                 /** @description The result that is compared; without it the final top-1, or that of a plan */
-                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1" | "final val_balanced" | "final val_nll" | "final val_ece") | null;
                 theme?: "light" | "dark";
                 /** @description These runs */
                 run?: string[];
@@ -7464,7 +7474,7 @@ export interface operations {
                 /** @description All runs of this experiment */
                 experiment?: string | null;
                 /** @description The result that is compared; without it the final top-1, or that of a plan */
-                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1" | "final val_balanced" | "final val_nll" | "final val_ece") | null;
                 theme?: "light" | "dark";
                 /** @description These runs */
                 run?: string[];
@@ -7548,7 +7558,7 @@ export interface operations {
                 /** @description All runs of this experiment */
                 experiment?: string | null;
                 /** @description The result that is compared; without it the final top-1, or that of a plan */
-                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1" | "final val_balanced" | "final val_nll" | "final val_ece") | null;
                 theme?: "light" | "dark";
                 /** @description These runs */
                 run?: string[];
@@ -7632,7 +7642,7 @@ export interface operations {
                 /** @description All runs of this experiment */
                 experiment?: string | null;
                 /** @description The result that is compared; without it the final top-1, or that of a plan */
-                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1" | "final val_balanced" | "final val_nll" | "final val_ece") | null;
                 theme?: "light" | "dark";
                 /** @description These runs */
                 run?: string[];
@@ -7883,7 +7893,7 @@ export interface operations {
                 /** @description All runs of this experiment */
                 experiment?: string | null;
                 /** @description The result that is compared; without it the final top-1, or that of a plan */
-                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1") | null;
+                measure?: ("final val_top1" | "best val_top1" | "mean val_top1 of the last 3 epochs" | "final test_top1" | "final val_balanced" | "final val_nll" | "final val_ece") | null;
                 /** @description These runs */
                 run?: string[];
             };

@@ -121,13 +121,13 @@ def test_a_run_is_a_line_over_all_that_varies() -> None:
         for seed in (0, 1)
     ]
     figure = figures.over_factors(grid, compare(grid, "pooling,lr"))
-    assert list(figure.layout.xaxis.categoryarray) == ["pooling", "lr", "batch size", "top-1"]
+    assert list(figure.layout.xaxis.categoryarray) == ["pooling", "lr", "batch size", "Final top-1"]
     assert len(figure.data) == len(grid)
     last = figure.data[-1]
     assert last.y == (1.0, 1.0, 1.0, 1.0), "mean is the second pooling"
     assert "lr 0.002<br>batch size 128" in last.hovertemplate
     assert [trace.name for trace in figure.data if trace.showlegend] == ["seqpool", "mean"]
-    assert {(mark.x, mark.text) for mark in figure.layout.annotations} >= {("lr", "0.001"), ("top-1", "83.0 %")}
+    assert {(mark.x, mark.text) for mark in figure.layout.annotations} >= {("lr", "0.001"), ("Final top-1", "83.0 %")}
     two = [one for one in grid if one.spec.batch_size == 64]
     with pytest.raises(Invalid, match="pooling and lr alone vary here"):
         figures.over_factors(two, compare(two, "pooling,lr"))

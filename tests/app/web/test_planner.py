@@ -20,6 +20,7 @@ from app.store.run_store import RunStore
 from app.web.main import create_app
 from app.web.planner import advance
 from app.web.routes.experiments import ExperimentRequest
+from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD
 from tests.conftest import DIGITS, stored_events, wait_for
 
@@ -343,3 +344,39 @@ def study_is_trained_by_hand(study: Study) -> None:
     while lease := study.store.claim("w"):
         lease.record_epoch(replace(RECORD, epoch=1, val_top1=apart(study.store.run(lease.run_id))))
         lease.release(State.completed)
+
+
+@pytest.mark.parametrize(
+    ("measure", "of_baseline", "better"),
+    [("val_balanced", 80.0, 82.0), ("val_nll", 0.8, 0.75), ("val_ece", 0.10, 0.07)],
+)
+def test_variants_are_compared_by_other_measures_whose_best_direction_is_known(
+    client: TestClient, store: RunStore, measure: str, of_baseline: float, better: float
+) -> None:
+    specs = [
+        RunSpec.stored(DIGITS | {"epochs": 1, "pooling": name, "seed": seed})
+        for seed in range(4)
+        for name in ("seqpool", "mean")
+    ]
+    experiment = store.create_experiment(
+        "By another measure", {}, {"pooling": ["seqpool", "mean"], "seed": [0, 1, 2, 3]}, specs
+    )
+    for seed in range(4):
+        for value in (of_baseline, better + 0.001 * seed):
+            lease = store.claim("w")
+            assert lease
+            measured: dict[str, Any] = {measure: value}
+            lease.record_epoch(replace(RECORD, epoch=1, val_top1=50.0 + seed, **measured))
+            lease.release(State.completed)
+    asked = f"experiment={experiment.id}&measure=final {measure}"
+    found = client.get(f"/comparison?{asked}").json()
+    assert found["answer"].startswith("Better than seqpool: mean by ")
+    assert "Compared by final " in found["answer"]
+    assert client.get(f"/comparison?experiment={experiment.id}").json()["answer"].startswith("Like seqpool")
+    drawn = client.get(f"/figures/finals?{asked}").json()
+    assert drawn["layout"]["xaxis"]["title"]["text"].startswith("Final ")
+    assert "top-1" not in drawn["layout"]["xaxis"]["title"]["text"]
+    # Workers of earlier versions have not written it into the run.
+    for run in store.runs():
+        store.redis.hdel(store.key("run", run.id), "final_balanced", "final_nll", "final_ece")
+    assert client.get(f"/comparison?{asked}").json()["variants"] == found["variants"]

@@ -17,6 +17,9 @@ const MEASURES: Record<Measure, string> = {
   "best val_top1": "by best top-1",
   "mean val_top1 of the last 3 epochs": "by mean top-1 of the last 3 epochs",
   "final test_top1": "by test top-1",
+  "final val_balanced": "by balanced accuracy",
+  "final val_nll": "by likelihood",
+  "final val_ece": "by calibration",
 };
 
 type Props = {
