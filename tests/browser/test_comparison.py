@@ -254,6 +254,15 @@ def test_a_study_grows_is_watched_and_deleted(
     assert store.experiments() == []
 
 
+def test_the_form_begins_with_what_was_asked_last(site: str, study: Experiment, page: Page) -> None:
+    page.goto(f"{site}/board/new")
+    page.get_by_role("link", name="As last time").click()
+    expect(page.get_by_role("button", name=f"Queue {study.runs} runs")).to_be_visible()
+    expect(page.get_by_role("textbox", name="Experiment name")).to_have_value(study.name)
+    page.get_by_role("link", name="Historic study").click()
+    expect(page.get_by_role("textbox", name="Experiment name")).to_have_value("Softmax in the pooling step")
+
+
 def test_a_shared_address_shows_the_same_figure(
     site: str, study: Experiment, store: RunStore, claim: Callable[[], Lease], page: Page
 ) -> None:

@@ -187,6 +187,10 @@ export function formPath(
   return `/board/new?${paramsFromDraft(draft)}`;
 }
 
+/** The address of the form that asks what the experiment has asked. */
+export const cloned = ({ spec, axes, name, plan, variants, tune }: Experiment) =>
+  formPath(spec, axes, name, plan ?? null, variants, tune);
+
 /** What is asked of a plan: its baseline, and what differs from the defaults. */
 export function planRequest(plan: Record<string, Value>, fields: SpecField[]): Record<string, Value> {
   const asked = fields.flatMap((field): [string, Value][] => {

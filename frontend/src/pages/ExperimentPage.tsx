@@ -7,7 +7,7 @@ import { onExperiment } from "../api/actions";
 import { type Experiment, isGone } from "../api/client";
 import { LIMITS } from "../api/limits";
 import { allRunsQuery, comparisonQuery, experimentQuery, experimentsQuery } from "../api/queries";
-import { formPath } from "../api/spec";
+import { cloned } from "../api/spec";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
 import { CancelButton } from "../components/shared/CancelButton";
 import { Mark } from "../components/comparison/Answer";
@@ -56,12 +56,7 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
           </Text>
         </div>
         <Group gap="xs">
-          <Button
-            component={Link}
-            to={formPath(spec, axes, name, experiment.plan ?? null, variants, experiment.tune)}
-            variant="default"
-            size="xs"
-          >
+          <Button component={Link} to={cloned(experiment)} variant="default" size="xs">
             Clone with changes
           </Button>
           {experiment.queued + experiment.running > 0 && !isOpen && <CancelButton what="experiment" id={id} />}

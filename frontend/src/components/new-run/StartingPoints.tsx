@@ -3,8 +3,8 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
 
 import type { Catalog } from "../../api/client";
-import { runsQuery } from "../../api/queries";
-import { formPath, type Value } from "../../api/spec";
+import { experimentsQuery, runsQuery } from "../../api/queries";
+import { cloned, formPath, type Value } from "../../api/spec";
 
 /** The pooling study on CIFAR-10, with as many seeds as a p below 0.05 can come from. */
 const HISTORIC = {
@@ -17,8 +17,10 @@ const PAPER = "paper-cifar-300";
 /** What most people want to begin with: each fills the form. */
 export function StartingPoints({ catalog }: { catalog: Catalog }) {
   const { data: newest } = useQuery(runsQuery({ limit: 1, archived: "shown" }));
+  const { data: known } = useQuery(experimentsQuery);
   const { demo, recipes } = catalog;
-  const last = newest?.runs[0]?.spec;
+  const last = newest?.runs[0];
+  const asked = last?.experiment_id && known?.experiments.find(({ id }) => id === last.experiment_id);
   const points: [string, string][] = [
     ["Demo on digits", formPath(demo.spec, demo.axes, demo.name)],
     ["Historic study", formPath(HISTORIC.spec, HISTORIC.axes, HISTORIC.name)],
@@ -37,14 +39,19 @@ export function StartingPoints({ catalog }: { catalog: Catalog }) {
           {label}
         </Button>
       ))}
-      {/* It keeps its place while the last run is unknown, so that nothing moves. */}
-      {last ? (
-        <Button component={Link} to={formPath(last as Record<string, Value>)} size="compact-sm" variant="default">
-          Last run
+      {/* It keeps its place while what was asked last is unknown, so that nothing moves. */}
+      {last && known ? (
+        <Button
+          component={Link}
+          to={asked ? cloned(asked) : formPath(last.spec as Record<string, Value>)}
+          size="compact-sm"
+          variant="default"
+        >
+          As last time
         </Button>
       ) : (
         <Button disabled size="compact-sm" variant="default">
-          Last run
+          As last time
         </Button>
       )}
     </Group>
