@@ -107,6 +107,10 @@ def up(data: Data = None, port: Port = 8000, workers: Workers = 1, slots: Slots 
     _run_board(data, port, workers, lambda api, stop_asked: None, stay=True)
 
 
+DEMO_SLOTS = "2"
+"""Its model is too small for more than one core."""
+
+
 @cli.command()
 def demo(
     data: Data = None,
@@ -115,6 +119,7 @@ def demo(
     stay: Annotated[bool, typer.Option(help="Keep the board running when the demo is done.")] = True,
 ) -> None:
     """Like `up`, and queue the demo experiment, show its progress and its comparison."""
+    _set_slots(DEMO_SLOTS)
     _run_board(data, port, workers, _run_demo, stay)
 
 

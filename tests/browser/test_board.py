@@ -54,13 +54,13 @@ def test_from_the_demo_button_to_a_verdict(
     page.get_by_role("button", name="Run the demo experiment").click()
     expect(page).to_have_url(re.compile(r"/board/experiments/\w+"))
     tiles = page.get_by_role("table", name="Runs by seed").get_by_role("link")
-    expect(tiles).to_have_count(9)
+    expect(tiles).to_have_count(12)
     curves = page.get_by_role("figure", name="Validation top-1").first.locator(".scatterlayer .trace")
     expect(curves.first).to_be_attached(timeout=120_000)
     screenshot("demo-running")
     page.get_by_role("button", name="Cancel experiment").click()
     page.get_by_role("button", name="Yes, cancel").click()
-    expect(tiles.filter(has_text="cancelled")).to_have_count(9)
+    expect(tiles.filter(has_text="cancelled")).to_have_count(12)
 
     # The demo in small and on a tenth of its images, so that the test need not train for minutes.
     spec = DIGITS | {"epochs": 2, "lr": 2e-3, "val_share": 0.9}

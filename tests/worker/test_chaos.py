@@ -4,6 +4,7 @@ once, and records and weights equal those of an undisturbed run bit for bit.
 `make chaos` is the long form: CHAOS_FAULTS=100.
 """
 
+import math
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
@@ -120,7 +121,8 @@ class Chaos:
         self._random = random.Random(SEED)
         # Each kind once before any comes again.
         self._next: list[str] = []
-        self._spared_until = defaultdict[str, float](float)
+        self._struck: dict[str, tuple[int, float]] = {}
+        """By run: in which attempt it was struck, and when."""
 
     def strike(self) -> str:
         if not self._next:
@@ -148,24 +150,29 @@ class Chaos:
     def _worker(self) -> psutil.Process:
         """One that trains, if possible; waits while one more loss would rightly fail the runs of all.
 
-        A loss is counted when the lease expires, so a run is left alone for a while after it was struck.
+        A loss is counted when the lease expires, so a run is left alone for a while after it was struck: until its next
+        attempt has begun, which on a busy machine takes longer than a lease.
         """
         while True:
-            running = {
-                str(run.worker).rpartition("-")[2]: run.id for run in self._store.runs() if run.state == "running"
-            }
+            running = {str(run.worker).rpartition("-")[2]: run for run in self._store.runs() if run.state == "running"}
             idle, training = list[psutil.Process](), list[psutil.Process]()
             for process in self._board.workers():
-                run_id = running.get(str(process.pid))
-                if run_id is None:
+                run = running.get(str(process.pid))
+                if run is None:
                     idle.append(process)
-                elif time.monotonic() > self._spared_until[run_id] and self._losses(run_id) < MAX_LOSSES - 1:
+                elif not self._is_spared(run) and self._losses(run.id) < MAX_LOSSES - 1:
                     training.append(process)
             if training or idle:
                 struck = self._random.choice(training or idle)
-                self._spared_until[running.get(str(struck.pid), "")] = time.monotonic() + 3 * LEASE_SECONDS
+                if run := running.get(str(struck.pid)):
+                    self._struck[run.id] = run.attempt, time.monotonic()
                 return struck
             time.sleep(0.2)
+
+    def _is_spared(self, run: Run) -> bool:
+        attempt, since = self._struck.get(run.id, (0, -math.inf))
+        waited = time.monotonic() - since
+        return waited < 3 * LEASE_SECONDS or (run.attempt == attempt and waited < 15 * LEASE_SECONDS)
 
     def _losses(self, run_id: str) -> int:
         return int(self._store.redis.hget(self._store.key("run", run_id), "losses") or 0)

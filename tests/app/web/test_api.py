@@ -116,11 +116,11 @@ def test_an_experiment_is_the_product_of_its_axes(client: TestClient) -> None:
     created = client.post("/experiments", json={"name": "P", "spec": {"epochs": 2}, "axes": DEMO["axes"]})
     assert created.status_code == 201
     experiment = created.json()
-    assert (experiment["runs"], experiment["queued"], experiment["epochs_total"]) == (9, 9, 18)
+    assert (experiment["runs"], experiment["queued"], experiment["epochs_total"]) == (12, 12, 24)
     runs = client.get("/runs", params={"experiment": experiment["id"]}).json()
-    assert runs["total"] == 9
+    assert runs["total"] == 12
     queue_order = [(run["spec"]["seed"], run["spec"]["pooling"]) for run in reversed(runs["runs"])]
-    assert queue_order == [(seed, pooling) for seed in (0, 1, 2) for pooling in DEMO["axes"]["pooling"]]
+    assert queue_order == [(seed, pooling) for seed in (0, 1, 2, 3) for pooling in DEMO["axes"]["pooling"]]
     assert client.get("/experiments").json()["experiments"] == [experiment]
     assert client.post(f"/experiments/{experiment['id']}/cancel").json()["cancelled"] == 9
 
