@@ -34,6 +34,8 @@ def course(
     half = min(max(farthest, newest.claim_at) * 1.25, 4 * farthest)
     figure.update_yaxes(range=[-half, half], zeroline=True, zerolinecolor=faint_ink(theme))
     figure.update_xaxes(range=[looks[0].seeds - 0.5, steps[-1].seeds + 0.5], tickformat="d", showgrid=False)
+    if steps[-1].seeds - looks[0].seeds < 10:
+        figure.update_xaxes(dtick=1)
     _add_band(figure, steps, smallest, theme)
     past, future = looks, [newest, *(step for step in steps if step.is_foreseen)]
     for sign, says in ((1, "better"), (-1, "worse")):

@@ -1794,18 +1794,21 @@ export interface components {
          *         "seed": [
          *           0,
          *           1,
-         *           2
+         *           2,
+         *           3
          *         ]
          *       },
          *       "name": "Softmax in the pooling step (demo on digits)",
          *       "spec": {
          *         "augmentation": "none",
-         *         "batch_size": 32,
+         *         "batch_size": 16,
          *         "dataset": "digits",
-         *         "epochs": 3,
-         *         "lr": 0.002,
-         *         "model": "cct_2_3x2_32",
-         *         "warmup_epochs": 1
+         *         "embed_dim": 64,
+         *         "epochs": 25,
+         *         "kernel_size": 8,
+         *         "lr": 0.001,
+         *         "model": "cvt_2_4_32",
+         *         "warmup_epochs": 2
          *       }
          *     }
          */
