@@ -122,7 +122,7 @@ def test_an_experiment_is_the_product_of_its_axes(client: TestClient) -> None:
     queue_order = [(run["spec"]["seed"], run["spec"]["pooling"]) for run in reversed(runs["runs"])]
     assert queue_order == [(seed, pooling) for seed in (0, 1, 2, 3) for pooling in DEMO["axes"]["pooling"]]
     assert client.get("/experiments").json()["experiments"] == [experiment]
-    assert client.post(f"/experiments/{experiment['id']}/cancel").json()["cancelled"] == 9
+    assert client.post(f"/experiments/{experiment['id']}/cancel").json()["cancelled"] == 12
 
 
 @pytest.mark.parametrize(
