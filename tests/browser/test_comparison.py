@@ -327,7 +327,7 @@ def test_the_list_of_runs_leaves_room_for_the_curves_at_any_width(
 
 
 def test_runs_are_hidden_and_a_figure_fills_the_screen(
-    site: str, study: Experiment, page: Page, check_page: Save
+    site: str, study: Experiment, store: RunStore, page: Page, check_page: Save
 ) -> None:
     page.goto(f"{site}/board/experiments/{study.id}")
     chart = page.get_by_role("figure", name="Validation top-1")
@@ -337,6 +337,9 @@ def test_runs_are_hidden_and_a_figure_fills_the_screen(
     runs = page.get_by_role("region", name="Runs in the chart")
     of_mean = runs.get_by_role("listitem").filter(has=page.get_by_label("mean", exact=True)).get_by_text("5 seeds")
     of_mean.click()
+    seed = next(run for run in store.experiment_runs(study.id) if (run.spec.pooling, run.spec.seed) == ("mean", 3))
+    link = runs.get_by_role("listitem").filter(has=page.get_by_label("Show mean, seed 3")).last.get_by_role("link")
+    expect(link).to_have_attribute("href", re.compile(f"/board/runs/{seed.id}$"))
     runs.get_by_label("Show mean, seed 3").uncheck()
     expect(curves).to_have_count(3 * 7 - 1)
     expect(runs.get_by_label("mean", exact=True)).to_have_js_property("indeterminate", True)

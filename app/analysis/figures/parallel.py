@@ -127,7 +127,9 @@ def over_factors(runs: Sequence[Run], comparison: Comparison, theme: Theme = "li
     axes = []
     for name, found in by_value.items():
         written = [shown(name, value_of(having[0], name)) for having in found.values()]
-        axes.append(Coordinate(words(name), [*zip(place[name].values(), labels(written).values(), strict=True)]))
+        cut = labels(written)
+        marks = [(at, cut[text]) for at, text in zip(place[name].values(), written, strict=True)]
+        axes.append(Coordinate(words(name), marks))
     axes.append(Coordinate(TITLES[comparison.measure], [(0.0, f"{low:.1f} %"), (1.0, f"{high:.1f} %")]))
     return parallel_coordinates(axes, lines, theme, f"over-factors/{comparison.group}", beside=True)
 

@@ -82,7 +82,7 @@ export function RunsInChart({ query, hide, onHide }: Props) {
                           checked={!hidden.includes(id)}
                           onChange={() => set([{ id, seed }], hidden.includes(id))}
                         />
-                        <Anchor size="xs" component={Link} to={`/runs/${id}`}>
+                        <Anchor size="xs" component={Link} to={`/board/runs/${id}`}>
                           seed {seed}
                         </Anchor>
                       </Group>
