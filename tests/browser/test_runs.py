@@ -294,6 +294,7 @@ def test_keys_lead_to_pages_and_search(site: str, page: Page, store: RunStore, c
     expect(search).to_have_value("gw")
     page.keyboard.press("Escape")
     expect(search).not_to_be_focused()
+    page.wait_for_timeout(500)  # what was typed is in the address
     page.keyboard.type("n")
     expect(page).to_have_url(re.compile("/board/new"))
     page.keyboard.type("gb")

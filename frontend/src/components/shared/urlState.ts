@@ -1,13 +1,16 @@
 import { useDebouncedCallback } from "@mantine/hooks";
 import { useEffect, useState } from "react";
-import { NavigationType, useLocation, useNavigationType, useSearchParams } from "react-router";
+import { NavigationType, useLocation, useNavigation, useNavigationType, useSearchParams } from "react-router";
 
 const WRITTEN_AFTER_MS = 250;
 
 /** A query parameter of the page's address, null when absent; setting it clears those named in `resets`. */
 export function useUrlParam(name: string, ...resets: string[]): [string | null, (value: string | null) => void] {
   const [params, setParams] = useSearchParams();
-  const set = (value: string | null) =>
+  const leaving = useNavigation().state === "loading";
+  const set = (value: string | null) => {
+    // A link was followed meanwhile, to a page that is still loading: writing would keep it from coming.
+    if (leaving) return;
     setParams(
       () => {
         // The address itself: what was rendered may lag behind it, and would undo the change before.
@@ -19,6 +22,7 @@ export function useUrlParam(name: string, ...resets: string[]): [string | null, 
       },
       { replace: true, preventScrollReset: true },
     );
+  };
   return [params.get(name), set];
 }
 
