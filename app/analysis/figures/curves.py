@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from app.analysis.colors import Theme
 from app.analysis.comparison import colors, group_runs
+from app.analysis.figures.metrics import METRICS, Metric
 from app.analysis.figures.strands import Strand, strands_of
 from app.analysis.figures.style import (
     faint_ink,
@@ -31,38 +32,6 @@ from cct.named_datasets import DATASETS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A field of `EpochRecord` as charts label it; `unit` follows values on hover."""
-
-    name: str
-    label: str
-    unit: str = ""
-
-    @property
-    def is_percent(self) -> bool:
-        return self.unit == " %"
-
-
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric("val_top1", "Validation top-1 (%)", " %"),
-        Metric("val_loss", "Validation loss"),
-        Metric("val_balanced", "Validation balanced accuracy (%)", " %"),
-        Metric("val_top5", "Validation top-5 (%)", " %"),
-        Metric("val_nll", "Validation negative log-likelihood (nats)", " nats"),
-        Metric("val_ece", "Validation calibration error"),
-        Metric("train_top1", "Training top-1 (%)", " %"),
-        Metric("train_loss", "Training loss"),
-        Metric("lr", "Learning rate"),
-        Metric("seconds", "Seconds per epoch", " s"),
-        Metric("images_per_second", "Training images per second"),
-        Metric("peak_memory_bytes", "Peak memory (bytes)"),
-        Metric("pooling_entropy", "Entropy of pooling weights (nats)", " nats"),
-    )
-}
 
 Axis = Literal["epoch", "seconds", "images"]
 Band = Literal["sd", "ci", "minmax", "none"]
