@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from app.store.lease import Lease
+from app.store.plan import PlanState
 from app.store.rows import State
 
 
@@ -20,6 +21,18 @@ class ModelRun:
     losses: int = 0
     lease: Lease | None = None
     cancelling: bool = False
+    retries: int = 0
+    """By its plan."""
+    unneeded: bool = False
+    """By its plan, which has cancelled it."""
+
+
+@dataclass
+class ModelPlan:
+    max_seeds: int
+    state: PlanState = "open"
+    deleted: int = 0
+    """How many of its runs were."""
 
 
 class ModelQueue:
