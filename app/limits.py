@@ -3,6 +3,10 @@
 NAME_LENGTH = 200
 """Characters of an experiment's name, of a text to search for, of an idempotency key and of a report's title."""
 NOTE_LENGTH = 10_000
+AUTHOR_HEADER = "CCTBoard-User"
+"""The header that names who asks, which is kept with the runs they queue and the notes they write; whoever has the
+board's token is believed."""
+AUTHOR_LENGTH = 60
 TAG_LENGTH = 50
 TAGS = 20
 """A run has at most as many."""

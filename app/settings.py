@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     url: str = "http://127.0.0.1:8000"
     """Where the command line finds the API, and where the webhook's links lead, if not to the port it listens on.
     May end with a path."""
+    user: str = ""
+    """Who you are on a board that several people share: shown with what you queue and with your notes. Without it the
+    command line gives the name of your account."""
     webhook: Secret[HttpUrl] | None = None
     """Where the API posts when an experiment has ended or runs have failed; who knows the address may post there."""
     allowed_hosts: list[str] = ["localhost", "127.0.0.1", "[::1]"]

@@ -1,11 +1,13 @@
 """The way to a board's API: whatever stands in it is told in one line that names the way out."""
 
+import getpass
 from typing import Any
+from urllib.parse import quote
 
 import httpx2 as httpx
 
 from app.cli.output import UsageError
-from app.limits import RUNS_PER_PAGE
+from app.limits import AUTHOR_HEADER, AUTHOR_LENGTH, RUNS_PER_PAGE
 from app.proxies import DIRECT
 from app.settings import Settings
 
@@ -21,7 +23,7 @@ class Missing(UsageError):
 def api_client(url: str | None = None, token: str | None = None) -> httpx.Client:
     """A client of the board at `url`, or of that in the settings, and so is the token. Raises `UsageError`."""
     settings = Settings()
-    headers = {}
+    headers = {AUTHOR_HEADER: quote((settings.user or _account())[:AUTHOR_LENGTH])}
     if token or settings.token:
         headers["Authorization"] = f"Bearer {token or (settings.token and settings.token.get_secret_value())}"
         if not headers["Authorization"].isascii() or not headers["Authorization"].isprintable():
@@ -30,6 +32,13 @@ def api_client(url: str | None = None, token: str | None = None) -> httpx.Client
         return httpx.Client(base_url=url or settings.url, headers=headers, timeout=SECONDS, mounts=DIRECT)
     except httpx.InvalidURL as error:
         raise UsageError(f"CCTBOARD_URL: {url or settings.url!r} is no address ({error})") from error
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # in a container, a user without a name; until Python 3.13 a KeyError
+        return ""
 
 
 def ask(

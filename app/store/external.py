@@ -45,6 +45,7 @@ def add_external(
         "experiment_id": experiment_id,
         "spec": json.dumps(asdict(spec)),
         "state": "completed",
+        "author": store.author,
         "created_at": now,
         "finished_at": now,
         "epoch": spec.epochs,

@@ -97,6 +97,8 @@ class Run(Stored):
     """The fields of the spec by which these variants differ."""
     spec: Annotated[RunSpec, BeforeValidator(_spec)]
     state: State
+    author: str = ""
+    """Who queued it, as they call themselves; empty if nobody has said."""
     created_at: Time
     started_at: Time | None = None
     finished_at: Time | None = None
@@ -171,6 +173,8 @@ class Run(Stored):
     priority: int = 0
     """Higher is trained earlier."""
     note: str = ""
+    noted_by: str = ""
+    """Who wrote the note."""
     tags: Annotated[list[str], BeforeValidator(_from_json)] = []
     archived: bool = False
     """Left out of lists unless asked for; all of it is kept."""
@@ -233,6 +237,8 @@ class Experiment(Stored):
 
     id: str
     name: str
+    author: str = ""
+    """Who queued it, as they call themselves; empty if nobody has said."""
     created_at: Time
     spec: Annotated[dict[str, Any], BeforeValidator(_from_json)]
     """The base spec as it was given."""
@@ -252,6 +258,8 @@ class Experiment(Stored):
     priority: int = 0
     """At which runs that are added are queued."""
     note: str = ""
+    noted_by: str = ""
+    """Who wrote the note."""
     plan: Annotated[Plan | None, BeforeValidator(_from_json)] = None
     """What it was queued to find out; frozen when it was queued."""
     planned_at: Time | None = None

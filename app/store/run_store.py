@@ -3,6 +3,7 @@
 Writes that must be atomic are operations of `app/store/lua`.
 """
 
+import copy
 import hashlib
 import json
 import secrets
@@ -28,7 +29,7 @@ LONGEST_SWEEP_GAP_MS = 5_000
 ANSWERS_KEPT_MS = 24 * 3600 * 1000
 """How long an idempotency key is remembered."""
 STREAMS = ("epochs", "log", "history", "lens", "confusion")
-LEASE_FIELDS = ("token", "worker", "step", "steps", "epoch_seconds", "cancelling", "order", "tag")
+LEASE_FIELDS = ("token", "worker", "step", "steps", "epoch_seconds", "cancelling", "cancelled_by", "order", "tag")
 COUNTERS = ("queued", "running", "completed", "failed", "cancelled", "epochs_done", "epochs_total", "seconds")
 
 Grown = tuple[Mapping[str, Any], Mapping[str, Sequence[Any]], Sequence[RunSpec]]
@@ -58,6 +59,14 @@ class RunStore(RunReader):
         super().__init__(self._database)
         self._do = self._database.do
         self._wake = wake
+        self.author = ""
+        """Who acts through it; empty: nobody has said."""
+
+    def by(self, author: str) -> "RunStore":
+        """This store for whoever has that name, which is kept with the runs they queue and the notes they write."""
+        theirs = copy.copy(self)
+        theirs.author = author
+        return theirs
 
     # Creating
 
@@ -155,7 +164,8 @@ class RunStore(RunReader):
                 "plan_state": step.state,
             }
             is_search = experiment.tune is not None
-            if self._create(change, step.specs, 0, None, variants=experiment.variants, trials=is_search) is None:
+            asker = self.by(experiment.author)
+            if asker._create(change, step.specs, 0, None, variants=experiment.variants, trials=is_search) is None:
                 continue
             for run_id in step.hopeless:
                 self._do("stop_trial", run_id)
@@ -197,7 +207,7 @@ class RunStore(RunReader):
         runs: list[dict[str, Any]] = [
             {"fields": [*_flat(_row_of(spec, finished, variants, trials)), "priority", str(priority)]} for spec in specs
         ]
-        payload: dict[str, Any] = {"runs": runs}
+        payload: dict[str, Any] = {"runs": runs, "author": self.author}
         if once:
             what = json.dumps(request or [experiment and experiment["fields"], runs])
             digest, fingerprint = (hashlib.sha256(text.encode()).hexdigest() for text in (once, what))
@@ -238,7 +248,7 @@ class RunStore(RunReader):
     def cancel(self, run_id: str) -> Run:
         """Cancels a queued run, tells the worker of a running one. Raises `NotFound`, `Conflict`."""
         run = self.run(run_id)
-        if self._do("cancel", run_id) == "finished":
+        if self._do("cancel", run_id, self.author) == "finished":
             raise Conflict(f"run {run_id} is already {run.state}; only a queued or running run can be cancelled")
         return self.run(run_id)
 
@@ -247,13 +257,13 @@ class RunStore(RunReader):
         self._do("turn_plan", experiment_id, "open", "cancelled")
         for run in reversed(self.experiment_runs(experiment_id)):  # so nobody moves up just to be cancelled
             if run.state in (State.queued, State.running):
-                self._do("cancel", run.id)
+                self._do("cancel", run.id, self.author)
         return self.experiment(experiment_id)
 
     def retry(self, run_id: str) -> Run:
         """Queues a failed or cancelled run again, to go on from its checkpoint. Raises `NotFound`, `Conflict`."""
         self.run(run_id)
-        state = self._do("retry", run_id)
+        state = self._do("retry", run_id, self.author)
         if state != "retried":
             raise Conflict(f"run {run_id} is {state}; only a failed or cancelled run can be retried")
         self._wake(1)
@@ -266,14 +276,14 @@ class RunStore(RunReader):
         again = (State.failed, State.cancelled) if has_plan else (State.failed,)
         ended = [run for run in self.experiment_runs(experiment_id) if run.state in again]
         ended = [run for run in ended if not (has_plan and run.failure == "diverged")]
-        self._wake([self._do("retry", run.id) for run in ended].count("retried"))
+        self._wake([self._do("retry", run.id, self.author) for run in ended].count("retried"))
         self._do("turn_plan", experiment_id, "cancelled", "open")
         return self.experiment(experiment_id)
 
     def edit(self, run_id: str, changes: Mapping[str, Any]) -> Run:
         """Changes priority, note, tags or whether it is archived. Raises `NotFound`."""
         if changes:
-            self._do("edit", run_id, *_flat(changes))
+            self._do("edit", run_id, *_flat(self._signed(changes)))
         return self.run(run_id)
 
     def edit_tags(self, run_id: str, add: Sequence[str], remove: Sequence[str]) -> Run:
@@ -285,12 +295,15 @@ class RunStore(RunReader):
     def edit_experiment(self, experiment_id: str, changes: Mapping[str, Any]) -> Experiment:
         """Changes name or note, and with `priority` that of its unfinished runs. Raises `NotFound`."""
         if changes:
-            self._do("edit_experiment", experiment_id, *_flat(changes))
+            self._do("edit_experiment", experiment_id, *_flat(self._signed(changes)))
         if "priority" in changes:
             for run in self.experiment_runs(experiment_id):
                 if run.state in (State.queued, State.running):
                     self._do("edit", run.id, "priority", changes["priority"])
         return self.experiment(experiment_id)
+
+    def _signed(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**changes, "noted_by": self.author} if "note" in changes else changes
 
     def delete(self, run_id: str) -> None:
         """Forgets a run; its checkpoints are removed by a worker. Raises `NotFound`, `Conflict` while it runs."""

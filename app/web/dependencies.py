@@ -1,17 +1,31 @@
 """What routes are handed: the store, the event hub, and the runs that a query selects."""
 
 from typing import Annotated
+from urllib.parse import unquote
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
 
 from app.errors import Invalid
+from app.limits import AUTHOR_HEADER, AUTHOR_LENGTH
 from app.store.rows import Run
 from app.store.run_store import RunStore
 from app.web.events import EventHub
 
 
-def _store(request: Request) -> RunStore:
-    return request.app.state.store  # type: ignore[no-any-return]
+def _author(
+    cctboard_user: Annotated[str, Header(alias=AUTHOR_HEADER, include_in_schema=False)] = "",
+) -> str:
+    """Headers hold no more than ASCII, so the name is percent-encoded UTF-8."""
+    author = unquote(cctboard_user, errors="replace").strip()
+    if len(author) > AUTHOR_LENGTH or not author.isprintable():
+        raise Invalid(AUTHOR_HEADER, f"is no name; use at most {AUTHOR_LENGTH} characters in one line")
+    return author
+
+
+def _store(request: Request, author: Annotated[str, Depends(_author)]) -> RunStore:
+    """The store for whoever asks."""
+    store: RunStore = request.app.state.store
+    return store.by(author)
 
 
 def _hub(request: Request) -> EventHub:

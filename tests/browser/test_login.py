@@ -42,10 +42,28 @@ def test_the_token_opens_the_page_that_was_asked_for(
     check_accessibility()
     screenshot("login")
     token.fill(TOKEN)
+    page.get_by_label("Your name").fill("Ada Löwe")
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("heading", name="mean")).to_be_visible()
     expect(page).to_have_url(address)
     expect(page.get_by_role("status").filter(has_text="live")).to_be_visible()
+
+    # Those who share the board see who has done what.
+    for name, note in (("", "why?"), ("Bob", "because")):
+        if name:
+            page.get_by_role("button", name="Menu").click()
+            page.get_by_role("menuitem", name="Your name").click()
+            expect(page.get_by_role("textbox", name="Your name")).to_have_value("Ada Löwe")
+            page.get_by_role("textbox", name="Your name").fill(name)
+            page.get_by_role("button", name="Save").click()
+        page.get_by_role("button", name="note").click()
+        page.get_by_label("Note", exact=True).fill(note)
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text(f"{note} ({name or 'Ada Löwe'})")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Yes, cancel").click()
+    expect(page.get_by_text("by Bob")).to_be_visible()
+    screenshot("names")
 
     page.get_by_role("button", name="Menu").click()
     page.get_by_role("menuitem", name="Log out").click()

@@ -47,6 +47,11 @@ local function emit_experiment(experiment)
   end
 end
 
+-- Who has done something, for a time line; nil if nobody has said.
+local function by(author)
+  return author and author ~= "" and "by " .. author or nil
+end
+
 -- What a plan or a search of settings goes by has changed: runs of its experiment, or what users want of it. Whoever decides what follows
 -- (`RunStore.advance_plan`) sees by the count that its view is old.
 local function changed_plan(experiment)

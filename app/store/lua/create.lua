@@ -1,6 +1,7 @@
 -- Queues runs, all or none.
 -- ARGV: JSON of `runs` (id and fields), and where given of `experiment` (id, fields, whether it is new; else the runs are
--- added to it at its priority; the state of its plan) and `once`, an idempotency key with the fingerprint of its request.
+-- added to it at its priority; the state of its plan) and `once`, an idempotency key with the fingerprint of its request;
+-- the `author`, who asks for it.
 -- Reply: "created" and the new ids; "repeated" and the ids of the first time; "conflict" if the request is another; "gone"
 -- if there is no such experiment; "changed" if fields of it are not what they were (`was`).
 function operations.create(payload)
@@ -33,7 +34,7 @@ function operations.create(payload)
     redis.call("HSET", ekey, unpack(given.experiment.fields))
   end
   if experiment and given.experiment.is_new then
-    redis.call("HSET", ekey, "id", experiment, "created_at", now())
+    redis.call("HSET", ekey, "id", experiment, "created_at", now(), "author", given.author)
     redis.call("ZADD", key("experiments"), redis.call("INCR", key("order")), experiment)
     if given.experiment.plan_state then
       redis.call("HSET", ekey, "planned_at", now())
@@ -46,7 +47,7 @@ function operations.create(payload)
   end
   for _, run in ipairs(given.runs) do
     local id, order = run.id, redis.call("INCR", key("order"))
-    set(id, "id", id, "state", "queued", "order", order, "created_at", now(), "epoch", 0, unpack(run.fields))
+    set(id, "id", id, "state", "queued", "order", order, "created_at", now(), "epoch", 0, "author", given.author, unpack(run.fields))
     redis.call("ZADD", key("runs"), order, id)
     if experiment then
       set(id, "experiment_id", experiment, "priority", redis.call("HGET", ekey, "priority") or "0")

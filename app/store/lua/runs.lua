@@ -1,13 +1,14 @@
 -- What users do to a run.
 
 -- A queued run is cancelled at once, a running one by its worker: the control list wakes it, `renew` tells it.
--- ARGV: run. Reply: "cancelled", or "finished" if it had ended.
-function operations.cancel(id)
+-- ARGV: run, who asks for it. Reply: "cancelled", or "finished" if it had ended.
+function operations.cancel(id, author)
   local state = run_field(id, "state")
   if state == "queued" then
-    move(id, "cancelled")
+    move(id, "cancelled", "cancelled", by(author))
   elseif state == "running" then
     if redis.call("HSETNX", key("run", id), "cancelling", 1) == 1 then
+      set(id, "cancelled_by", author)
       redis.call("LPUSH", key("run", id, "control"), "cancel")
       emit_run(id)
     end
@@ -33,12 +34,12 @@ function operations.stop_trial(id)
     return "finished"
   end
   set(id, "unneeded", 1)
-  return operations.cancel(id)
+  return operations.cancel(id, "the search, which expects nothing of it")
 end
 
 -- An ended run goes to the queue again; it continues from its last checkpoint.
--- ARGV: run. Reply: "retried", or the state in which it cannot be.
-function operations.retry(id)
+-- ARGV: run, who asks for it. Reply: "retried", or the state in which it cannot be.
+function operations.retry(id, author)
   local state = run_field(id, "state")
   if state ~= "failed" and state ~= "cancelled" then
     return state
@@ -48,7 +49,7 @@ function operations.retry(id)
   if experiment and redis.call("HGET", ekey, "plan_state") == "cancelled" then
     set_plan_state(experiment, "open")
   end
-  move(id, "queued", "retried")
+  move(id, "queued", "retried", by(author))
   return "retried"
 end
 

@@ -26,6 +26,7 @@ local allowed = {
 }
 local function move(id, to, what, detail)
   local from = run_field(id, "state")
+  local asked_by = to == "cancelled" and by(run_field(id, "cancelled_by"))
   assert(allowed[from] and allowed[from][to], "a run cannot go from " .. from .. " to " .. to)
   set(id, "state", to)
   if from == "queued" and to == "running" then
@@ -34,7 +35,7 @@ local function move(id, to, what, detail)
     leave_queue(id)
   elseif from == "running" then
     redis.call("ZREM", key("leases"), id)
-    redis.call("HDEL", key("run", id), "token", "worker", "step", "steps", "epoch_seconds", "cancelling")
+    redis.call("HDEL", key("run", id), "token", "worker", "step", "steps", "epoch_seconds", "cancelling", "cancelled_by")
     redis.call("DEL", key("run", id, "control"))
   end
   if to == "queued" then
@@ -42,7 +43,7 @@ local function move(id, to, what, detail)
   elseif to ~= "running" then
     set(id, "finished_at", now())
   end
-  remember(id, what or to, detail)
+  remember(id, what or to, asked_by or detail)
   local experiment, ekey = experiment_of(id)
   if experiment then
     redis.call("HINCRBY", ekey, from, -1)

@@ -148,7 +148,7 @@ def _matching_runs(
     dataset: Annotated[str | None, Query(description="Only runs on this dataset")] = None,
     tag: Annotated[str | None, Query(description="Only runs with this tag; empty: without any")] = None,
     text: Annotated[
-        str, Query(description="Only runs whose id, spec, note or tags contain this", max_length=NAME_LENGTH)
+        str, Query(description="Only runs whose id, spec, author, note or tags contain this", max_length=NAME_LENGTH)
     ] = "",
     archived: Annotated[Archived, Query(description="Whether archived runs are left out")] = "hidden",
     where: Annotated[
@@ -231,8 +231,8 @@ def read_sparklines(
 
 
 def _contains(run: Run, text: str) -> bool:
-    spec = run.spec
-    return any(text in value.lower() for value in (run.id, spec.model, spec.pooling, spec.dataset, run.note, *run.tags))
+    of_spec = (run.spec.model, run.spec.pooling, run.spec.dataset)
+    return any(text in value.lower() for value in (run.id, *of_spec, run.author, run.note, *run.tags))
 
 
 def _sorted(runs: list[Run], by: Sort, descending: bool) -> list[Run]:

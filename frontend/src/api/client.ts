@@ -1,6 +1,7 @@
 import createClient from "openapi-fetch";
 
 import { ADDRESS } from "../address";
+import { author } from "./author";
 
 import type { components, operations, paths } from "./schema";
 
@@ -51,6 +52,13 @@ export const inColor = ({ light, dark }: VariantColor) => `light-dark(${light}, 
 export const isGone = (error: Error | null) => error instanceof ApiError && error.problem.status === 404;
 
 export const api = createClient<paths>({ baseUrl: ADDRESS });
+
+api.use({
+  onRequest({ request }) {
+    // Headers hold no more than ASCII.
+    if (author()) request.headers.set("CCTBoard-User", encodeURIComponent(author()));
+  },
+});
 
 /** The answer's body; throws `ApiError` for a problem and passes on what `fetch` throws when nobody answers. */
 export async function body<T>(request: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {

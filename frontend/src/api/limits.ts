@@ -2,6 +2,7 @@
 export const LIMITS = {
   name_length: 200,
   note_length: 10000,
+  author_length: 60,
   tag_length: 50,
   tags: 20,
   priority: 100,

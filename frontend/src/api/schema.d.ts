@@ -1595,6 +1595,12 @@ export interface components {
             /** Name */
             name: string;
             /**
+             * Author
+             * @description Who queued it, as they call themselves; empty if nobody has said.
+             * @default
+             */
+            author: string;
+            /**
              * Created At
              * Format: date-time
              */
@@ -1669,6 +1675,12 @@ export interface components {
              * @default
              */
             note: string;
+            /**
+             * Noted By
+             * @description Who wrote the note.
+             * @default
+             */
+            noted_by: string;
             /** @description What it was queued to find out; frozen when it was queued. */
             plan?: components["schemas"]["Plan"] | null;
             /**
@@ -2034,6 +2046,12 @@ export interface components {
              * @default 10000
              */
             note_length: number;
+            /**
+             * Author Length
+             * @description Characters of a user's name
+             * @default 60
+             */
+            author_length: number;
             /**
              * Tag Length
              * @description Characters of a tag
@@ -2814,6 +2832,12 @@ export interface components {
             spec: components["schemas"]["RunSpec"];
             state: components["schemas"]["State"];
             /**
+             * Author
+             * @description Who queued it, as they call themselves; empty if nobody has said.
+             * @default
+             */
+            author: string;
+            /**
              * Created At
              * Format: date-time
              */
@@ -3011,6 +3035,12 @@ export interface components {
              * @default
              */
             note: string;
+            /**
+             * Noted By
+             * @description Who wrote the note.
+             * @default
+             */
+            noted_by: string;
             /**
              * Tags
              * @default []
@@ -4183,7 +4213,7 @@ export interface operations {
                 dataset?: string | null;
                 /** @description Only runs with this tag; empty: without any */
                 tag?: string | null;
-                /** @description Only runs whose id, spec, note or tags contain this */
+                /** @description Only runs whose id, spec, author, note or tags contain this */
                 text?: string;
                 /** @description Whether archived runs are left out */
                 archived?: "hidden" | "only" | "shown";
@@ -4396,7 +4426,7 @@ export interface operations {
                 dataset?: string | null;
                 /** @description Only runs with this tag; empty: without any */
                 tag?: string | null;
-                /** @description Only runs whose id, spec, note or tags contain this */
+                /** @description Only runs whose id, spec, author, note or tags contain this */
                 text?: string;
                 /** @description Whether archived runs are left out */
                 archived?: "hidden" | "only" | "shown";

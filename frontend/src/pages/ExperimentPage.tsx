@@ -15,7 +15,7 @@ import { ComparisonView } from "../components/comparison/ComparisonView";
 import { useComparison } from "../components/comparison/useComparison";
 import { ConfirmButton } from "../components/shared/ConfirmButton";
 import { EditableText } from "../components/shared/EditableText";
-import { ExperimentName, ExperimentProgress } from "../components/shared/ExperimentFacts";
+import { ExperimentName, ExperimentProgress, WrittenBy } from "../components/shared/ExperimentFacts";
 import { hasPlan, PlanPanel } from "../components/experiment/PlanPanel";
 import { AT_FIRST, RunsTable } from "../components/board/RunsTable";
 import { TuningPanel } from "../components/experiment/TuningPanel";
@@ -52,6 +52,7 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
           </EditableText>
           <Text size="sm" c="dimmed">
             queued {moment(experiment.created_at)}
+            {experiment.author && ` by ${experiment.author}`}
             {Object.entries(spec).map(([field, value]) => ` · ${field} ${String(value)}`)}
           </Text>
         </div>
@@ -85,6 +86,7 @@ function ExperimentView({ experiment }: { experiment: Experiment }) {
         >
           <Text size="sm" c={note ? undefined : "dimmed"} className="note">
             {note || "No note yet: what is asked, what was decided before training?"}
+            <WrittenBy row={experiment} />
           </Text>
         </EditableText>
       </div>

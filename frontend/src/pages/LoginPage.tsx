@@ -1,13 +1,16 @@
-import { Button, Center, Code, Paper, PasswordInput, Text, Title } from "@mantine/core";
+import { Button, Center, Code, Paper, PasswordInput, Text, TextInput, Title } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
+import { author, setAuthor } from "../api/author";
 import { api, body } from "../api/client";
+import { LIMITS } from "../api/limits";
 import { setSession } from "../api/session";
 
 /** Takes the place of any page until the board's token was given; the address stays. */
 export function LoginPage() {
   const [token, setToken] = useState("");
+  const [name, setName] = useState(author);
   const queries = useQueryClient();
   const login = useMutation({
     mutationFn: () => body(api.POST("/session", { body: { token: token.trim() } })),
@@ -20,6 +23,7 @@ export function LoginPage() {
         <form
           onSubmit={(event) => {
             event.preventDefault();
+            setAuthor(name);
             login.mutate();
           }}
         >
@@ -39,6 +43,15 @@ export function LoginPage() {
             onChange={(event) => setToken(event.currentTarget.value)}
             error={login.error?.message}
             visibilityToggleButtonProps={{ "aria-label": "Show the token" }}
+          />
+          <TextInput
+            label="Your name"
+            description="Shown with what you queue; may stay empty"
+            autoComplete="name"
+            maxLength={LIMITS.author_length}
+            mt="sm"
+            value={name}
+            onChange={(event) => setName(event.currentTarget.value)}
           />
           <Button type="submit" fullWidth mt="md" loading={login.isPending}>
             Log in

@@ -124,6 +124,7 @@ function RunView({ run }: { run: Run }) {
           </Fact>
           <Fact name="Attempt">{run.attempt || "–"}</Fact>
           <Fact name="Priority">{run.priority}</Fact>
+          {run.author && <Fact name="Queued by">{run.author}</Fact>}
           <Fact name="Started">{run.started_at ? moment(run.started_at) : "–"}</Fact>
           <Fact name="Finished">{run.finished_at ? moment(run.finished_at) : "–"}</Fact>
         </SimpleGrid>

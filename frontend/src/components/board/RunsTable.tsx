@@ -189,6 +189,7 @@ const columns = column.columns([
     header: "Started",
     cell: ({ getValue }) => (getValue() ? moment(getValue()!) : "–"),
   }),
+  column.display({ id: "author", header: "Queued by", cell: ({ row }) => row.original.author || "–" }),
   column.display({ id: "tags", header: "Tags", cell: ({ row }) => <EditableTags run={row.original} /> }),
   column.display({
     id: "note",
@@ -232,6 +233,7 @@ const AT_FIRST_HIDDEN = [
   "seconds",
   "speed",
   "device",
+  "author",
   "tags",
   "note",
 ];

@@ -27,6 +27,7 @@ import {
   IconMoon,
   IconPlus,
   IconSun,
+  IconUser,
 } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
@@ -41,6 +42,7 @@ import { plural, timeOfDay } from "../../format";
 import { noticesAreOn, turnNoticesOff, turnNoticesOn } from "../../notices";
 import { LoginPage } from "../../pages/LoginPage";
 import { useShortcuts } from "./Shortcuts";
+import { useYourName } from "./YourName";
 
 /** Asks for a login where the board wants one, at whatever address; after it the page that was asked for appears. */
 export function Layout() {
@@ -65,6 +67,7 @@ export function Loading() {
 function Board({ canLogOut }: { canLogOut: boolean }) {
   const status = useLiveUpdates();
   const shortcuts = useShortcuts();
+  const yourName = useYourName();
   return (
     <>
       <a href="#content" className="skip-link">
@@ -96,7 +99,7 @@ function Board({ canLogOut }: { canLogOut: boolean }) {
               <ActionIcon component={Link} to="/board/new" size="md" aria-label="New run" hiddenFrom="xs">
                 <IconPlus size={16} />
               </ActionIcon>
-              <HeaderMenu canLogOut={canLogOut} onShortcuts={shortcuts.open} />
+              <HeaderMenu canLogOut={canLogOut} onShortcuts={shortcuts.open} onYourName={yourName.open} />
             </Group>
           </Group>
         </Container>
@@ -106,6 +109,7 @@ function Board({ canLogOut }: { canLogOut: boolean }) {
         <Outlet />
       </Container>
       {shortcuts.sheet}
+      {yourName.question}
       <ScrollRestoration />
     </>
   );
@@ -158,7 +162,8 @@ function NoWorkerWarning() {
   );
 }
 
-function HeaderMenu({ canLogOut, onShortcuts }: { canLogOut: boolean; onShortcuts: () => void }) {
+function HeaderMenu(props: { canLogOut: boolean; onShortcuts: () => void; onYourName: () => void }) {
+  const { canLogOut, onShortcuts, onYourName } = props;
   const { setColorScheme } = useMantineColorScheme();
   const other = useComputedColorScheme("light") === "light" ? "dark" : "light";
   const queries = useQueryClient();
@@ -190,6 +195,9 @@ function HeaderMenu({ canLogOut, onShortcuts }: { canLogOut: boolean; onShortcut
           API documentation
         </Menu.Item>
         <Menu.Divider />
+        <Menu.Item onClick={onYourName} leftSection={<IconUser size={16} />}>
+          Your name
+        </Menu.Item>
         <Menu.Item onClick={onShortcuts} leftSection={<IconKeyboard size={16} />}>
           Keyboard shortcuts
         </Menu.Item>

@@ -5,6 +5,7 @@ import { useState } from "react";
 import { onRun, useAction } from "../../api/actions";
 import type { Run } from "../../api/client";
 import { LIMITS } from "../../api/limits";
+import { WrittenBy } from "../shared/ExperimentFacts";
 
 /** The run's note and tags, edited in place. */
 export function RunNotes({ run }: { run: Run }) {
@@ -28,7 +29,8 @@ export function RunNotes({ run }: { run: Run }) {
   );
 }
 
-function Note({ run: { id, note } }: { run: Run }) {
+function Note({ run }: { run: Run }) {
+  const { id, note } = run;
   const [draft, setDraft] = useState<string | null>(null);
   const save = useAction(
     "Note not saved",
@@ -53,6 +55,7 @@ function Note({ run: { id, note } }: { run: Run }) {
         </Group>
         <Text size="sm" className="note">
           {note}
+          <WrittenBy row={run} />
         </Text>
       </div>
     );

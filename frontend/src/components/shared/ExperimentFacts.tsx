@@ -56,6 +56,12 @@ function planInShort({ plan_state, planning, tune, variants: named, completed }:
   return `plan ${plan_state === "cancelled" ? "stopped" : plan_state}: ${settled} of ${variants.length - 1} settled`;
 }
 
+/** Who wrote a note, if they have said. */
+export function WrittenBy({ row: { note, noted_by } }: { row: { note: string; noted_by: string } }) {
+  if (!note || !noted_by) return null;
+  return <Text span inherit c="dimmed">{` (${noted_by})`}</Text>;
+}
+
 /** A link to the experiment, by its name. */
 export function ExperimentName({ id }: { id: string }) {
   const { data: list } = useQuery(experimentsQuery);
