@@ -104,7 +104,9 @@ def options(
 def up(data: Data = None, port: Port = 8000, workers: Workers = 1, slots: Slots = None) -> None:
     """Start database, API, dashboard and worker on this machine; Ctrl-C stops them all."""
     _set_slots(slots)
-    _run_board(data, port, workers, lambda api, stop_asked: None, stay=True)
+    from app.cli.speed import tell_speed
+
+    _run_board(data, port, workers, tell_speed if workers else _do_nothing, stay=True)
 
 
 DEMO_SLOTS = "2"
@@ -307,6 +309,10 @@ def _run_board(data: Path | None, port: int, workers: int, then: Follow, stay: b
         _say("stopping ...")
     if stop_asked.is_set():
         _say("stopped; unfinished runs continue at the next start")
+
+
+def _do_nothing(client: httpx.Client, stop_asked: threading.Event) -> None:
+    pass
 
 
 def _say(line: str) -> None:

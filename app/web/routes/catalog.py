@@ -87,9 +87,7 @@ class Limits(BaseModel):
 
     name_length: int = Field(default=limits.NAME_LENGTH, description="Characters of an experiment's name")
     note_length: int = Field(default=limits.NOTE_LENGTH, description="Characters of a note")
-    author_length: int = Field(
-        default=limits.AUTHOR_LENGTH, description="Characters of a user's name"
-    )
+    author_length: int = Field(default=limits.AUTHOR_LENGTH, description="Characters of a user's name")
     tag_length: int = Field(default=limits.TAG_LENGTH, description="Characters of a tag")
     tags: int = Field(default=limits.TAGS, description="Tags of a run")
     priority: int = Field(default=limits.PRIORITY, description="Priorities go from minus this to this")
