@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -27,6 +28,7 @@ from app.store.rows import State
 from app.store.run_store import RunStore, new_token
 from cct.machine import OPENMP, cores
 from worker.process import Spare, Trainer
+from worker.vitals import Meter
 
 POLL_SECONDS = 0.5
 LONGEST_TICK = 2.0
@@ -163,9 +165,12 @@ class Supervisor:
             slot.trainer = trainer.process.pid
             with suppress(RedisError):
                 self.keep_ready()  # what the next run's trainer imports is imported meanwhile
-            watch = _Watch(self._settings, lease, trainer, self.stopping)
+            watch = _Watch(self._settings, lease, trainer, self.stopping, self._running)
             watch.run()
             return watch
+
+    def _running(self) -> int:
+        return sum(slot.run_id is not None for slot in self.slots)
 
     def _end(self, lease: Lease, state: State | None, why: str = "") -> None:
         """Tells the store what became of the run, None: it was lost; waits for a store that is away."""
@@ -199,7 +204,9 @@ class _Watch:
         lease: Lease,
         trainer: Trainer,
         stopping: threading.Event,
+        running: Callable[[], int],
     ) -> None:
+        """`running` tells how many runs the worker trains at the same time."""
         self.code = 0
         """The exit code of the trainer that has ended."""
         self.cancelled = False
@@ -212,6 +219,7 @@ class _Watch:
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
         self._printed = 0
         self._renew_at = 0.0
+        self._meter = Meter(trainer.process.pid, running)
 
     def run(self) -> None:
         """Follows the trainer until it has ended."""
@@ -241,6 +249,7 @@ class _Watch:
         reader.join(OUTPUT_SECONDS)
         with suppress(RedisError, LeaseLost):
             self._pass_on_log()
+            self._pass_on_reading()
 
     def _talk_to_store(self) -> None:
         try:
@@ -248,6 +257,8 @@ class _Watch:
                 self.cancelled |= self._lease.renew()
                 self._renew_at = time.monotonic() + self._settings.lease_seconds / 3
             self._pass_on_log()
+            if self._meter.is_due():
+                self._pass_on_reading()
         except LeaseLost:
             self.lease_lost = True
         except RedisError as error:
@@ -270,6 +281,11 @@ class _Watch:
             for raw in output:
                 self._lines.append(raw.decode(errors="replace").rstrip())
                 self._printed += 1
+
+    def _pass_on_reading(self) -> None:
+        reading = self._meter.read()
+        self._lease.measure(reading.used, reading.facts)
+        self._meter.keep(reading)
 
     def _pass_on_log(self) -> None:
         while lines := list(self._lines)[:100]:

@@ -59,6 +59,10 @@ class Lease:
         without_zeros = [{column: count for column, count in enumerate(row) if count} for row in counts]
         self._write("record_confusion", epoch, hits, json.dumps(without_zeros, separators=(",", ":")))
 
+    def measure(self, joules: float, facts: Mapping[str, float]) -> None:
+        """Stores what training took of its machine since the last time: fields of `SystemReading`, and energy."""
+        self._write("measure", joules, json.dumps({name: round(value, 3) for name, value in facts.items()}))
+
     def log(self, lines: Sequence[str]) -> None:
         self._write("log", LOG_LINES, *lines)
 

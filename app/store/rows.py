@@ -148,6 +148,9 @@ class Run(Stored):
     """Reasons to doubt that the numbers mean what they seem to."""
     seconds: float = 0
     """Time spent on finished epochs."""
+    joules: float | None = None
+    """Energy that the GPU has used for it, its share where several runs are trained at once; null where the hardware
+    does not tell."""
     images_per_second: float | None = None
     parameters: int | None = None
     mixes_batch: bool | None = None
@@ -182,6 +185,11 @@ class Run(Stored):
     """Where it comes from if it was trained elsewhere; null for runs of this board."""
     counts: bool = False
     """Whether a result from elsewhere enters verdicts; else it stands beside them."""
+
+    @computed_field(description="`joules` in kilowatt-hours.")  # type: ignore[prop-decorator]
+    @property
+    def kilowatt_hours(self) -> float | None:
+        return None if self.joules is None else self.joules / 3_600_000
 
     @property
     def stands_apart(self) -> bool:
@@ -346,6 +354,22 @@ class Confusion(Stored):
 class LogLine(Stored):
     at: Time
     text: str
+
+
+class SystemReading(Stored):
+    """What training took of its machine, since the reading before."""
+
+    at: Time
+    cores: float
+    """CPU cores that were busy with it, as a mean."""
+    memory_bytes: int
+    """Resident memory of its process."""
+    gpu_percent: float | None = None
+    """Share of time in which the GPU was busy, 0 to 100; null without a GPU."""
+    gpu_memory_bytes: int | None = None
+    """Memory of the GPU that is in use, by whom ever."""
+    watts: float | None = None
+    """Mean power of the GPU, of all that it does; null where it does not tell."""
 
 
 class HistoryEntry(Stored):

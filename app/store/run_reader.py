@@ -9,7 +9,7 @@ from app.errors import NotFound
 from app.store.database import Database
 from app.store.epoch_records import EpochRecords
 from app.store.kept_poolings import KeptPoolings
-from app.store.rows import Confusion, Experiment, HistoryEntry, LogLine, Run, Worker
+from app.store.rows import Confusion, Experiment, HistoryEntry, LogLine, Run, SystemReading, Worker
 from app.store.run_view import RunView
 from cct.events import EpochRecord
 
@@ -110,6 +110,13 @@ class RunReader:
     def history(self, run_id: str) -> list[HistoryEntry]:
         """The run's time line, oldest first. Raises `NotFound`."""
         return [HistoryEntry.parsed(entry) for entry in self._stream(run_id, "history")]
+
+    def system(self, run_id: str) -> list[SystemReading]:
+        """What training the run took of its machine, oldest first. Raises `NotFound`."""
+        return [
+            SystemReading.parsed({"at": entry["at"]} | json.loads(entry["reading"]))
+            for entry in self._stream(run_id, "system")
+        ]
 
     def _stream(self, run_id: str, part: str) -> list[dict[str, str]]:
         self.run(run_id)

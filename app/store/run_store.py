@@ -28,7 +28,7 @@ LONGEST_SWEEP_GAP_MS = 5_000
 """Workers sweep more often; after a longer gap the database was away, and leases are prolonged by it."""
 ANSWERS_KEPT_MS = 24 * 3600 * 1000
 """How long an idempotency key is remembered."""
-STREAMS = ("epochs", "log", "history", "lens", "confusion")
+STREAMS = ("epochs", "log", "history", "lens", "confusion", "system")
 LEASE_FIELDS = ("token", "worker", "step", "steps", "epoch_seconds", "cancelling", "cancelled_by", "order", "tag")
 COUNTERS = ("queued", "running", "completed", "failed", "cancelled", "epochs_done", "epochs_total", "seconds")
 

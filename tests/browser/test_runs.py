@@ -44,6 +44,9 @@ def board_of_all_states(store: RunStore, claim: Callable[[], Lease]) -> list[Run
     for epoch in (1, 2, 3):
         completed.record_epoch(replace(RECORD, epoch=epoch))
     failed.record_epoch(RECORD)
+    for watts in (250, 310, 290):
+        facts = {"cores": 1.5, "memory_bytes": 9e8, "gpu_percent": 80, "gpu_memory_bytes": 4e9, "watts": watts}
+        failed.measure(5 * watts, facts)
     completed.release(State.completed)
     failed.release(State.failed, "ValueError: the loss is not finite\nafter step 12 of epoch 2")
     running.describe(step=3, steps=12, epoch_seconds=4)
@@ -178,6 +181,9 @@ def test_a_failed_run_is_read_annotated_and_retried(
     expect(page.get_by_text(HOSTILE).first).to_be_visible()
     expect(page.get_by_role("table", name="Provenance").get_by_role("row", name="cpu threads 2")).to_be_visible()
     expect(page.get_by_role("table", name="Spec").get_by_role("row", name="epochs 3 (default: 200)")).to_be_visible()
+    expect(page.get_by_text("0.00118 kWh")).to_be_visible()
+    page.get_by_text("Load and memory over time").click()
+    expect(page.get_by_role("figure", name="Load and memory over time")).to_contain_text("GPU power (W)")
     check_accessibility()
     screenshot("run-failed")
 

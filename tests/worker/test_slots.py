@@ -28,6 +28,8 @@ def test_each_slot_trains_a_run_of_its_own(settings: Settings, store: RunStore) 
         }
         trained_with = {run.provenance["threads"] for run in store.runs() if run.provenance}
         assert trained_with == {trainer_environment(2)["OMP_NUM_THREADS"]}
+        wait_for(lambda: store.system(killed.id), 20)
+        assert 0 < store.system(killed.id)[0].cores < 2
 
         store.cancel(cancelled.id)
         wait_for(lambda: store.run(cancelled.id).state is State.cancelled, 20)

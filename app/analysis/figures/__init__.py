@@ -10,6 +10,7 @@ from app.analysis.figures.parallel import over_factors
 from app.analysis.figures.plan import course
 from app.analysis.figures.reliability import Sureness, reliability
 from app.analysis.figures.results import Cost, cost, differences, final_results
+from app.analysis.figures.system import system
 from app.analysis.figures.tuning import parallel, trials
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "over_factors",
     "parallel",
     "reliability",
+    "system",
     "trials",
 ]

@@ -26,10 +26,11 @@ from app.analysis.statistics import Stat, stat_of_percents
 from app.store.plan import BEST, FINAL, MEAN, TEST
 from app.store.rows import Run, State
 
-Cost = Literal["seconds", "parameters", "images_per_second"]
+Cost = Literal["seconds", "kilowatt_hours", "parameters", "images_per_second"]
 
 _COSTS: dict[Cost, str] = {
     "seconds": "Training time (s)",
+    "kilowatt_hours": "Energy of the GPU (kWh)",
     "parameters": "Parameters",
     "images_per_second": "Training images per second",
 }

@@ -177,6 +177,22 @@ function operations.lose(id, token, max_losses, why)
   return "released"
 end
 
+-- Appends what training took of its machine; what a trainer that has ended took last is energy alone.
+-- ARGV: run, token, joules since the last time, the reading as JSON. Reply: "held".
+function operations.measure(id, token, joules, reading)
+  if not holds(id, token) then
+    return "stale"
+  end
+  local values = cjson.decode(reading)
+  if values.cores then
+    redis.call("XADD", key("run", id, "system"), "MAXLEN", "~", 4000, "*", "reading", reading)
+  end
+  if values.watts then
+    redis.call("HINCRBYFLOAT", key("run", id), "joules", joules)
+  end
+  return "held"
+end
+
 -- Appends what the trainer printed.
 -- ARGV: run, token, lines kept, lines. Reply: "held".
 function operations.log(id, token, lines_kept, ...)

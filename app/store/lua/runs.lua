@@ -144,7 +144,7 @@ function operations.delete(id)
   end
   redis.call("ZREM", key("runs"), id)
   redis.call("SADD", key("garbage"), id)
-  for _, part in ipairs({ "epochs", "log", "history", "lens", "confusion", "control" }) do
+  for _, part in ipairs({ "epochs", "log", "history", "lens", "confusion", "system", "control" }) do
     redis.call("DEL", key("run", id, part))
   end
   redis.call("DEL", key("run", id))

@@ -197,6 +197,16 @@ def draw_cost(
     return sent(figures.cost(runs, x, group, theme))
 
 
+@router.get("/figures/system", summary="Draw what training a run took of its machine", **Figure)
+def draw_system(
+    store: Store,
+    run: Annotated[str, Query(description="A run")],
+    theme: figures.Theme = "light",
+) -> Response:
+    """A Plotly figure: cores, memory and, where there is a GPU, its load, memory and power over time."""
+    return sent(figures.system(store.system(run), theme))
+
+
 @router.get("/report", summary="Save a comparison as one HTML file", response_class=HTMLResponse)
 def save_report(
     store: Store,

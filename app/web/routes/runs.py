@@ -11,7 +11,7 @@ from app.analysis.statistics import Stat, stat_of_percents
 from app.errors import Invalid
 from app.limits import NAME_LENGTH, RUNS_PER_PAGE, SPARKLINES, TAG_LENGTH, TAGS
 from app.store.extension import extend
-from app.store.rows import HistoryEntry, LogLine, Run, State
+from app.store.rows import HistoryEntry, LogLine, Run, State, SystemReading
 from app.web.demo import EXAMPLES
 from app.web.dependencies import Store
 from app.web.own_poolings import refuse_unusable
@@ -115,6 +115,10 @@ class Sparklines(BaseModel):
 
 class Log(BaseModel):
     lines: Sequence[LogLine]
+
+
+class System(BaseModel):
+    readings: Sequence[SystemReading]
 
 
 class History(BaseModel):
@@ -300,6 +304,12 @@ def cancel_run(store: Store, run_id: str) -> Run:
 @router.get("/{run_id}/history", summary="Read a run's time line")
 def read_history(store: Store, run_id: str) -> History:
     return History(entries=store.history(run_id))
+
+
+@router.get("/{run_id}/system", summary="Read what training a run took of its machine")
+def read_system(store: Store, run_id: str) -> System:
+    """Cores, memory and, where there is a GPU, its load, memory and power, every few seconds while it is trained."""
+    return System(readings=store.system(run_id))
 
 
 @router.patch("/{run_id}", summary="Change a run's priority, note or tags, or archive it")

@@ -192,6 +192,13 @@ export const confusionQuery = (query: Selection & FigureOptions<"/figures/confus
 export const classesQuery = (query: Selection & FigureOptions<"/figures/classes">) =>
   figureQuery(query, "classes", () => body(api.GET("/figures/classes", { params: { query } })));
 
+export const systemQuery = (id: string, theme: "light" | "dark") =>
+  queryOptions({
+    queryKey: ["figure", { run: [id] }, "system", theme],
+    queryFn: () => body(api.GET("/figures/system", { params: { query: { run: id, theme } } })),
+    structuralSharing: false,
+  });
+
 /** Anew for each epoch and state: that is when files change. */
 export const filesQuery = ({ id, epoch, final_top1, state }: Run) =>
   queryOptions({

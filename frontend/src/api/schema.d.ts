@@ -160,6 +160,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runs/{run_id}/system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read what training a run took of its machine
+         * @description Cores, memory and, where there is a GPU, its load, memory and power, every few seconds while it is trained.
+         */
+        get: operations["read_system_runs__run_id__system_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runs/{run_id}/retry": {
         parameters: {
             query?: never;
@@ -667,6 +687,26 @@ export interface paths {
          * @description A Plotly figure: final top-1 of each completed run against training time, size or speed.
          */
         get: operations["draw_cost_figures_cost_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/figures/system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Draw what training a run took of its machine
+         * @description A Plotly figure: cores, memory and, where there is a GPU, its load, memory and power over time.
+         */
+        get: operations["draw_system_figures_system_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2965,6 +3005,12 @@ export interface components {
              * @default 0
              */
             seconds: number;
+            /**
+             * Joules
+             * @description Energy that the GPU has used for it, its share where several runs are trained at once; null where the hardware
+             *     does not tell.
+             */
+            joules?: number | null;
             /** Images Per Second */
             images_per_second?: number | null;
             /** Parameters */
@@ -3060,6 +3106,11 @@ export interface components {
              * @default false
              */
             counts: boolean;
+            /**
+             * Kilowatt Hours
+             * @description `joules` in kilowatt-hours.
+             */
+            readonly kilowatt_hours: number | null;
             /**
              * Eta Seconds
              * @description Seconds until the run ends, while it runs; null when unknown.
@@ -3924,6 +3975,47 @@ export interface components {
          * @enum {string}
          */
         State: "queued" | "running" | "completed" | "failed" | "cancelled";
+        /** System */
+        System: {
+            /** Readings */
+            readings: components["schemas"]["SystemReading"][];
+        };
+        /**
+         * SystemReading
+         * @description What training took of its machine, since the reading before.
+         */
+        SystemReading: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Cores
+             * @description CPU cores that were busy with it, as a mean.
+             */
+            cores: number;
+            /**
+             * Memory Bytes
+             * @description Resident memory of its process.
+             */
+            memory_bytes: number;
+            /**
+             * Gpu Percent
+             * @description Share of time in which the GPU was busy, 0 to 100; null without a GPU.
+             */
+            gpu_percent?: number | null;
+            /**
+             * Gpu Memory Bytes
+             * @description Memory of the GPU that is in use, by whom ever.
+             */
+            gpu_memory_bytes?: number | null;
+            /**
+             * Watts
+             * @description Mean power of the GPU, of all that it does; null where it does not tell.
+             */
+            watts?: number | null;
+        };
         /** Trial */
         Trial: {
             /** Number */
@@ -5156,6 +5248,82 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_system_runs__run_id__system_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["System"];
                 };
             };
             /** @description Bad Request */
@@ -7835,7 +8003,7 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description The cost */
-                x?: "seconds" | "parameters" | "images_per_second";
+                x?: "seconds" | "kilowatt_hours" | "parameters" | "images_per_second";
                 /** @description The spec field whose values are the variants, or several with commas between, whose combinations are */
                 group?: string;
                 theme?: "light" | "dark";
@@ -7879,6 +8047,75 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draw_system_figures_system_get: {
+        parameters: {
+            query: {
+                /** @description A run */
+                run: string;
+                theme?: "light" | "dark";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Figure"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -24,6 +24,7 @@ import { Evaluation } from "../components/run/Evaluation";
 import { RunFiles } from "../components/run/RunFiles";
 import { RunHistory } from "../components/run/RunHistory";
 import { RunLog } from "../components/run/RunLog";
+import { SystemOfRun } from "../components/run/SystemOfRun";
 import { RunNotes } from "../components/run/RunNotes";
 import { ProvenanceTable, SpecTable } from "../components/run/RunTables";
 import { Warnings } from "../components/shared/Warnings";
@@ -117,6 +118,7 @@ function RunView({ run }: { run: Run }) {
           <Fact name="Most frequent class">{percent(run.majority_share, 1)}</Fact>
           <Fact name="In training set, too">{run.duplicates == null ? "–" : integer(run.duplicates)}</Fact>
           <Fact name="Training time">{duration(run.seconds || null)}</Fact>
+          {run.kilowatt_hours != null && <Fact name="Energy of the GPU">{run.kilowatt_hours.toPrecision(3)} kWh</Fact>}
           <Fact name="Device">{run.device ?? "–"}</Fact>
           <Fact name="Parameters">{run.parameters == null ? "–" : integer(run.parameters)}</Fact>
           <Fact name="Images/s">
@@ -159,6 +161,10 @@ function RunView({ run }: { run: Run }) {
         Log
       </Title>
       <RunLog run={run} />
+
+      <Folded summary="Load and memory over time">
+        <SystemOfRun id={run.id} />
+      </Folded>
 
       <Folded summary="Code of the pooling">
         <CodeOfPooling name={pooling} />

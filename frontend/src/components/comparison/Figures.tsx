@@ -32,7 +32,12 @@ const TABS = {
   classes: "By class",
 };
 
-const COSTS = { seconds: "training time", parameters: "parameters", images_per_second: "images per second" };
+const COSTS = {
+  seconds: "training time",
+  kilowatt_hours: "energy",
+  parameters: "parameters",
+  images_per_second: "images per second",
+};
 
 type Props = {
   selection: Selection;
