@@ -38,7 +38,12 @@ def openapi(app: FastAPI) -> dict[str, Any]:
             once = "idempotency-key" in parameters  # whose first request may have been another, or its run deleted
             untimely = ("/runs/{run_id}/cancel", "/runs/{run_id}/retry", "/figures/confusion", "/figures/classes")
             refusable = method == "delete" or path in (*untimely, "/images", "/lens/images")
-            findable = "{" in path or "experiment" in parameters or path in ("/runs/sparklines", "/queue") or once
+            findable = (
+                "{" in path
+                or "experiment" in parameters
+                or path in ("/runs/sparklines", "/queue", "/figures/system")
+                or once
+            )
             statuses = [400, 422, 503] + [404] * findable
             statuses += [403, 408, 413] * (method != "get") + [409] * (once or refusable)
             if is_public(method.upper(), path):
