@@ -22,6 +22,15 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """One of the test texts that the lens shows."""
+
+    label: int
+    words: list[str]
+    """Those that the model is given, in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunWarning:
     """A reason to doubt that a run's numbers mean what they seem to; it is trained nevertheless."""
 
@@ -40,8 +49,8 @@ class Facts:
     mixes_batch: bool
     provenance: dict[str, str]
     """What the numbers depend on beside the spec: code, versions, device, precision, threads, checksums."""
-    images: list[Image]
-    """The test images that each `Look` tells of."""
+    images: list[Image] | list[Text]
+    """The test images or texts that each `Look` tells of."""
     warnings: list[RunWarning]
     """Those that are known before the first step; what is found later is told as an event of its own."""
     majority_share: float
@@ -63,11 +72,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a model makes of the images of `Facts` at the end of one epoch; lists are by image."""
+    """What a model makes of the images or texts of `Facts` at the end of one epoch; lists are by image or text."""
 
     epoch: int
     shares: list[list[float]]
-    """The share of each token, row by row over the token grid; sums to 1."""
+    """The share of each token, row by row over the token grid, or of each word of a text; sums to 1."""
     entropy: list[float]
     """The entropy of the shares in nats: 0 if one token is all, the logarithm of their number if all are alike."""
     predicted: list[int]

@@ -64,7 +64,15 @@ class TextTokenizer(nn.Module):
         tokens = convolve_words(words, self.conv_layers.get_parameter("0.weight"), stride, padding)
         for size, stride, padding in self.windows[1:]:
             tokens = F.max_pool1d(tokens.transpose(1, 2), size, stride, padding).relu().transpose(1, 2)
-        seen = mask.unsqueeze(1)
+        return tokens, self._see(mask)
+
+    def reach(self, words: int) -> Tensor:
+        """Which tokens see which of so many words, `(words, tokens)`."""
+        return self._see(torch.eye(words))
+
+    def _see(self, words: Tensor) -> Tensor:
+        """Whether each token has seen any of the words that are not 0: `(batch, words)` to `(batch, tokens)`."""
+        seen = words.unsqueeze(1)
         for size, stride, padding in self.windows:
-            seen = F.conv1d(seen.float(), torch.ones(1, 1, size, device=mask.device), None, stride, padding) > 0
-        return tokens, seen.squeeze(1)
+            seen = F.conv1d(seen.float(), torch.ones(1, 1, size, device=words.device), None, stride, padding) > 0
+        return seen.squeeze(1)

@@ -21,7 +21,7 @@ from cct.device import default_device, device_name
 from cct.events import Confusion, EpochRecord, Event, Facts, Progress, RunWarning
 from cct.final_test import final_test
 from cct.isolation import isolated
-from cct.lens import chosen_epochs, chosen_images, look, pictures
+from cct.lens import chosen_epochs, chosen_images, look, pictures, sentences
 from cct.machine import cores
 from cct.mixing import BatchAugmentation
 from cct.models import Model, TextTransformer, mixes_batch, model_of, parameter_count
@@ -117,19 +117,23 @@ def train(
         before = saved.provenance | extended_at(saved.provenance, extends)
         changed = continued(before, provenance, len(saved.records) + 1)  # refuses other data
         provenance = changed if _to_do(spec, saved.records) else before
-    is_text = isinstance(model, TextTransformer)
     classes = model.config.num_classes
     train_counts, test_counts = _counts(train_split, classes), _counts(test_split, classes)
     found_twice = duplicates(*splits)
     class_names = DATASETS[spec.dataset].class_names or train_split.class_names
     looked_at = chosen_images(test_split)
     looked_at_images = test_split.images[looked_at].to(device)
+    shown = (
+        sentences(test_split, looked_at, model.config.text_length)
+        if isinstance(model, TextTransformer)
+        else pictures(centre_crop(looked_at_images, image_size), test_split.labels[looked_at])
+    )
     yield Facts(
         device=f"{device_name(device)}, {settled.precision}",
         parameters=parameter_count(model),
         mixes_batch=(mixes := mixes_batch(model)),
         provenance=provenance,
-        images=[] if is_text else pictures(centre_crop(looked_at_images, image_size), test_split.labels[looked_at]),
+        images=shown,
         warnings=[
             *foreseen(spec),
             *extended(spec, extends),
@@ -142,7 +146,7 @@ def train(
     )
     validated_at_once = settled.batch_size if mixes else validation_size(test_split, settled)
     lens_images = normalisation(spec, model)(looked_at_images)
-    lens_epochs = set[int]() if is_text else chosen_epochs(spec.epochs)  # a lens for texts is yet to be made
+    lens_epochs = chosen_epochs(spec.epochs)
 
     labels = test_split.labels.int().cpu()
     card = Card(spec=settled, class_names=class_names or tuple(map(str, range(classes))), bits=train_split.bits)

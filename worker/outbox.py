@@ -16,7 +16,7 @@ from app.errors import LeaseLost
 from app.store.database import Scalar, trouble
 from app.store.lease import Lease
 from app.store.run_store import RunStore
-from cct.events import Confusion, EpochRecord, Image, Look
+from cct.events import Confusion, EpochRecord, Image, Look, Text
 
 RETRY_SECONDS = 0.5
 
@@ -49,7 +49,7 @@ class Outbox:
     def confusion(self, confusion: Confusion) -> None:
         self._add(partial(self._lease.record_confusion, confusion.epoch, confusion.counts))
 
-    def show(self, source: str, images: Sequence[Image]) -> None:
+    def show(self, source: str, images: Sequence[Image | Text]) -> None:
         self._add(partial(self._store.set_images, source, [asdict(image) for image in images]))
 
     def _add(self, delivery: Callable[[], object]) -> None:

@@ -11,8 +11,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, exp
 
 from app.cli.services import free_port
 from app.settings import Settings
+from app.store.lease import Lease
+from app.store.rows import Experiment
 from app.store.run_store import RunStore
 from app.web.main import DASHBOARD, create_app
+from tests.browser.studies import IMAGE, queue_study, train
 from tests.conftest import serving, wait_for
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS", "")
@@ -110,5 +113,40 @@ def check_width(page: Page) -> Callable[[], None]:
     def check() -> None:
         page.set_viewport_size(PHONE)
         wait_for(lambda: page.evaluate(CUT_OFF) == [], 20)
+
+    return check
+
+
+@pytest.fixture
+def study(store: RunStore, claim: Callable[[], Lease]) -> Experiment:
+    """Three poolings, five seeds, all completed."""
+    experiment = queue_study(store)
+    store.set_images("digits", [{"label": label, "url": IMAGE} for label in (0, 1)])
+    train(store, claim, experiment.runs)
+    return experiment
+
+
+@pytest.fixture
+def check_page(
+    page: Page,
+    check_accessibility: Callable[[], None],
+    check_width: Callable[[], None],
+    screenshot: Callable[[str], None],
+) -> Callable[[str], None]:
+    """Fails with what axe finds in either colour scheme, or if a phone scrolls sideways; saves all three views."""
+
+    def check(name: str) -> None:
+        page.mouse.move(0, 0)
+        screenshot(name)
+        check_accessibility()
+        page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+        expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", "dark")
+        page.evaluate("Promise.allSettled(document.getAnimations().map(fading => fading.finished))")
+        check_accessibility()
+        screenshot(f"{name}-dark")
+        check_width()
+        screenshot(f"{name}-phone")
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size({"width": 1280, "height": 900})
 
     return check

@@ -9,9 +9,7 @@ from playwright.sync_api import Page, expect
 from app.store.lease import Lease
 from app.store.rows import State
 from app.store.run_store import RunStore
-from tests.browser.test_comparison import SPEC, Save, check_page, queue_study, record_epoch, train
-
-__all__ = ["check_page"]
+from tests.browser.studies import SPEC, Save, queue_study, record_epoch, train
 
 PAGES = {
     "board": ("/", "Board"),

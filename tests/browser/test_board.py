@@ -14,7 +14,7 @@ from app.settings import Settings
 from app.store.run_store import RunStore
 from app.web.main import DASHBOARD, create_app
 from cct.spec import RunSpec
-from tests.browser.test_comparison import ranges
+from tests.browser.test_figures import ranges
 from tests.conftest import DIGITS, serving, wait_for
 
 Save = Callable[[str], None]

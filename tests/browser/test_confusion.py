@@ -13,9 +13,7 @@ from app.store.lease import Lease
 from app.store.rows import Experiment, State
 from app.store.run_store import RunStore
 from tests.app.store.test_store import RECORD
-from tests.browser.test_comparison import SPEC, Save, check_page
-
-__all__ = ["check_page"]
+from tests.browser.studies import SPEC, Save
 
 EPOCHS = 2
 RECALL = {"mean": 0.6, "seqpool": 0.8}

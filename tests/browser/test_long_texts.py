@@ -17,7 +17,7 @@ from cct.events import BETWEEN_CLASSES
 from cct.spec import RunSpec
 from tests.app.store.test_store import RECORD
 from tests.browser.conftest import CUT_OFF, PHONE
-from tests.browser.test_comparison import IMAGE
+from tests.browser.studies import IMAGE
 
 NAME = "W" * NAME_LENGTH
 FOLDER = "M" * 255

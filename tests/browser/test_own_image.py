@@ -13,7 +13,7 @@ from app.store.lease import Lease
 from app.store.own_images import OwnImages
 from app.store.rows import Experiment
 from app.store.run_store import RunStore
-from tests.browser.test_comparison import IMAGE, queue_study, train
+from tests.browser.studies import IMAGE, queue_study, train
 from tests.conftest import wait_for
 
 Check = Callable[[], None]

@@ -9,9 +9,7 @@ from playwright.sync_api import Page, expect
 from app.store.lease import Lease
 from app.store.run_store import RunStore
 from tests.app.web.test_planner import Study
-from tests.browser.test_comparison import Save, check_page, queue_study, train
-
-__all__ = ["check_page"]
+from tests.browser.studies import Save, queue_study, train
 
 
 def test_a_plan_is_queued_from_the_form(board: httpx.Client, page: Page) -> None:

@@ -1,7 +1,8 @@
 """What the lens says of the pooling step."""
 
 import math
-from typing import cast
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -9,9 +10,11 @@ import torch
 from cct.catalog import poolings
 from cct.data import Split
 from cct.encoder import Block
-from cct.lens import chosen_epochs, chosen_images, look, token_shares
-from cct.models import create_model
+from cct.lens import chosen_epochs, chosen_images, look, sentences, token_shares
+from cct.models import build, create_model
+from cct.named_models import MODELS, TextConfig
 from cct.pooling import POOLINGS
+from cct.texts import PADDING
 
 
 @pytest.mark.parametrize("pooling", list(poolings()))
@@ -50,6 +53,43 @@ def test_the_class_token_is_shown_by_what_it_attends_to() -> None:
     shares = look(model, torch.randn(1, 3, 32, 32), epoch=1).shares[0]
     assert shares.index(max(shares)) == 4
     assert max(shares) > 0.99
+
+
+@pytest.mark.parametrize("name", ["text_cct_2", "text_vit_2", "text_cvt_2", "text_transformer_2"])
+@pytest.mark.parametrize("pooling", ["seqpool", "max", "class_token"])
+def test_the_shares_of_a_text_are_those_of_its_own_words(name: str, pooling: str) -> None:
+    model = create_model(name, pooling=pooling, vocabulary_size=50, num_classes=3, seed=0)
+    words = torch.randint(2, 50, (3, 20), generator=torch.Generator().manual_seed(0))
+    words[1, 7:] = PADDING
+    words[2, 1:] = PADDING
+    seen = look(model, words, epoch=1)
+    assert [len(row) for row in seen.shares] == [20, 7, 1]
+    assert all(sum(row) == pytest.approx(1, abs=0.01) and min(row) >= 0 for row in seen.shares)
+    assert seen.entropy[2] == 0
+    padded = look(model, torch.nn.functional.pad(words, (0, 9), value=PADDING), epoch=1)
+    assert padded.shares == seen.shares
+
+
+def test_a_word_has_the_share_of_the_tokens_that_see_it() -> None:
+    """Tokens are windows of four words, of which the pooling takes the second alone."""
+    config = replace(
+        cast(TextConfig, MODELS["text_vit_2"]), pooling="seqpool", kernel_size=4, text_length=12, vocabulary_size=50
+    )
+    model = build(config, seed=0)
+    second = torch.tensor([0.0, 1.0, 0.0]).expand(1, -1)
+    cast(Any, model.classifier.attention_pool).weights = lambda x, mask: second
+    [row] = look(model, torch.arange(2, 14)[None], epoch=1).shares
+    assert row == [0] * 4 + [0.25] * 4 + [0] * 4
+    [row] = look(model, torch.tensor([[2, 3, 4, 5, 6, 7] + [PADDING] * 6]), epoch=1).shares
+    assert row == [0] * 4 + [0.5] * 2
+
+
+def test_texts_are_shown_as_the_words_that_the_model_takes() -> None:
+    split = Split(
+        torch.zeros(3, 4, dtype=torch.int32), torch.tensor([1, 0, 1]), texts=("Don't panic, Ada!", "", "Why?")
+    )
+    shown = sentences(split, torch.tensor([1, 0, 2]), 3)
+    assert [(text.label, text.words) for text in shown] == [(0, [""]), (1, ["don't", "panic", ","]), (1, ["why", "?"])]
 
 
 def test_every_run_looks_at_the_same_images_of_all_classes() -> None:

@@ -12,7 +12,7 @@ from cct import checkpoint
 from cct.cost import cost
 from cct.data import load
 from cct.download import DatasetUnavailable
-from cct.events import EpochRecord, Facts
+from cct.events import EpochRecord, Facts, Look, Text
 from cct.models import TextTransformer, build, create_model, mixes_batch
 from cct.named_models import TEXT_LENGTH, TEXT_MODELS
 from cct.pooling import POOLINGS
@@ -290,7 +290,9 @@ def test_training_on_texts_repeats_bit_for_bit_and_resumes(family: str, trec: Pa
     spec = replace(SPEC, model=family)
     facts, *events = train(spec, data_dir=trec)
     assert isinstance(facts, Facts)
-    assert facts.images == []
+    looks = only(Look, events)
+    assert [look.epoch for look in looks] == [1, 2]
+    assert [len(row) for row in looks[0].shares] == [len(text.words) for text in facts.images if isinstance(text, Text)]
     assert not facts.mixes_batch
     assert len(facts.provenance["dataset_sha256"]) == 64
     records = only(EpochRecord, events)

@@ -263,3 +263,9 @@ def test_a_text_model_is_trained(board: httpx.Client, board_data: Path) -> None:
     done = run(board, run_id)
     assert (done["state"], done["epoch"], done["error"], done["mixes_batch"]) == ("completed", 3, None, False)
     assert done["final_top1"] > 100 / len(TOPICS)
+    lens = board.get("/lens", params={"run": run_id}).json()
+    words = [text["words"] for text in lens["images"]["trec"]]
+    assert all(text[:2] == ["what", "is"] for text in words)
+    looks = lens["runs"][0]["looks"]
+    assert [look["epoch"] for look in looks] == [1, 2, 3]
+    assert [len(row) for row in looks[-1]["shares"]] == [len(text) for text in words]

@@ -13,7 +13,8 @@ router = APIRouter(tags=["lens"])
 
 class LensImage(BaseModel):
     label: int
-    url: str = Field(description="A data URL of a PNG file")
+    url: str = Field("", description="A data URL of a PNG or JPEG file; empty for a text")
+    words: list[str] = Field([], description="Those that the models are given of a text")
 
 
 class Look(BaseModel):
@@ -21,7 +22,7 @@ class Look(BaseModel):
 
     epoch: int
     shares: list[list[float]] = Field(
-        description="Each token's share, row by row over the square token grid; sums to 1"
+        description="Each token's share, row by row over the square token grid, or each word's of a text; sums to 1"
     )
     entropy: list[float] = Field(description="How evenly the shares are spread: their entropy in nats")
     predicted: list[int]
@@ -78,7 +79,8 @@ async def _image_file(request: Request) -> bytes:
 
 @router.get("/lens", summary="See what the pooling step looks at")
 def read_lens(store: Store, runs: SelectedRuns) -> Lens:
-    """For the same few test images the share of each token, the prediction and its confidence, in chosen epochs."""
+    """For the same few test images or texts the share of each token or word, the prediction and its confidence, in
+    chosen epochs."""
     looks = store.looks(run.id for run in runs)
     seen = [
         LensRun(

@@ -929,7 +929,8 @@ export interface paths {
         };
         /**
          * See what the pooling step looks at
-         * @description For the same few test images the share of each token, the prediction and its confidence, in chosen epochs.
+         * @description For the same few test images or texts the share of each token or word, the prediction and its confidence, in
+         *     chosen epochs.
          */
         get: operations["read_lens_lens_get"];
         put?: never;
@@ -2036,9 +2037,16 @@ export interface components {
             label: number;
             /**
              * Url
-             * @description A data URL of a PNG file
+             * @description A data URL of a PNG or JPEG file; empty for a text
+             * @default
              */
             url: string;
+            /**
+             * Words
+             * @description Those that the models are given of a text
+             * @default []
+             */
+            words: string[];
         };
         /** LensRun */
         LensRun: {
@@ -2197,7 +2205,7 @@ export interface components {
             epoch: number;
             /**
              * Shares
-             * @description Each token's share, row by row over the square token grid; sums to 1
+             * @description Each token's share, row by row over the square token grid, or each word's of a text; sums to 1
              */
             shares: number[][];
             /**

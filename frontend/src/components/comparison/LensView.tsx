@@ -1,21 +1,19 @@
-import { ActionIcon, Group, Modal, Paper, Select, SimpleGrid, Slider, Switch, Table, Text, Title } from "@mantine/core";
+import { ActionIcon, Group, Paper, Select, Slider, Switch, Text, Title } from "@mantine/core";
 import { IconPlayerPause, IconPlayerPlay } from "@tabler/icons-react";
 import { queryOptions, useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { Link } from "react-router";
 
-import { api, body, type Comparison, inColor, type Lens, type Look } from "../../api/client";
+import { api, body, type Comparison, inColor } from "../../api/client";
 import type { Selection } from "../../api/queries";
 import { mostDisputedFirst } from "./disagreement";
-import { DropZone, OwnImageButton, OwnImageCells, OwnImageHeads, OwnImageStatus, useOwnImage } from "./OwnImage";
-import { IMAGE_PIXELS, LARGE_PIXELS, Seen } from "./Seen";
+import { ImagesSeen } from "./ImagesSeen";
+import { DropZone, OwnImageButton, OwnImageStatus, useOwnImage } from "./OwnImage";
+import type { Sample, Shown } from "./Seen";
+import { TextsSeen } from "./TextsSeen";
 import { useUrlParam } from "../shared/urlState";
 
 const EPOCH_SHOWN_MS = 700;
-
-type LensRun = Lens["runs"][number];
-type Shown = { run: LensRun; look: Look | undefined };
-type Picture = Lens["images"][string][number] & { number: number };
 
 const lensQuery = (selection: Selection) =>
   queryOptions({
@@ -30,7 +28,6 @@ export function LensView({ selection, comparison }: { selection: Selection; comp
   const [epochParam, setEpoch] = useUrlParam("lens_epoch");
   const [seedParam, setSeed] = useUrlParam("lens_seed");
   const [disputed, setDisputed] = useUrlParam("lens_disputed");
-  const [large, setLarge] = useState<Picture | null>(null);
   const own = useOwnImage(selection);
   const looked = lens?.runs.filter((run) => run.looks.length > 0) ?? [];
   if (!lens || looked.length === 0) return null;
@@ -49,10 +46,12 @@ export function LensView({ selection, comparison }: { selection: Selection; comp
     runs.map(({ looks }) => looks.at(-1)!),
     pictures.length,
   );
-  const images: Picture[] = order
+  const samples: Sample[] = order
     .map((number) => ({ ...pictures[number]!, number }))
     .filter(({ number }) => !disputed || new Set(shown.map(({ look }) => look?.predicted[number])).size > 1);
   const classNames = lens.class_names[dataset] ?? [];
+  const areTexts = pictures.some(({ words }) => words.length > 0);
+  const name = (one: Shown) => <RunName comparison={comparison} {...one} />;
 
   return (
     <section aria-labelledby="lens">
@@ -61,10 +60,10 @@ export function LensView({ selection, comparison }: { selection: Selection; comp
           What the pooling looks at
         </Title>
         <Group gap="md">
-          <OwnImageButton {...own} />
+          {!areTexts && <OwnImageButton {...own} />}
           <Switch
             size="xs"
-            label="Only images on which variants disagree"
+            label={`Only ${areTexts ? "texts" : "images"} on which variants disagree`}
             checked={disputed !== null}
             onChange={(event) => setDisputed(event.currentTarget.checked ? "1" : null)}
           />
@@ -82,76 +81,23 @@ export function LensView({ selection, comparison }: { selection: Selection; comp
       <Paper p="md">
         <DropZone {...own}>
           <Text size="sm" c="dimmed" mb="sm">
-            Bright tokens count most towards the prediction. A pooling without weights is shown as what it amounts to,
-            the class token by its attention. Below each image: the prediction and its probability; a click enlarges it.
-            Drop an image here to see what the runs make of it.
+            {areTexts
+              ? "Marked words count most towards the prediction, which stands beside them with its probability. What a token counts is shared by the words that it sees."
+              : "Bright tokens count most towards the prediction, which stands below each image with its probability. A click enlarges it; drop an image here to see what the runs make of it."}{" "}
+            A pooling without weights is shown as what it amounts to, the class token by its attention.
           </Text>
           <OwnImageStatus {...own} />
           {epochs.length > 1 && (
             <Epochs epochs={epochs} epoch={epoch} onChange={(chosen) => setEpoch(String(chosen))} />
           )}
-          <Table.ScrollContainer minWidth={0} scrollAreaProps={{ viewportProps: { tabIndex: 0 } }}>
-            <Table withRowBorders={false} w="auto" className="lens named-rows cards" horizontalSpacing={3}>
-              <Table.Thead>
-                <Table.Tr>
-                  <Table.Th>variant</Table.Th>
-                  {own.image && <OwnImageHeads image={own.image} dataset={dataset} />}
-                  {images.map(({ url, label, number }) => (
-                    <Table.Th key={number}>
-                      <img
-                        src={url}
-                        width={IMAGE_PIXELS}
-                        height={IMAGE_PIXELS}
-                        alt={`test sample of class ${classNames[label] ?? label}`}
-                      />
-                      <Text size="xs" ta="center" w={IMAGE_PIXELS} lineClamp={2} fw={400}>
-                        {classNames[label] ?? label}
-                      </Text>
-                    </Table.Th>
-                  ))}
-                </Table.Tr>
-              </Table.Thead>
-              <Table.Tbody>
-                {shown.map(({ run, look }) => (
-                  <Table.Tr key={run.run_id}>
-                    <Table.Th scope="row">
-                      <RunName comparison={comparison} run={run} look={look} />
-                    </Table.Th>
-                    {own.image && <OwnImageCells image={own.image} runId={run.run_id} {...{ classNames, dataset }} />}
-                    {images.map((image) => (
-                      <Table.Td key={image.number}>
-                        {look && (
-                          <button type="button" className="enlarge" onClick={() => setLarge(image)}>
-                            <Seen {...image} look={look} classNames={classNames} />
-                          </button>
-                        )}
-                      </Table.Td>
-                    ))}
-                  </Table.Tr>
-                ))}
-              </Table.Tbody>
-            </Table>
-          </Table.ScrollContainer>
-          {images.length === 0 && <Text size="sm">The variants agree on all images in this epoch.</Text>}
+          {areTexts ? (
+            <TextsSeen texts={samples} {...{ shown, classNames, name }} />
+          ) : (
+            <ImagesSeen images={samples} own={own.image} {...{ shown, classNames, name, dataset, epoch }} />
+          )}
+          {samples.length === 0 && <Text size="sm">The variants agree on all of them in this epoch.</Text>}
         </DropZone>
       </Paper>
-      <Modal
-        opened={large !== null}
-        onClose={() => setLarge(null)}
-        size="auto"
-        title={large && `An image of class ${classNames[large.label] ?? large.label}, epoch ${epoch}`}
-        closeButtonProps={{ "aria-label": "Close" }}
-      >
-        <SimpleGrid cols={{ base: 1, xs: 2, md: Math.min(4, shown.length) }}>
-          {large &&
-            shown.map(({ run, look }) => (
-              <div key={run.run_id}>
-                <RunName comparison={comparison} run={run} look={look} />
-                {look && <Seen {...large} look={look} classNames={classNames} pixels={LARGE_PIXELS} />}
-              </div>
-            ))}
-        </SimpleGrid>
-      </Modal>
     </section>
   );
 }

@@ -1,10 +1,16 @@
 import { Text } from "@mantine/core";
 import { useEffect, useRef } from "react";
 
-import type { Look } from "../../api/client";
+import type { Lens, Look } from "../../api/client";
 
 export const IMAGE_PIXELS = 56;
 export const LARGE_PIXELS = 224;
+
+/** A run and its look at the epoch that is shown. */
+export type Shown = { run: Lens["runs"][number]; look: Look | undefined };
+
+/** An image or a text of the test set, and which one it is in each look. */
+export type Sample = Lens["images"][string][number] & { number: number };
 
 type Props = {
   url: string;
