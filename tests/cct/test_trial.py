@@ -41,7 +41,7 @@ def test_nothing_is_tried_on_a_cpu() -> None:
 
 class Slow(TrainingStep):
     def __call__(self, images: Tensor, labels: Tensor) -> None:
-        time.sleep(0.05)
+        time.sleep(0.1)
         super().__call__(images, labels)
 
 
@@ -116,7 +116,7 @@ def test_a_way_whose_warm_up_would_not_pay_is_not_tried(batches: list[Batch]) ->
         quickest({mode: watched(mode) for mode in ("off", "graph", "on")}, batches, steps)
         return seen
 
-    seconds = 0.06  # of a slow step, at least and about
+    seconds = 0.11  # of a slow step, at least and about
     assert tried(10) == ["off"]
     assert tried(int(1.5 * WARM_UP_SECONDS["graph"] / TRIAL_SHARE / seconds)) == ["off", "graph"]
     assert tried(MANY_STEPS) == ["off", "graph", "on"]
