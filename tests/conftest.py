@@ -43,6 +43,16 @@ DIGITS: dict[str, Any] = {
 """A spec that trains in a second, as its images are 16 patches without convolutions; tests add epochs."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first file of each folder, then the second of each: in parallel, tests that wait for workers and browsers run
+    beside those that compute, and none of the long ones is left for the end."""
+    places: dict[Path, dict[Path, int]] = {}
+    for item in items:
+        files = places.setdefault(item.path.parent, {})
+        files.setdefault(item.path, len(files))
+    items.sort(key=lambda item: places[item.path.parent][item.path])
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     """Polls until the condition holds; fails the test if it does not in time."""
     deadline = time.monotonic() + seconds

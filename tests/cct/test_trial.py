@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cct import trial
 from cct.data import load
 from cct.models import create_model
 from cct.spec import RunSpec
@@ -78,6 +79,11 @@ class Late(TrainingStep):
 class Broken(TrainingStep):
     def __call__(self, images: Tensor, labels: Tensor) -> None:
         raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
+
+
+@pytest.fixture(autouse=True)
+def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "TRIAL_STEPS", 6)
 
 
 @pytest.fixture
