@@ -8,7 +8,7 @@ import threading
 import httpx2 as httpx
 
 from app.cli.connection import ask
-from app.cli.output import say
+from app.cli.output import UsageError, say
 from cct.machine import OPENMP, cores
 from cct.named_datasets import DATASETS
 from cct.spec import RunSpec
@@ -24,11 +24,12 @@ _TRAINER = [sys.executable, "-c", "from worker.slots import train; train()"]
 
 
 def tell_speed(client: httpx.Client, stop_asked: threading.Event) -> None:
-    """Says how long the reference's recipe would take; nothing if runs are queued, as they would be disturbed."""
-    if stop_asked.wait(QUIET_SECONDS) or _has_work(client):
+    """Says how long the reference's recipe would take; nothing if runs are queued, which would be disturbed, or if that
+    cannot be known: the board goes on without it."""
+    if stop_asked.wait(QUIET_SECONDS) or _is_used(client):
         return
     told = _measure(stop_asked).splitlines()
-    if len(told) == 2 and not _has_work(client):
+    if len(told) == 2 and not _is_used(client):
         device, rate = told[0], float(told[1])
         say(
             f"Training here, on {device}: {rate:,.0f} images/s with CCT-2/3x2, so the reference's {RunSpec().epochs} "
@@ -51,8 +52,12 @@ def _measure(stop_asked: threading.Event) -> str:
         return trainer.stdout.read()
 
 
-def _has_work(client: httpx.Client) -> bool:
-    return bool(ask(client, "GET", "/runs", params={"state": ["queued", "running"], "limit": 1})["total"])
+def _is_used(client: httpx.Client) -> bool:
+    """Also while the board does not answer, as its API may just be started anew."""
+    try:
+        return bool(ask(client, "GET", "/runs", params={"state": ["queued", "running"], "limit": 1})["total"])
+    except UsageError:
+        return True
 
 
 def _recipe_seconds(images_per_second: float) -> float:

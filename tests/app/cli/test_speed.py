@@ -37,5 +37,7 @@ def test_nothing_is_measured_where_runs_are_queued_or_the_board_is_to_end(
     speed.tell_speed(api, stop_asked)
     store.create_runs([RunSpec()])
     speed.tell_speed(api, threading.Event())
+    with httpx.Client(base_url="http://127.0.0.1:9") as nobody:
+        speed.tell_speed(nobody, threading.Event())
     assert time.monotonic() - began < 2
     assert capsys.readouterr().out == ""
