@@ -1,10 +1,12 @@
-"""How fast the page with the runs is when there are thousands: the API's answers, and a cold load in Chromium.
+"""How fast the pages are when there are thousands of runs: the API's answers, a cold load in Chromium, and clicks.
 
 Fills a board of its own (`--completed` runs have records of 200 epochs, the rest wait), then asks the API and opens the
-page with an empty cache. Target: first paint < 1 s. Run: `python benchmarks/board_page.py [--runs 2000] [--loads 5]`.
+page with an empty cache; then it clicks on what each page has to click on, and measures how long it takes until the page
+shows that (Event Timing, https://www.w3.org/TR/event-timing/). Targets: first paint < 1 s, clicks < 100 ms. Run: `python benchmarks/board_page.py [--runs 2000] [--loads 5]`.
 """
 
 import argparse
+import re
 import shutil
 import statistics
 import tempfile
@@ -16,6 +18,7 @@ from typing import Any
 
 import httpx2 as httpx
 from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 from pydantic import RedisDsn
 
 from app.cli.board import running
@@ -41,6 +44,17 @@ RECORD = EpochRecord(
     images_per_second=700.0,
     peak_memory_bytes=10**9,
 )
+CLICKABLE = "main :is(button, [role=tab], input[type=checkbox], summary)"
+FINAL = re.compile("delete|cancel|retry|pause|queue|save|submit|import|download|csv|json|report", re.IGNORECASE)
+"""What is not clicked on, as it changes the board or ends in a file."""
+OBSERVE = """
+globalThis.taken = [];
+new PerformanceObserver((list) => taken.push(...list.getEntries().map(({ duration }) => duration)))
+    .observe({ type: "event", durationThreshold: 16 });
+"""
+EVENT_MS = 16.0
+"""What is shown sooner is not told of."""
+PAUSE_MS, SHOWN_MS = 2_000, 300
 PAINTS = "Object.fromEntries(performance.getEntriesByType('paint').map(({name, startTime}) => [name, startTime]))"
 
 
@@ -120,11 +134,40 @@ def load(browser: Browser, url: str) -> dict[str, float]:
     }
 
 
+def click_all(browser: Browser, url: str, most: int) -> dict[str, tuple[float, str]]:
+    """Milliseconds until the page shows it, of all clicks on buttons, tabs, boxes and what unfolds, and on what."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.add_init_script(OBSERVE)
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_timeout(PAUSE_MS)
+    taken: dict[str, tuple[float, str]] = {}
+    for number in range(min(most, page.locator(CLICKABLE).count())):
+        element = page.locator(CLICKABLE).nth(number)
+        name = (element.get_attribute("aria-label") or element.text_content() or "?").strip()[:40]
+        if FINAL.search(name) or not element.is_visible() or not element.is_enabled():
+            continue
+        page.evaluate("taken.length = 0")
+        try:
+            element.click(timeout=2_000)
+        except PlaywrightError:
+            continue  # something lies over it
+        page.wait_for_timeout(SHOWN_MS)
+        taken[f"{number} {name}"] = max(page.evaluate("taken"), default=EVENT_MS), name
+        page.keyboard.press("Escape")
+        if page.url.split("?")[0] != url.split("?")[0]:
+            page.goto(url)
+            page.wait_for_timeout(PAUSE_MS)
+    context.close()
+    return taken
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2_000)
     parser.add_argument("--completed", type=int, default=60)
     parser.add_argument("--times", type=int, default=100, help="requests of each kind")
+    parser.add_argument("--clicks", type=int, default=40, help="on each page")
     parser.add_argument("--loads", type=int, default=5)
     options = parser.parse_args()
     installed = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -143,11 +186,25 @@ def main() -> None:
             browser = play.chromium.launch(executable_path=installed, args=FLAGS)
             page = f"{url}/?sort=-best_top1"
             loads = [load(browser, page) for _ in range(options.loads)]
+            pages = {
+                "runs": "/",
+                "a run": f"/board/runs/{completed[0]}",
+                "an experiment": f"/board/experiments/{experiments[-1]}",
+                "new run": "/board/new",
+                "poolings": "/board/poolings",
+                "workers": "/board/workers",
+            }
+            clicks = {name: click_all(browser, url + path, options.clicks) for name, path in pages.items()}
             browser.close()
     print(f"\n{'cold load of the page':28} {'median':>6} {'worst':>8}")
     for name in loads[0]:
         values = [one[name] for one in loads]
         print(f"{name:28} {statistics.median(values):6.0f} {max(values):8.0f}")
+    print(f"\n{'a click until it shows, ms':28} {'median':>6} {'worst':>8}")
+    for name, taken_by in clicks.items():
+        worst, what = max(taken_by.values())
+        median = statistics.median(taken for taken, _ in taken_by.values())
+        print(f"{name:28} {median:6.0f} {worst:8.0f}  {what} ({len(taken_by)} clicks)")
 
 
 if __name__ == "__main__":

@@ -339,7 +339,9 @@ def _run_demo(client: httpx.Client, stop_asked: threading.Event) -> None:
     experiments = ask(client, "GET", "/experiments")["experiments"]
     unfinished = [e for e in experiments if e["name"] == request["name"] and e["queued"] + e["running"]]
     experiment = unfinished[0] if unfinished else ask(client, "POST", "/experiments", request)
-    say(f"Watch it live: {str(client.base_url).rstrip('/')}/board/experiments/{experiment['id']}")
+    page = f"{str(client.base_url).rstrip('/')}/board/experiments/{experiment['id']}"
+    say(f"Watch it live: {page}")
     follow(client, experiment, stop_asked)
     if not stop_asked.is_set():
         print_comparison(ask(client, "GET", "/comparison", params={"experiment": experiment["id"]}))
+        say(f"Next: open {page} for curves and for what each pooling looks at; there, New run asks a question of yours")
