@@ -8,20 +8,19 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Literal, NoReturn, cast
 
 from app.errors import Conflict, Invalid, NotFound
 from app.limits import TAGS
 from app.settings import Settings
 from app.store.database import Database, Scalar
+from app.store.fields import fields_of_run, flat
 from app.store.lease import MAX_LOSSES, Lease
 from app.store.plan import MOST_SEEDS, Plan, Planning, PlanState, Step
 from app.store.rows import Experiment, Run, State
 from app.store.run_reader import RunReader
 from app.store.tuning import Tuning
-from app.store.variants import Variant, variant_of
-from cct.run_warnings import extended, foreseen
+from app.store.variants import Variant
 from cct.spec import RunSpec
 
 LONGEST_SWEEP_GAP_MS = 5_000
@@ -103,7 +102,7 @@ class RunStore(RunReader):
         experiment as what it `follows`, `confirms` or is `tuned_by`.
         """
         given = {"spec": json.dumps(dict(spec)), "axes": json.dumps(dict(axes)), "priority": str(priority)}
-        fields = ["name", name, *_flat(given), *_flat(linked or {})]
+        fields = ["name", name, *flat(given), *flat(linked or {})]
         if variants:
             fields += ["variants", json.dumps([one.model_dump() for one in variants])]
         change: dict[str, Any] = {"id": new_id(), "fields": fields, "is_new": True}
@@ -205,7 +204,8 @@ class RunStore(RunReader):
         specs = list(specs)
         self.poolings.keep(specs)
         runs: list[dict[str, Any]] = [
-            {"fields": [*_flat(_row_of(spec, finished, variants, trials)), "priority", str(priority)]} for spec in specs
+            {"fields": [*flat(fields_of_run(spec, finished, variants, trials)), "priority", str(priority)]}
+            for spec in specs
         ]
         payload: dict[str, Any] = {"runs": runs, "author": self.author}
         if once:
@@ -283,7 +283,7 @@ class RunStore(RunReader):
     def edit(self, run_id: str, changes: Mapping[str, Any]) -> Run:
         """Changes priority, note, tags or whether it is archived. Raises `NotFound`."""
         if changes:
-            self._do("edit", run_id, *_flat(self._signed(changes)))
+            self._do("edit", run_id, *flat(self._signed(changes)))
         return self.run(run_id)
 
     def edit_tags(self, run_id: str, add: Sequence[str], remove: Sequence[str]) -> Run:
@@ -295,7 +295,7 @@ class RunStore(RunReader):
     def edit_experiment(self, experiment_id: str, changes: Mapping[str, Any]) -> Experiment:
         """Changes name or note, and with `priority` that of its unfinished runs. Raises `NotFound`."""
         if changes:
-            self._do("edit_experiment", experiment_id, *_flat(self._signed(changes)))
+            self._do("edit_experiment", experiment_id, *flat(self._signed(changes)))
         if "priority" in changes:
             for run in self.experiment_runs(experiment_id):
                 if run.state in (State.queued, State.running):
@@ -333,7 +333,7 @@ class RunStore(RunReader):
                 pipeline.xrange(self.key(kind, row_id, part))
             fields, *streams = pipeline.execute()
         passing = LEASE_FIELDS if kind == "run" else COUNTERS
-        entries = [[[entry_id, *_flat(entry)] for entry_id, entry in stream] for stream in streams]
+        entries = [[[entry_id, *flat(entry)] for entry_id, entry in stream] for stream in streams]
         kept = {name: value for name, value in fields.items() if name not in passing}
         return {"fields": kept, "streams": dict(zip(STREAMS, entries, strict=True))}
 
@@ -382,28 +382,6 @@ class RunStore(RunReader):
 
     def forget_worker(self, worker: str) -> None:
         self.redis.delete(self.key("worker", worker))
-
-
-def _row_of(spec: RunSpec, finished: Run | None, variants: Sequence[Variant], is_trial: bool) -> dict[str, Scalar]:
-    after = finished.spec.epochs if finished else 0
-    warnings = [asdict(warning) for warning in [*foreseen(spec), *extended(spec, after)]]
-    row: dict[str, Scalar] = {"spec": json.dumps(asdict(spec)), "epochs": str(spec.epochs)}
-    if is_trial:
-        row["trial"] = "1"
-    if named := variant_of(spec, variants):
-        row |= {"variant": named.name, "varied": json.dumps(list(named.values))}
-    if finished:
-        row |= {"extends": finished.id, "extends_epoch": after}
-    return row | ({"warnings": json.dumps(warnings)} if warnings else {})
-
-
-def _flat(changes: Mapping[str, Any]) -> list[Scalar]:
-    """Field, value, field, value, ...; lists as JSON, truth values as 0 and 1."""
-
-    def scalar(value: Any) -> Scalar:
-        return json.dumps(value) if isinstance(value, list) else int(value) if isinstance(value, bool) else value
-
-    return [part for name, value in changes.items() for part in (name, scalar(value))]
 
 
 def _refuse_to_delete(what: str) -> NoReturn:

@@ -1,6 +1,7 @@
 import "@mantine/core/styles.css";
 import "@mantine/notifications/styles.css";
 import "./app.css";
+import "./content.css";
 import "./phone.css";
 
 import { MantineProvider } from "@mantine/core";
