@@ -144,7 +144,9 @@ def click_all(browser: Browser, url: str, most: int) -> dict[str, tuple[float, s
     page.goto(url)
     page.wait_for_timeout(PAUSE_MS)
     taken: dict[str, tuple[float, str]] = {}
-    for number in range(min(most, page.locator(CLICKABLE).count())):
+    for number in range(most):
+        if number >= page.locator(CLICKABLE).count():
+            break  # some go when others are clicked on
         element = page.locator(CLICKABLE).nth(number)
         name = (element.get_attribute("aria-label") or element.text_content() or "?").strip()[:40]
         if FINAL.search(name) or not element.is_visible() or not element.is_enabled():
@@ -196,7 +198,8 @@ def main() -> None:
                 "poolings": "/board/poolings",
                 "workers": "/board/workers",
             }
-            clicks = {name: click_all(browser, url + path, options.clicks) for name, path in pages.items()}
+            found = {name: click_all(browser, url + path, options.clicks) for name, path in pages.items()}
+            clicks = {name: taken_by for name, taken_by in found.items() if taken_by}
             browser.close()
     print(f"\n{'cold load of the page':28} {'median':>6} {'worst':>8}")
     for name in loads[0]:
