@@ -93,6 +93,7 @@ def look(model: Model, images: Tensor, epoch: int) -> Look:
         shares = _class_attention(queries_and_keys[0].float(), attention.num_heads, mask)
     else:
         shares = token_shares(pooling, tokens, mask)
+    shares = shares.cpu()
     rows = _shares_of_words(model, images, shares) if isinstance(model, TextTransformer) else [*shares]
     return Look(
         epoch=epoch,
@@ -137,7 +138,7 @@ def _shares_of_words(model: TextTransformer, texts: Tensor, shares: Tensor) -> l
     """The shares of each text's own words: a token's share `(batch, tokens)` is that of the words it sees, equally."""
     reach = model.tokenizer.reach(model.config.text_length).float()
     rows = []
-    for words, of_tokens in zip(texts.cpu(), shares.cpu(), strict=True):
+    for words, of_tokens in zip(texts.cpu(), shares, strict=True):
         seen = reach[: int((words != PADDING).sum())]
         rows.append(seen / seen.sum(dim=0).clamp(min=1) @ of_tokens)
     return rows
