@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import httpx2 as httpx
 
@@ -28,7 +29,9 @@ def tell_speed(client: httpx.Client, stop_asked: threading.Event) -> None:
     cannot be known: the board goes on without it."""
     if stop_asked.wait(QUIET_SECONDS) or _is_used(client):
         return
-    told = _measure(stop_asked).splitlines()
+    told = list[str]()
+    with suppress(OSError):  # it cannot be started, or has ended at once
+        told = _measure(stop_asked).splitlines()
     if len(told) == 2 and not _is_used(client):
         device, rate = told[0], float(told[1])
         say(

@@ -41,3 +41,12 @@ def test_nothing_is_measured_where_runs_are_queued_or_the_board_is_to_end(
         speed.tell_speed(nobody, threading.Event())
     assert time.monotonic() - began < 2
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("trainer", [["/nowhere/python"], ["/bin/false"]])
+def test_a_board_goes_on_though_nothing_can_be_measured(
+    api: httpx.Client, trainer: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(speed, "_TRAINER", trainer)
+    speed.tell_speed(api, threading.Event())
+    assert capsys.readouterr().out == ""
