@@ -1,5 +1,6 @@
 """The figures of a comparison in a real browser."""
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -125,11 +126,29 @@ def test_runs_are_hidden_and_a_figure_fills_the_screen(
     check_page("curves")
 
     page.get_by_role("button", name="Show Validation top-1 (%) on the full screen").click()
-    expect(chart.locator(".legend .traces")).to_have_count(3)
+    expect(chart.locator(".annotation-text")).to_have_count(3)
+    expect(chart.locator(".legend")).to_have_count(0)
     wait_for(lambda: share_of_screen() > 0.7, 20)
     page.get_by_role("button", name="Leave full screen").click()
-    expect(chart.locator(".legend")).to_have_count(0)
     wait_for(lambda: share_of_screen() < 0.6, 20)
+
+
+def test_names_stand_at_the_ends_of_curves_where_there_is_room(site: str, study: Experiment, page: Page) -> None:
+    page.goto(f"{site}/board/experiments/{study.id}")
+    chart = page.get_by_role("figure", name="Validation top-1")
+    names = chart.locator(".annotation-text")
+    expect(names).to_have_count(3)
+    plot = chart.locator(".nsewdrag").bounding_box()
+    whole = chart.bounding_box()
+    boxes = sorted((box for name in names.all() if (box := name.bounding_box())), key=lambda box: box["y"])
+    assert plot is not None
+    assert whole is not None
+    for box in boxes:
+        assert box["x"] >= plot["x"] + plot["width"]
+        assert box["x"] + box["width"] <= whole["x"] + whole["width"]
+    assert all(above["y"] + above["height"] <= below["y"] + 2 for above, below in itertools.pairwise(boxes))
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(names).to_have_count(0)
 
 
 def ranges(chart: Locator) -> list[float]:

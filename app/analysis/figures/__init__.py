@@ -2,9 +2,10 @@
 
 from app.analysis.colors import Theme
 from app.analysis.figures.confusion import SHOWN, Epoch, class_differences, class_names, confusion
-from app.analysis.figures.curves import Axis, Band, curves
+from app.analysis.figures.curves import curves
 from app.analysis.figures.heat import heat
 from app.analysis.figures.interaction import interaction
+from app.analysis.figures.lines import Axis, Band
 from app.analysis.figures.metrics import METRICS, Metric
 from app.analysis.figures.parallel import over_factors
 from app.analysis.figures.plan import course

@@ -67,6 +67,9 @@ def draw_curves(
     crosshair: Annotated[
         bool, Query(description="Show all that was measured at an epoch, not the nearest point")
     ] = False,
+    named_ends: Annotated[
+        bool, Query(description="Names at the ends of the curves in place of a legend, if they are few")
+    ] = False,
 ) -> Response:
     """A Plotly figure (`data` and `layout`): one thin line per run, mean and band per variant, published results."""
     drawn = figures.curves(
@@ -81,6 +84,7 @@ def draw_curves(
         log_y=log_y,
         hidden=hidden,
         crosshair=crosshair,
+        named_ends=named_ends,
     )
     return Response(orjson.dumps(drawn), media_type="application/json")
 

@@ -7427,6 +7427,8 @@ export interface operations {
                 hidden?: string[];
                 /** @description Show all that was measured at an epoch, not the nearest point */
                 crosshair?: boolean;
+                /** @description Names at the ends of the curves in place of a legend, if they are few */
+                named_ends?: boolean;
                 /** @description All runs of this experiment */
                 experiment?: string | null;
                 /** @description These runs */

@@ -56,9 +56,13 @@ export const variantsOf = ({ axes }: Pick<Draft, "axes">): Value[] =>
   Object.entries(axes).find(([name, values]) => name !== "seed" && values.length > 1)?.[1] ?? [];
 
 /** The fields with the defaults that the draft's recipe gives them on its dataset. */
-export function fieldsOfRecipe(fields: SpecField[], catalog: Catalog, values: Draft["values"]): SpecField[] {
-  const recipe = catalog.recipes.find(({ name }) => name === values.recipe);
-  const dataset = values.dataset ?? fields.find(({ name }) => name === "dataset")?.default;
+export function fieldsOfRecipe(
+  fields: SpecField[],
+  catalog: Catalog,
+  chosen: { recipe?: Value; dataset?: Value },
+): SpecField[] {
+  const recipe = catalog.recipes.find(({ name }) => name === chosen.recipe);
+  const dataset = chosen.dataset ?? fields.find(({ name }) => name === "dataset")?.default;
   const given = { ...recipe?.values, ...recipe?.on[String(dataset)] } as Record<string, Value>;
   return fields.map((field) => ({ ...field, default: given[field.name] ?? field.default }));
 }

@@ -91,7 +91,7 @@ function ImportForm({ catalog, experiments }: { catalog: Catalog; experiments: E
                 key={field.name}
                 field={{ ...field, default: given[field.name] ?? "", description: "" }}
                 value={given[field.name]}
-                onChange={(value) => setGiven({ ...given, [field.name]: value })}
+                onChange={(name, value) => setGiven({ ...given, [name]: value })}
                 varies={false}
               />
             ))}

@@ -14,7 +14,7 @@ import {
 } from "@mantine/core";
 import { useDebouncedCallback, useDebouncedValue } from "@mantine/hooks";
 import { useMutation, useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useMemo, useState } from "react";
 import { useNavigate, useSearchParams } from "react-router";
 
 import { api, ApiError, body, type Catalog } from "../api/client";
@@ -63,10 +63,14 @@ export function NewRunPage() {
 }
 
 function SpecForm({ catalog }: { catalog: Catalog }) {
-  const declared = specFields(catalog);
+  const declared = useMemo(() => specFields(catalog), [catalog]);
   const [params, setParams] = useSearchParams();
   const [draft, setDraft] = useState(() => draftFromParams(params, declared));
-  const fields = fieldsOfRecipe(declared, catalog, draft.values);
+  const { recipe, dataset } = draft.values;
+  const fields = useMemo(
+    () => fieldsOfRecipe(declared, catalog, { recipe, dataset }),
+    [declared, catalog, recipe, dataset],
+  );
   const [axisNames, setAxisNames] = useState(() => [
     ...new Set([...Object.keys(catalog.demo.axes), ...Object.keys(draft.axes)]),
   ]);

@@ -61,6 +61,7 @@ def hostile() -> tuple[list[Run], dict[str, Confusion]]:
 def chart(name: str) -> Any:
     runs, found = hostile()
     records = {member.id: [RECORD] for member in runs}
+    longer = {one: [*first, replace(RECORD, epoch=2)] for one, first in records.items()}
     sure = {member.id: figures.Sureness(np.array([0.9, 0.6], np.float32), np.array([True, False])) for member in runs}
     one, other = VARIANTS[:2]
     few = [member for member in runs if getattr(member.spec, GROUP) in VARIANTS[:4]]
@@ -76,6 +77,7 @@ def chart(name: str) -> Any:
     tried = [member.model_copy(update={"variant": getattr(member.spec, GROUP)}) for member in runs]
     charts: dict[str, Callable[[], Any]] = {
         "curves": lambda: figures.curves(runs, records, group=GROUP, smoothing=0.5),
+        "curves with named ends": lambda: figures.curves(runs, longer, group=GROUP, named_ends=True),
         "final_results": lambda: figures.final_results(runs, compare(runs, GROUP, one)),
         "differences": lambda: figures.differences(runs, compare(runs, GROUP, one)),
         "course": lambda: figures.course(one, "#4477AA", STEPS, 0.5, is_settled=False),
@@ -103,6 +105,7 @@ def chart(name: str) -> Any:
 
 NAMED = {
     "curves": VARIANTS,
+    "curves with named ends": VARIANTS,
     "final_results": VARIANTS,
     "differences": VARIANTS[1:],
     "course": VARIANTS[:1],

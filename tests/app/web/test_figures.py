@@ -1,6 +1,7 @@
 """Charts over stored rows, as the API sends them."""
 
 from dataclasses import replace
+from math import log10
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,38 @@ def test_the_crosshair_shows_one_value_of_each_variant(two: tuple[list[Run], dic
     assert drawn["mean_mean"].hovertemplate
     alone = traces(figures.curves(two[0][:1], two[1], crosshair=True))
     assert alone[f"run_{two[0][0].id}"].hovertemplate
+
+
+def test_names_at_the_ends_of_curves_keep_clear_of_one_another() -> None:
+    poolings = ("mean", "gem", "max", "seqpool", "logsumexp")
+    finals = (50.2, 50.1, 90.0, 50.0, 10.0)
+    members = [run(pooling, 0) for pooling in poolings]
+    found = {one.id: records(0.0, final) for one, final in zip(members, finals, strict=True)}
+    figure = figures.curves(members, found, named_ends=True)
+    layout = figure["layout"]
+    labels = layout["annotations"]
+    names = ["logsumexp 10.0", "seqpool 50.0", "gem 50.1", "mean 50.2", "max 90.0"]
+    assert [label["text"] for label in labels] == names
+    assert [label["y"] for label in labels] == sorted(finals)
+    assert [label["ay"] for label in (labels[0], labels[4])] == [0, 0]
+    places = [label["y"] * 430 / 90 - label["ay"] for label in labels]
+    assert np.diff(places).min() == pytest.approx(15, abs=0.1)
+    assert np.mean(places[1:4]) == pytest.approx(50.1 * 430 / 90, abs=0.1)
+    assert layout["margin"]["r"] > 6 * len("seqpool 50.0")
+    in_the_legend = [uid for uid, trace in traces(figure).items() if trace.showlegend is not False]
+    assert in_the_legend
+    assert all(uid.startswith("reference") for uid in in_the_legend)
+    assert layout["xaxis"]["autorangeoptions"] == {"minallowed": 1, "maxallowed": 2}
+
+    logarithmic = figures.curves(members, found, "train_loss", named_ends=True, log_y=True)["layout"]
+    assert logarithmic["annotations"][0]["y"] == pytest.approx(log10(RECORD.train_loss or 0))
+    nothing_on_it = {one.id: records(0.0, 0.0) for one in members}
+    assert "annotations" not in figures.curves(members, nothing_on_it, named_ends=True, log_y=True)["layout"]
+    one_epoch = {one.id: records(50.0) for one in members}
+    assert "annotations" not in figures.curves(members, one_epoch, named_ends=True)["layout"]
+    many = [run("mean", 0, spec={"lr": 0.001 * number}) for number in range(1, 14)]
+    told = {one.id: records(1.0, 2.0) for one in many}
+    assert "annotations" not in figures.curves(many, told, group="lr", named_ends=True)["layout"]
 
 
 def test_a_logarithmic_axis_has_no_band_below_zero() -> None:

@@ -13,7 +13,7 @@ import {
   type RowSelectionState,
   type SortingState,
 } from "@tanstack/react-table";
-import { memo, useMemo } from "react";
+import { memo, useDeferredValue, useMemo } from "react";
 import { Link } from "react-router";
 
 import { onRun } from "../../api/actions";
@@ -46,12 +46,13 @@ const NUMERIC = [
   "started_at",
 ];
 
-const cellClass = (id: string) =>
-  NUMERIC.includes(id) ? "right nowrap" : id === "select" ? "not-on-phones" : undefined;
+const SELECT = "select";
+
+const cellClass = (id: string) => (NUMERIC.includes(id) ? "right nowrap" : id === SELECT ? "not-on-phones" : undefined);
 
 const columns = column.columns([
   column.display({
-    id: "select",
+    id: SELECT,
     enableHiding: false,
     header: ({ table }) => (
       <Checkbox
@@ -60,14 +61,6 @@ const columns = column.columns([
         checked={table.getIsAllRowsSelected()}
         indeterminate={table.getIsSomeRowsSelected() && !table.getIsAllRowsSelected()}
         onChange={table.getToggleAllRowsSelectedHandler()}
-      />
-    ),
-    cell: ({ row }) => (
-      <Checkbox
-        size="xs"
-        aria-label={`Select run ${row.id}`}
-        checked={row.getIsSelected()}
-        onChange={row.getToggleSelectedHandler()}
       />
     ),
   }),
@@ -251,7 +244,8 @@ type Props = {
 };
 
 /** One page of runs, in the order in which the server sent them. */
-export function RunsTable({ runs, shown, selected, onSelect, sorting, onSort, label = "Runs" }: Props) {
+export function RunsTable({ runs: newest, shown, selected, onSelect, sorting, onSort, label = "Runs" }: Props) {
+  const runs = useDeferredValue(newest); // a click shows at once, the many rows that it leads to a moment later
   const table = useTable({
     features,
     columns,
@@ -312,19 +306,38 @@ type RowProps = { row: Row<typeof features, Run>; run: Run; isSelected: boolean;
 
 /** Drawn anew only if something of it has changed: with each event of a busy board, that is one of many. */
 const RunRow = memo(
-  function RunRow({ row, isSelected }: RowProps) {
+  function RunRow({ row, run, isSelected, columnsShown }: RowProps) {
     return (
       <Table.Tr data-selected={isSelected || undefined}>
-        {row.getVisibleCells().map((cell) => (
-          <Table.Td key={cell.id} className={cellClass(cell.column.id)} data-label={HEADS.get(cell.column.id)}>
-            <FlexRender cell={cell} />
-          </Table.Td>
-        ))}
+        <Table.Td className={cellClass(SELECT)}>
+          <input
+            type="checkbox"
+            aria-label={`Select run ${row.id}`}
+            checked={isSelected}
+            onChange={row.getToggleSelectedHandler()}
+          />
+        </Table.Td>
+        <Facts {...{ row, run, columnsShown }} />
       </Table.Tr>
     );
   },
   (before, now) =>
     before.run === now.run && before.isSelected === now.isSelected && before.columnsShown === now.columnsShown,
+);
+
+/** What does not change when the run is selected, as all of a page can be at once. */
+const Facts = memo(
+  function Facts({ row }: Omit<RowProps, "isSelected">) {
+    return row.getVisibleCells().map(
+      (cell) =>
+        cell.column.id !== SELECT && (
+          <Table.Td key={cell.id} className={cellClass(cell.column.id)} data-label={HEADS.get(cell.column.id)}>
+            <FlexRender cell={cell} />
+          </Table.Td>
+        ),
+    );
+  },
+  (before, now) => before.run === now.run && before.columnsShown === now.columnsShown,
 );
 
 type HeaderProps = {

@@ -1,4 +1,4 @@
-import { Group, NativeSelect, Paper, SimpleGrid, Slider, Stack, Switch, Text } from "@mantine/core";
+import { Group, NativeSelect, Paper, SimpleGrid, Slider, Stack, Switch, Text, useMatches } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
@@ -46,6 +46,7 @@ export function CurvesPanel({ selection, group, levels }: Props) {
     crosshair: hover === "epoch",
     hidden: hide?.split(",") ?? [],
   };
+  const large = { ...query, named_ends: useMatches({ base: false, md: true }) };
   return (
     <div className="beside">
       {areApart ? (
@@ -67,7 +68,7 @@ export function CurvesPanel({ selection, group, levels }: Props) {
       ) : (
         // Another metric or axis is another chart: no zoom and no old curves are taken over.
         <Paper key={`${metric} ${x} ${log}`} p="xs" className="large">
-          <Curves query={query} label={label} zoom={zoom} onZoom={onZoom} legend={false} />
+          <Curves query={large} label={label} zoom={zoom} onZoom={onZoom} legend={false} />
         </Paper>
       )}
       <Stack gap="sm">
@@ -111,7 +112,7 @@ export function CurvesPanel({ selection, group, levels }: Props) {
             onChange={({ currentTarget: { checked } }) => setApart(checked ? "1" : null)}
           />
         )}
-        {!areApart && <RunsInChart query={query} hide={hide ?? ""} onHide={setHide} />}
+        {!areApart && <RunsInChart query={large} hide={hide ?? ""} onHide={setHide} />}
       </Stack>
     </div>
   );

@@ -41,7 +41,7 @@ export function Seen({ url, look, number, classNames, label, pixels = IMAGE_PIXE
         fw={wrong ? 600 : 400}
       >
         {wrong ? "✗ " : ""}
-        {classNames[predicted] ?? predicted} · {Math.round(100 * look.confidence[number]!)} %
+        {classNames[predicted] ?? predicted} · {Math.round(100 * look.confidence[number]!)}&nbsp;%
       </Text>
     </>
   );

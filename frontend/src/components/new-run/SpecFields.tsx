@@ -1,5 +1,5 @@
 import { Paper, SimpleGrid, Text, Title } from "@mantine/core";
-import { useState, type ReactNode } from "react";
+import { useCallback, useRef, useState, type ReactNode } from "react";
 
 import type { Draft, SpecField, Value } from "../../api/spec";
 import { plural } from "../../format";
@@ -17,6 +17,9 @@ type Props = {
 /** All fields of a spec in groups; those that are rarely changed are folded away unless they are changed or wrong. */
 export function SpecFields({ fields, values, onChange, varies, errors }: Props) {
   const isChanged = ({ name, default: usual }: SpecField) => values[name] !== undefined && values[name] !== usual;
+  const latest = useRef(onChange);
+  latest.current = onChange;
+  const set = useCallback((name: string, value: Value) => latest.current(name, value), []); // the same, for the inputs
   const inputs = (shown: SpecField[]) => (
     <SimpleGrid cols={{ base: 1, xs: 2, lg: 3 }} spacing="md" verticalSpacing="sm">
       {shown.map((field) => (
@@ -24,7 +27,7 @@ export function SpecFields({ fields, values, onChange, varies, errors }: Props) 
           key={field.name}
           field={field}
           value={values[field.name]}
-          onChange={(value) => onChange(field.name, value)}
+          onChange={set}
           varies={varies(field.name)}
           error={varies(field.name) ? undefined : errors[field.name]}
         />

@@ -19,7 +19,7 @@ export function PlanFields({ fields, plan, onChange, errors = {} }: Props) {
           key={field.name}
           field={field}
           value={planValue(plan, field)}
-          onChange={(value) => onChange({ ...plan, [field.name]: value })}
+          onChange={(name, value) => onChange({ ...plan, [name]: value })}
           varies={false}
           error={errors[`plan.${field.name}`]}
         />

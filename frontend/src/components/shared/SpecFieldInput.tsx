@@ -1,5 +1,7 @@
 import { Autocomplete, MultiSelect, Select, TagsInput, TextInput } from "@mantine/core";
 
+import { memo } from "react";
+
 import { parseValue, type SpecField, type Value } from "../../api/spec";
 
 const SUGGESTIONS = 8;
@@ -7,14 +9,15 @@ const SUGGESTIONS = 8;
 type Props = {
   field: SpecField;
   value: Value | undefined;
-  onChange: (value: Value) => void;
+  onChange: (name: string, value: Value) => void;
   varies: boolean;
   error?: string;
 };
 
 /** One hyperparameter, drawn from its schema alone. Numbers may be written like 5e-4. A value that is no choice any more,
- * such as an own pooling's earlier code, stays one. */
-export function SpecFieldInput({ field, value, onChange, varies, error }: Props) {
+ * such as an own pooling's earlier code, stays one. Drawn anew only if something of it has changed: it is one of many. */
+export const SpecFieldInput = memo(function SpecFieldInput({ field, value, onChange, varies, error }: Props) {
+  const set = (chosen: Value) => onChange(field.name, chosen);
   const changed = value !== undefined && value !== field.default;
   const common = {
     label: field.name,
@@ -31,7 +34,7 @@ export function SpecFieldInput({ field, value, onChange, varies, error }: Props)
         {...common}
         data={[...new Set([...field.enum, String(value ?? field.default)])]}
         value={String(value ?? field.default)}
-        onChange={(chosen) => chosen && onChange(chosen)}
+        onChange={(chosen) => chosen && set(chosen)}
         allowDeselect={false}
         searchable={field.enum.length > 8}
       />
@@ -46,7 +49,7 @@ export function SpecFieldInput({ field, value, onChange, varies, error }: Props)
         maxLength={field.maxLength}
         placeholder={String(field.default)}
         value={String(value ?? field.default)}
-        onChange={onChange}
+        onChange={set}
       />
     );
   }
@@ -59,10 +62,10 @@ export function SpecFieldInput({ field, value, onChange, varies, error }: Props)
       max={field.maximum}
       placeholder={String(field.default)}
       value={value ?? field.default}
-      onChange={(event) => onChange(parseValue(field, event.currentTarget.value))}
+      onChange={(event) => set(parseValue(field, event.currentTarget.value))}
     />
   );
-}
+});
 
 type AxisProps = { field: SpecField; values: Value[]; onChange: (values: Value[]) => void; error?: string };
 

@@ -20,7 +20,7 @@ export function useUrlParam(name: string, ...resets: string[]): [string | null, 
         for (const other of resets) next.delete(other);
         return next;
       },
-      { replace: true, preventScrollReset: true },
+      { replace: true, preventScrollReset: true, flushSync: true },
     );
   };
   return [params.get(name), set];
