@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from app.store.lease import Lease
 from app.store.rows import State
@@ -69,6 +69,38 @@ def test_everyone_can_use_every_page(name: str, site: str, ids: dict[str, str], 
     # Of what moved by itself while data came; Core Web Vitals call 0.1 good.
     assert page.evaluate(SHIFT) < 0.02
     check_page(f"page-{name}")
+
+
+def test_pages_keep_still_where_no_worker_is_connected(site: str, store: RunStore, page: Page) -> None:
+    study = queue_study(store, seeds=1)
+    of_study = store.experiment_runs(study.id)[0].id
+    page.set_viewport_size({"width": 390, "height": 844})
+    for path in ("/", f"/board/experiments/{study.id}", f"/board/runs/{of_study}", "/board/workers", "/board/new"):
+        page.goto(site + path)
+        expect(page.get_by_role("alert").filter(has_text="No worker is connected")).to_be_visible()
+        expect(page.locator(".mantine-Skeleton-root, .mantine-Loader-root")).to_have_count(0)
+        assert page.evaluate(SHIFT) < 0.02, path
+
+
+def test_what_cannot_be_read_is_said_on_each_page(site: str, ids: dict[str, str], page: Page) -> None:
+    broken = {"type": "about:blank", "title": "Broken", "status": 500, "detail": "the disk is broken", "errors": []}
+
+    def answer(route: Route) -> None:
+        asked = route.request
+        if asked.resource_type == "fetch" and not asked.url.endswith(("/session", "/catalog")):
+            route.fulfill(status=500, content_type="application/problem+json", json=broken)
+        else:
+            route.continue_()
+
+    page.context.route("**/*", answer)
+    pages = {name: page.context.new_page() for name in ("board", "experiment", "compare", "run-queued", "workers")}
+    pages |= {name: page.context.new_page() for name in ("/board/import", "/board/poolings/mean", "/board/new")}
+    for name, opened in pages.items():
+        opened.goto(site + (PAGES[name][0].format(**ids) if name in PAGES else name))
+    for opened in pages.values():
+        expect(opened.get_by_text("the disk is broken").first).to_be_visible()
+        expect(opened.locator(".mantine-Skeleton-root, .mantine-Loader-root")).to_have_count(0)
+        expect(opened.get_by_text("No such")).to_have_count(0)
 
 
 def test_the_documentation_of_the_api_fits_a_phone(site: str, page: Page, check_width: Callable[[], None]) -> None:

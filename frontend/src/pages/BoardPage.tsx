@@ -1,4 +1,4 @@
-import { Button, Code, EmptyState, Paper, Skeleton, Text, Title } from "@mantine/core";
+import { Button, Code, EmptyState, Paper, Text, Title } from "@mantine/core";
 import { notifications } from "@mantine/notifications";
 import { IconPlayerPlay } from "@tabler/icons-react";
 import { useMutation, useQuery } from "@tanstack/react-query";
@@ -7,17 +7,16 @@ import { Link, useNavigate } from "react-router";
 import { ADDRESS } from "../address";
 import { api, body } from "../api/client";
 import { catalogQuery, experimentsQuery, runsQuery, sessionQuery } from "../api/queries";
-import { ErrorAlert } from "../components/shared/ErrorAlert";
+import { Pending } from "../components/shared/Pending";
 import { ExperimentList } from "../components/board/ExperimentList";
 import { QueueBar } from "../components/board/QueueBar";
 import { RunList } from "../components/board/RunList";
 import { curlCommand } from "../components/shared/shellCommands";
 
 export function BoardPage() {
-  const { data: experiments } = useQuery(experimentsQuery);
-  const { data: anyRun, error } = useQuery(runsQuery({ limit: 1, archived: "shown" }));
-  if (error && !anyRun) return <ErrorAlert title="The board does not answer" message={error.message} />;
-  if (!experiments || !anyRun) return <Skeleton h={400} />;
+  const { data: experiments, error: noExperiments } = useQuery(experimentsQuery);
+  const { data: anyRun, error: noRuns } = useQuery(runsQuery({ limit: 1, archived: "shown" }));
+  if (!experiments || !anyRun) return <Pending what="board" error={noExperiments ?? noRuns} h={400} />;
   return (
     <>
       <title>CCT Board</title>

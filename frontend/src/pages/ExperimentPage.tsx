@@ -1,4 +1,4 @@
-import { Anchor, Button, Group, Paper, Skeleton, Text, Title } from "@mantine/core";
+import { Anchor, Button, Group, Paper, Text, Title } from "@mantine/core";
 import { IconTrash } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "react-router";
@@ -8,7 +8,7 @@ import { type Experiment, isGone } from "../api/client";
 import { LIMITS } from "../api/limits";
 import { allRunsQuery, comparisonQuery, experimentQuery, experimentsQuery } from "../api/queries";
 import { cloned } from "../api/spec";
-import { ErrorAlert } from "../components/shared/ErrorAlert";
+import { Pending } from "../components/shared/Pending";
 import { CancelButton } from "../components/shared/CancelButton";
 import { Mark } from "../components/comparison/Answer";
 import { ComparisonView } from "../components/comparison/ComparisonView";
@@ -26,8 +26,7 @@ export function ExperimentPage() {
   const { id } = useParams() as { id: string };
   const { data: experiment, error } = useQuery(experimentQuery(id));
   if (experiment && !isGone(error)) return <ExperimentView key={id} experiment={experiment} />;
-  if (error) return <ErrorAlert title="No such experiment here" message={error.message} />;
-  return <Skeleton h={320} />;
+  return <Pending what="experiment" error={error} h={320} />;
 }
 
 function ExperimentView({ experiment }: { experiment: Experiment }) {
@@ -163,8 +162,8 @@ function Origin({ id, says }: { id: string; says: string }) {
 
 /** The runs of a search are no comparison: each is another setting. */
 function Trials({ experiment: { id } }: { experiment: Experiment }) {
-  const { data: list } = useQuery(allRunsQuery({ experiment: id, archived: "shown" }));
-  if (!list) return <Skeleton h={200} mt="xl" />;
+  const { data: list, error } = useQuery(allRunsQuery({ experiment: id, archived: "shown" }));
+  if (!list) return <Pending what="list of runs" error={error} h={200} />;
   return (
     <>
       <Title order={2} mt="xl" mb="sm">
@@ -185,8 +184,8 @@ function Trials({ experiment: { id } }: { experiment: Experiment }) {
 }
 
 function Runs({ experiment }: { experiment: Experiment }) {
-  const { data: list } = useQuery(allRunsQuery({ experiment: experiment.id, archived: "shown" }));
+  const { data: list, error } = useQuery(allRunsQuery({ experiment: experiment.id, archived: "shown" }));
   const { data: comparison } = useComparison({ experiment: experiment.id });
-  if (!list || !comparison) return <Skeleton h={200} mt="xl" />;
+  if (!list || !comparison) return <Pending what="list of runs" error={error} h={200} />;
   return <RunMatrix experiment={experiment} runs={list.runs} comparison={comparison} />;
 }

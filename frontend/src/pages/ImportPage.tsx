@@ -1,4 +1,4 @@
-import { Button, FileInput, Group, Paper, SimpleGrid, Skeleton, Text, Title } from "@mantine/core";
+import { Button, FileInput, Group, Paper, SimpleGrid, Text, Title } from "@mantine/core";
 import { IconFileImport } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
@@ -8,13 +8,14 @@ import { api, body, type Catalog, type Experiment } from "../api/client";
 import { catalogQuery, experimentsQuery } from "../api/queries";
 import { specFields, type Value } from "../api/spec";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
+import { Pending } from "../components/shared/Pending";
 import { SpecFieldInput } from "../components/shared/SpecFieldInput";
 import { SelectExperiment } from "../components/import/SelectExperiment";
 import { duration, integer, percent } from "../format";
 
 export function ImportPage() {
-  const { data: catalog } = useQuery(catalogQuery);
-  const { data: experiments } = useQuery(experimentsQuery);
+  const { data: catalog, error: noCatalog } = useQuery(catalogQuery);
+  const { data: experiments, error: noExperiments } = useQuery(experimentsQuery);
   return (
     <>
       <title>Import results · CCT Board</title>
@@ -30,7 +31,7 @@ export function ImportPage() {
       {catalog && experiments ? (
         <ImportForm catalog={catalog} experiments={experiments.experiments} />
       ) : (
-        <Skeleton h={320} />
+        <Pending what="form" error={noCatalog ?? noExperiments} h={320} />
       )}
     </>
   );

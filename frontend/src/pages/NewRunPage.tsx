@@ -4,7 +4,6 @@ import {
   NumberInput,
   Paper,
   Select,
-  Skeleton,
   Stack,
   Switch,
   Text,
@@ -33,6 +32,7 @@ import {
   type Value,
 } from "../api/spec";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
+import { Pending } from "../components/shared/Pending";
 import { PreviewOfRuns } from "../components/new-run/PreviewOfRuns";
 import { SpecFields } from "../components/new-run/SpecFields";
 import { StartingPoints } from "../components/new-run/StartingPoints";
@@ -55,9 +55,8 @@ export function NewRunPage() {
       <Title order={1} mb="md">
         New run
       </Title>
-      {error && <ErrorAlert title="The form needs the board's catalog" message={error.message} />}
       {catalog && <StartingPoints catalog={catalog} />}
-      {catalog ? <SpecForm key={arrival} catalog={catalog} /> : !error && <Skeleton h={480} />}
+      {catalog ? <SpecForm key={arrival} catalog={catalog} /> : <Pending what="form" error={error} h={480} />}
     </>
   );
 }

@@ -1,4 +1,4 @@
-import { Button, Group, NativeSelect, Paper, Skeleton, Text, Title } from "@mantine/core";
+import { Button, Group, NativeSelect, Paper, Text, Title } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useParams } from "react-router";
@@ -8,7 +8,7 @@ import { catalogQuery, poolingQuery } from "../api/queries";
 import { formPath } from "../api/spec";
 import { Check } from "../components/pooling/Check";
 import { CodeDifference, CodeOfPooling } from "../components/pooling/Code";
-import { ErrorAlert } from "../components/shared/ErrorAlert";
+import { Pending } from "../components/shared/Pending";
 import { Pooling } from "../components/shared/RunFacts";
 import { useUrlParam } from "../components/shared/urlState";
 
@@ -16,8 +16,7 @@ export function PoolingPage() {
   const { name } = useParams() as { name: string };
   const { data: pooling, error } = useQuery(poolingQuery(name));
   if (pooling) return <PoolingView key={name} pooling={pooling} />;
-  if (error) return <ErrorAlert title="No such pooling here" message={error.message} />;
-  return <Skeleton h={320} />;
+  return <Pending what="pooling" error={error} h={320} />;
 }
 
 function PoolingView({ pooling }: { pooling: PoolingDetail }) {

@@ -1,4 +1,4 @@
-import { Anchor, Code, Paper, Skeleton, Table, Text, Title } from "@mantine/core";
+import { Anchor, Code, Paper, Table, Text, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
 
@@ -6,6 +6,7 @@ import type { Catalog } from "../api/client";
 import { catalogQuery, poolingQuery } from "../api/queries";
 import { told } from "../components/pooling/Check";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
+import { Pending } from "../components/shared/Pending";
 import { Pooling } from "../components/shared/RunFacts";
 
 export function PoolingsPage() {
@@ -16,8 +17,7 @@ export function PoolingsPage() {
       <Title order={1} mb="md">
         Poolings
       </Title>
-      {error && !catalog && <ErrorAlert title="The board does not answer" message={error.message} />}
-      {catalog ? <Lists catalog={catalog} /> : !error && <Skeleton h={320} />}
+      {catalog ? <Lists catalog={catalog} /> : <Pending what="list of poolings" error={error} h={320} />}
     </>
   );
 }

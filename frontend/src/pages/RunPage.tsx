@@ -1,4 +1,4 @@
-import { Anchor, Button, Grid, Group, Paper, SimpleGrid, Skeleton, Text, Title } from "@mantine/core";
+import { Anchor, Button, Grid, Group, Paper, SimpleGrid, Text, Title } from "@mantine/core";
 import { IconCopy, IconRefresh } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "react-router";
@@ -12,6 +12,7 @@ import { CancelButton } from "../components/shared/CancelButton";
 import { CodeOfPooling } from "../components/pooling/Code";
 import { ConfusionOfRun } from "../components/run/ConfusionOfRun";
 import { ErrorAlert } from "../components/shared/ErrorAlert";
+import { Pending } from "../components/shared/Pending";
 import { ExperimentName } from "../components/shared/ExperimentFacts";
 import { Curves } from "../components/shared/Figure";
 import { Folded } from "../components/shared/Folded";
@@ -36,8 +37,7 @@ export function RunPage() {
   const { id } = useParams() as { id: string };
   const { data: run, error } = useQuery(runQuery(id));
   if (run && !isGone(error)) return <RunView key={id} run={run} />;
-  if (error) return <ErrorAlert title="No such run here" message={error.message} />;
-  return <Skeleton h={320} />;
+  return <Pending what="run" error={error} h={320} />;
 }
 
 function RunView({ run }: { run: Run }) {
@@ -60,8 +60,11 @@ function RunView({ run }: { run: Run }) {
           </Title>
           <Text size="sm" c="dimmed">
             {model} on {folder ? `${dataset}/${folder}` : dataset} · run {run.id}
-            {run.experiment_id && " · "}
-            {run.experiment_id && <ExperimentName id={run.experiment_id} />}
+            {run.experiment_id && (
+              <span className="of-experiment">
+                <ExperimentName id={run.experiment_id} />
+              </span>
+            )}
             {run.extends && (
               <>
                 {" · goes on after epoch "}

@@ -1,25 +1,30 @@
-import { Anchor, Code, EmptyState, Paper, Skeleton, Table, Text, Title } from "@mantine/core";
+import { Anchor, Code, EmptyState, Paper, Table, Text, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
 
 import type { Worker } from "../api/client";
 import { runQuery, workersQuery } from "../api/queries";
-import { ErrorAlert } from "../components/shared/ErrorAlert";
+import { Pending } from "../components/shared/Pending";
 import { bytes, duration, moment, percent } from "../format";
 
 const READ_EVERY_MS = 3_000;
 
 export function WorkersPage() {
   // Events tell who works on what; load and heartbeats change all the time.
-  const { data, error } = useQuery({ ...workersQuery, refetchInterval: READ_EVERY_MS });
+  const { data, failureReason } = useQuery({ ...workersQuery, refetchInterval: READ_EVERY_MS });
   return (
     <>
       <title>Workers · CCT Board</title>
       <Title order={1} mb="md">
         Workers
       </Title>
-      {error && !data && <ErrorAlert title="The board does not answer" message={error.message} />}
-      {!data ? !error && <Skeleton h={160} /> : data.workers.length === 0 ? <NoWorkers /> : <WorkersTable {...data} />}
+      {!data ? (
+        <Pending what="list of workers" error={failureReason} h={160} />
+      ) : data.workers.length === 0 ? (
+        <NoWorkers />
+      ) : (
+        <WorkersTable {...data} />
+      )}
     </>
   );
 }

@@ -10,8 +10,15 @@ import { expectedRows, scaleOf } from "./picture";
 
 const PROBLEMS = 2;
 
+type Props = {
+  experiment: Experiment;
+  glance: Glance | undefined;
+  /** Why there is no glance. */
+  error: Error | null;
+};
+
 /** An experiment in short: its answer in a line, its results in a small picture, how far it is, and what is wrong. */
-export function ExperimentCard({ experiment, glance }: { experiment: Experiment; glance: Glance | undefined }) {
+export function ExperimentCard({ experiment, glance, error }: Props) {
   return (
     <Paper p="sm" component="article" aria-label={experiment.name} className="experiment-card">
       <Group justify="space-between" wrap="nowrap" gap="xs">
@@ -29,7 +36,16 @@ export function ExperimentCard({ experiment, glance }: { experiment: Experiment;
           {moment(experiment.created_at)}
         </Text>
       </Group>
-      {glance ? <AnswerLine glance={glance} /> : <Skeleton className="answer-line" />}
+      {glance ? (
+        <AnswerLine glance={glance} />
+      ) : error ? (
+        <Text size="sm" className="problem answer-line">
+          <IconAlertTriangle size={14} aria-hidden />
+          <span>{error.message}</span>
+        </Text>
+      ) : (
+        <Skeleton className="answer-line" />
+      )}
       {glance ? (
         <Picture glance={glance} />
       ) : (

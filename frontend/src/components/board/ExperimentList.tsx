@@ -36,12 +36,12 @@ export function ExperimentList({ experiments }: { experiments: Experiment[] }) {
 
 /** Experiments whose answers are asked for together. */
 function Cards({ experiments }: { experiments: Experiment[] }) {
-  const { data } = useQuery(glancesQuery(experiments.map(({ id }) => id)));
+  const { data, error } = useQuery(glancesQuery(experiments.map(({ id }) => id)));
   const found = new Map(data?.glances.map(({ experiment_id, glance }) => [experiment_id, glance]));
   return (
     <SimpleGrid cols={{ base: 1, sm: 2, lg: 3 }} spacing="sm" mb="sm">
       {experiments.map((experiment) => (
-        <ExperimentCard key={experiment.id} experiment={experiment} glance={found.get(experiment.id)} />
+        <ExperimentCard key={experiment.id} experiment={experiment} glance={found.get(experiment.id)} error={error} />
       ))}
     </SimpleGrid>
   );

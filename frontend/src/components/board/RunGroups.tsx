@@ -1,4 +1,4 @@
-import { ActionIcon, Anchor, Button, Group, Paper, Skeleton, Table, Text } from "@mantine/core";
+import { ActionIcon, Anchor, Button, Group, Paper, Table, Text } from "@mantine/core";
 import { IconChevronDown, IconChevronRight } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import type { ColumnVisibilityState, RowSelectionState } from "@tanstack/react-table";
@@ -8,7 +8,7 @@ import { Link } from "react-router";
 import { STATES, type RunGroup } from "../../api/client";
 import { runGroupsQuery, runsQuery, type GroupBy, type RunFilter } from "../../api/queries";
 import { integer, meanAndSd, plural } from "../../format";
-import { ErrorAlert } from "../shared/ErrorAlert";
+import { Pending } from "../shared/Pending";
 import { ExperimentName } from "../shared/ExperimentFacts";
 import { Pooling, StateName } from "../shared/RunFacts";
 import { RunsTable } from "./RunsTable";
@@ -34,8 +34,7 @@ export function RunGroups({ filter, by, shown, selected, onSelect }: Props) {
   const [splitParam, setSplit] = useUrlParam("split", "open");
   const split = splitParam?.split(",") ?? [];
   const { data, error } = useQuery(runGroupsQuery(filter, by, split));
-  if (error) return <ErrorAlert title="No groups" message={error.message} />;
-  if (!data) return <Skeleton h={300} />;
+  if (!data) return <Pending what="list of groups" error={error} h={300} />;
   const hasTest = data.groups.some(({ test_top1 }) => test_top1 !== null);
   return (
     <Paper>
@@ -206,8 +205,8 @@ function GroupName({ value, by }: { value: string | null; by: GroupBy }) {
 }
 
 function RunsOfGroup({ filter, by, value, ...table }: Omit<Props, "by"> & { by: GroupBy; value: string }) {
-  const { data: list } = useQuery(runsQuery({ ...filter, sort: "final_top1", descending: true, limit: SHOWN }));
-  if (!list) return <Skeleton h={200} />;
+  const { data: list, error } = useQuery(runsQuery({ ...filter, sort: "final_top1", descending: true, limit: SHOWN }));
+  if (!list) return <Pending what="list of runs" error={error} h={200} />;
   const address = new URLSearchParams(location.search);
   for (const name of ["group", "open", "page"]) address.delete(name);
   address.set(by, value);

@@ -1,4 +1,4 @@
-import { Group, NativeSelect, Pagination, Paper, Skeleton, Text, Title } from "@mantine/core";
+import { Group, NativeSelect, Pagination, Paper, Text, Title } from "@mantine/core";
 import { useLocalStorage } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import type { ColumnVisibilityState, RowSelectionState } from "@tanstack/react-table";
@@ -8,7 +8,7 @@ import { useSearchParams } from "react-router";
 import { allRuns, runsQuery, type GroupBy } from "../../api/queries";
 import { plural } from "../../format";
 import { BulkActions } from "./BulkActions";
-import { ErrorAlert } from "../shared/ErrorAlert";
+import { Pending } from "../shared/Pending";
 import { filterOf, sortingOf } from "./runFilter";
 import { RunFilters } from "./RunFilters";
 import { RunGroups } from "./RunGroups";
@@ -53,7 +53,6 @@ export function RunList() {
         </Group>
         <RunFilters shown={shown} onShow={setShown} />
       </Group>
-      {error && <ErrorAlert title="No runs" message={error.message} />}
       {chosen.length > 0 && (
         <BulkActions
           ids={chosen}
@@ -77,7 +76,7 @@ export function RunList() {
               onSort={([by]) => setSort(by ? `${by.desc ? "-" : ""}${by.id}` : null)}
             />
           ) : (
-            <Skeleton h={300} />
+            <Pending what="list of runs" error={error} h={300} />
           )}
         </Paper>
       )}

@@ -1,10 +1,11 @@
-import { Group, NativeSelect, Skeleton, Title } from "@mantine/core";
+import { Group, NativeSelect, Title } from "@mantine/core";
 
 import type { Selection } from "../../api/queries";
 import { Answer } from "./Answer";
 import { CodeOfVariants } from "./CodeOfVariants";
 import { ComparisonTable } from "./ComparisonTable";
 import { ErrorAlert } from "../shared/ErrorAlert";
+import { Pending } from "../shared/Pending";
 import { Figures } from "./Figures";
 import { LensView } from "./LensView";
 import { TakeAway } from "./TakeAway";
@@ -40,7 +41,7 @@ export function ComparisonView({ selection, groups, title, mark, plan, children 
   const [measure, setMeasure] = useUrlParam("measure");
   const { data: comparison, error } = useComparison(selection);
 
-  if (!comparison) return error ? <ErrorAlert title="No comparison" message={error.message} /> : <Skeleton h={320} />;
+  if (!comparison) return <Pending what="comparison" error={error} h={320} />;
   const { group, levels } = comparison;
   // Results from elsewhere stand beside; nothing is held against them.
   const ours = comparison.variants.filter(

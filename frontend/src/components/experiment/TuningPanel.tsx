@@ -5,7 +5,7 @@ import { Link } from "react-router";
 import type { Experiment } from "../../api/client";
 import { parallelQuery, trialsQuery, tuningQuery } from "../../api/queries";
 import { percent, plural } from "../../format";
-import { ErrorAlert } from "../shared/ErrorAlert";
+import { Pending } from "../shared/Pending";
 import { AskedFigure } from "../shared/Figure";
 
 const told = (settings: Record<string, unknown>) =>
@@ -19,7 +19,7 @@ export function TuningPanel({ experiment: { id, plan_state } }: { experiment: Ex
   const { data: tuned, error } = useQuery(tuningQuery(id));
   const trials = useQuery(trialsQuery({ experiment: id, theme }));
   const parallel = useQuery(parallelQuery({ experiment: id, theme }));
-  if (!tuned) return error && <ErrorAlert title="No search" message={error.message} />;
+  if (!tuned) return <Pending what="search" error={error} h={320} />;
   return (
     <section aria-labelledby="tuning">
       <Title order={2} id="tuning" mb={6}>

@@ -105,8 +105,8 @@ function Board({ canLogOut }: { canLogOut: boolean }) {
         </Container>
       </header>
       <Container size="xl" component="main" id="content" tabIndex={-1} py="lg">
-        <NoWorkerWarning />
         <Outlet />
+        <NoWorkerWarning />
       </Container>
       {shortcuts.sheet}
       {yourName.question}
@@ -146,6 +146,7 @@ function WorkersLink() {
   );
 }
 
+/** At the lower edge, where it moves nothing when it comes and goes. */
 function NoWorkerWarning() {
   const { data: workers } = useQuery(workersQuery);
   const nobody = workers?.workers.length === 0;
@@ -155,9 +156,14 @@ function NoWorkerWarning() {
   });
   if (!nobody || !queued?.total) return null;
   return (
-    <Alert variant="default" style={{ "--alert-color": "var(--warn)" }} title="No worker is connected" mb="lg">
-      {plural(queued.total, "run")} in the queue will wait until there is one. Start a worker with{" "}
-      <Code>cctboard worker</Code>; it takes the first run by itself.
+    <Alert
+      variant="default"
+      className="no-worker"
+      p="sm"
+      style={{ "--alert-color": "var(--warn)" }}
+      title="No worker is connected"
+    >
+      {plural(queued.total, "run")} will wait until there is one: start it with <Code>cctboard worker</Code>.
     </Alert>
   );
 }

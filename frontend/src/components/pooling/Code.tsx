@@ -1,14 +1,13 @@
-import { Box, Paper, Skeleton, Text } from "@mantine/core";
+import { Box, Paper, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 
 import { codeDifferenceQuery, poolingQuery } from "../../api/queries";
-import { ErrorAlert } from "../shared/ErrorAlert";
+import { Pending } from "../shared/Pending";
 
 /** The code of a pooling by its name: of an own one as the runs of that full name are trained with. */
 export function CodeOfPooling({ name }: { name: string }) {
   const { data: pooling, error } = useQuery(poolingQuery(name));
-  if (error && !pooling) return <ErrorAlert title="No code" message={error.message} />;
-  if (!pooling) return <Skeleton h={200} />;
+  if (!pooling) return <Pending what="code" error={error} h={200} />;
   return (
     <>
       {pooling.files.map(({ name: file, text }) => (
@@ -30,8 +29,7 @@ const SIGNS: Record<string, string> = { "+": "added", "-": "removed", "@": "left
 /** In which lines the code of one pooling differs from another's. */
 export function CodeDifference({ name, other }: { name: string; other: string }) {
   const { data, error } = useQuery(codeDifferenceQuery(name, other));
-  if (error && !data) return <ErrorAlert title="No difference to show" message={error.message} />;
-  if (!data) return <Skeleton h={160} />;
+  if (!data) return <Pending what="difference" error={error} h={160} />;
   if (data.lines.length === 0) return <Text size="sm">Their code is the same.</Text>;
   return (
     <Box component="section" className="code" tabIndex={0} aria-label={`From ${data.first} to ${data.second}`}>

@@ -1,9 +1,9 @@
-import { Paper, Skeleton, Text } from "@mantine/core";
+import { Paper, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 
 import { historyQuery } from "../../api/queries";
 import { momentWithSeconds } from "../../format";
-import { ErrorAlert } from "../shared/ErrorAlert";
+import { Pending } from "../shared/Pending";
 
 /** In which of the app's state colours an entry is drawn. */
 const STATE_OF: Record<string, string> = {
@@ -17,8 +17,7 @@ const STATE_OF: Record<string, string> = {
 /** What happened to the run, oldest first. */
 export function RunHistory({ id }: { id: string }) {
   const { data: history, error } = useQuery(historyQuery(id));
-  if (error) return <ErrorAlert title="No time line" message={error.message} />;
-  if (!history) return <Skeleton h={120} />;
+  if (!history) return <Pending what="time line" error={error} h={120} />;
   return (
     <Paper p="md">
       <ol className="history" aria-label="Time line">

@@ -24,7 +24,7 @@ export function RunLog({ run: { id, state } }: { run: Run }) {
     if (atEnd.current && box.current) box.current.scrollTop = box.current.scrollHeight;
   });
 
-  if (error) return <ErrorAlert title="No log" message={error.message} />;
+  if (error && !log) return <ErrorAlert title="The log cannot be shown" message={error.message} />;
   const lines = log?.lines ?? [];
   const ended = state !== "queued" && state !== "running";
   const wanted = text.toLowerCase();

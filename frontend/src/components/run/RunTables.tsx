@@ -1,14 +1,15 @@
-import { Paper, Skeleton, Table, Text } from "@mantine/core";
+import { Paper, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 
 import type { Run } from "../../api/client";
 import { catalogQuery } from "../../api/queries";
 import { defaultOf, specFields, settledValue } from "../../api/spec";
+import { Pending } from "../shared/Pending";
 
 /** All hyperparameters; those that differ from the defaults stand out. */
 export function SpecTable({ run }: { run: Run }) {
-  const { data: catalog } = useQuery(catalogQuery);
-  if (!catalog) return <Skeleton h={300} />;
+  const { data: catalog, error } = useQuery(catalogQuery);
+  if (!catalog) return <Pending what="spec" error={error} h={300} />;
   return (
     <Paper>
       <Table fz="sm" className="facts">
