@@ -6,7 +6,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --quiet
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix frontend
 
-.PHONY: demo run dashboard test check format types lock bench clean browser proxy compose-test chaos
+.PHONY: demo run dashboard test check check-python check-dashboard format types lock bench clean browser proxy compose-test chaos
 
 demo: .venv/installed frontend/dist/index.html ## start everything, train the demo experiment, show it
 	$(BIN)/cctboard demo --data "$(DATA)" --port "$(PORT)"
@@ -16,13 +16,18 @@ run: .venv/installed frontend/dist/index.html ## start everything
 
 dashboard: frontend/dist/index.html ## build the pages
 
-test: check browser proxy frontend/dist/index.html ## all checks and tests
+test: ## all checks and tests
+	$(MAKE) --jobs=2 check browser proxy frontend/dist/index.html
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
-check: .venv/installed frontend/node_modules ## linters, type checkers, the dashboard's unit tests, generated files are current
+check: check-python check-dashboard ## linters, type checkers, the dashboard's unit tests, generated files are current
+
+check-python: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+check-dashboard: .venv/installed frontend/node_modules
 	$(BIN)/cctboard openapi | diff -q - frontend/openapi.json >/dev/null || { echo "frontend/openapi.json is out of date; run: make types"; exit 1; }
 	$(NPM) run check
 
@@ -61,7 +66,7 @@ browser: .venv/installed ## a Chromium for the tests: one that is here, Debian's
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -yq --no-install-recommends chromium; } \
 	  || $(BIN)/playwright install chromium
 
-proxy: ## an nginx for the tests: one that is here, or Debian's
+proxy: | browser ## an nginx for the tests: one that is here, or Debian's; apt-get installs one thing at a time
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -yq --no-install-recommends nginx-light; } \
 	  || { echo "the tests need nginx; install it, on Debian: apt-get install nginx-light"; exit 1; }
