@@ -3,6 +3,9 @@ PYTHON ?= python3
 DATA ?= data
 PORT ?= 8000
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# Ten times as fast as pip, which follows where only pip is configured for the index of a company.
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --quiet
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix frontend
 
@@ -77,8 +80,10 @@ clean: ## removes what was built, keeps data
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	awk '/^[^ #]/ {of_uv = /^uv==/} of_uv' requirements.lock > .venv/uv.lock
+	$(PIP) --require-hashes -r .venv/uv.lock
+	$(UV) --require-hashes -r requirements.lock || $(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-deps --editable .
 	touch $@
 
 frontend/node_modules: .venv/installed frontend/package-lock.json
