@@ -1,4 +1,4 @@
-import { keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { keepPreviousData, type QueryKey, queryOptions } from "@tanstack/react-query";
 
 import { api, body, type Run, type RunList, type RunSort } from "./client";
 import { LIMITS } from "./limits";
@@ -141,7 +141,7 @@ export const comparisonQuery = (query: operations["compare_comparison_get"]["par
 /** The selection comes first in the key: events of its runs make the figure be drawn anew. */
 const figureQuery = <Query extends Selection, Figure>(query: Query, kind: string, draw: () => Promise<Figure>) =>
   queryOptions({
-    queryKey: ["figure", query, kind],
+    queryKey: ["figure", query, kind] as QueryKey,
     queryFn: draw,
     placeholderData: keepPreviousData,
     structuralSharing: false,

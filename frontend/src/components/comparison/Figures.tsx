@@ -1,6 +1,7 @@
 import { Group, Paper, Tabs, Title, useComputedColorScheme } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, type UseQueryOptions } from "@tanstack/react-query";
 
+import type { Figure } from "../../api/client";
 import {
   costQuery,
   differencesQuery,
@@ -76,19 +77,23 @@ export function Figures({ selection, group, baseline, measure, levels, varied }:
           <CurvesPanel selection={selection} group={group} levels={levels} />
         </Tabs.Panel>
         <Tabs.Panel value="interaction">
-          <Interaction query={{ ...query, measure }} />
+          <Drawn query={interactionQuery({ ...query, measure })} label="Two factors at once" />
         </Tabs.Panel>
         <Tabs.Panel value="heat">
-          <Heat query={{ ...query, measure }} />
+          <Drawn query={heatQuery({ ...query, measure })} label="Means over two factors" />
         </Tabs.Panel>
         <Tabs.Panel value="factors">
-          <Factors query={{ ...query, measure }} />
+          <Drawn query={factorsQuery({ ...query, measure })} label="Results over all that varies" />
         </Tabs.Panel>
         <Tabs.Panel value="finals">
-          <Finals query={{ ...query, baseline, measure }} />
+          <Drawn query={finalsQuery({ ...query, baseline, measure })} label="Final results" />
         </Tabs.Panel>
         <Tabs.Panel value="differences">
-          <Differences query={{ ...query, baseline, measure }} />
+          <Drawn
+            query={differencesQuery({ ...query, baseline, measure })}
+            label="Differences to the baseline"
+            empty="Differences appear when two variants have completed the same seed."
+          />
         </Tabs.Panel>
         <Tabs.Panel value="cost">
           <Cost query={query} />
@@ -107,62 +112,12 @@ export function Figures({ selection, group, baseline, measure, levels, varied }:
   );
 }
 
-function Interaction({ query }: { query: Parameters<typeof interactionQuery>[0] }) {
-  return (
-    <Paper p="xs">
-      <AskedFigure
-        asked={useQuery(interactionQuery(query))}
-        label="Two factors at once"
-        empty="Results appear when a run is completed."
-      />
-    </Paper>
-  );
-}
+type DrawnProps = { query: UseQueryOptions<Figure>; label: string; empty?: string };
 
-function Heat({ query }: { query: Parameters<typeof heatQuery>[0] }) {
+function Drawn({ query, label, empty = "Results appear when a run is completed." }: DrawnProps) {
   return (
     <Paper p="xs">
-      <AskedFigure
-        asked={useQuery(heatQuery(query))}
-        label="Means over two factors"
-        empty="Results appear when a run is completed."
-      />
-    </Paper>
-  );
-}
-
-function Factors({ query }: { query: Parameters<typeof factorsQuery>[0] }) {
-  return (
-    <Paper p="xs">
-      <AskedFigure
-        asked={useQuery(factorsQuery(query))}
-        label="Results over all that varies"
-        empty="Results appear when a run is completed."
-      />
-    </Paper>
-  );
-}
-
-function Finals({ query }: { query: Parameters<typeof finalsQuery>[0] }) {
-  return (
-    <Paper p="xs">
-      <AskedFigure
-        asked={useQuery(finalsQuery(query))}
-        label="Final results"
-        empty="Results appear when a run is completed."
-      />
-    </Paper>
-  );
-}
-
-function Differences({ query }: { query: Parameters<typeof differencesQuery>[0] }) {
-  return (
-    <Paper p="xs">
-      <AskedFigure
-        asked={useQuery(differencesQuery(query))}
-        label="Differences to the baseline"
-        empty="Differences appear when two variants have completed the same seed."
-      />
+      <AskedFigure asked={useQuery(query)} label={label} empty={empty} />
     </Paper>
   );
 }
@@ -173,13 +128,11 @@ function Reliability({ query }: { query: Omit<Parameters<typeof reliabilityQuery
       <Group mb="sm">
         <EpochChoice of="the answers" />
       </Group>
-      <Paper p="xs">
-        <AskedFigure
-          asked={useQuery(reliabilityQuery({ ...query, epoch: useEpoch() }))}
-          label="Right answers against their probability"
-          empty="What was answered is known when a run is completed."
-        />
-      </Paper>
+      <Drawn
+        query={reliabilityQuery({ ...query, epoch: useEpoch() })}
+        label="Right answers against their probability"
+        empty="What was answered is known when a run is completed."
+      />
     </>
   );
 }
@@ -197,13 +150,7 @@ function Cost({ query }: { query: Omit<Parameters<typeof costQuery>[0], "x"> & S
           onChange={(value) => setCost(value === "seconds" ? null : value)}
         />
       </Group>
-      <Paper p="xs">
-        <AskedFigure
-          asked={useQuery(costQuery({ ...query, x }))}
-          label="Results against cost"
-          empty="Results appear when a run is completed."
-        />
-      </Paper>
+      <Drawn query={costQuery({ ...query, x })} label="Results against cost" />
     </>
   );
 }
