@@ -11,7 +11,7 @@ export function useYourName() {
   return {
     open: question.open,
     question: (
-      <Modal opened={opened} onClose={question.close} title="Your name" closeButtonProps={{ "aria-label": "Close" }}>
+      <Modal opened={opened} onClose={question.close} title="Who you are" closeButtonProps={{ "aria-label": "Close" }}>
         <Name done={question.close} />
       </Modal>
     ),
