@@ -17,6 +17,8 @@ class Variant(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     name: str
+    is_named: bool = False
+    """Whether the name was given with the request; else it is made of the values."""
     values: dict[str, Any]
     """Of every field that any variant of the experiment names."""
 

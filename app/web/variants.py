@@ -38,7 +38,7 @@ def named_variants(
                 raise Invalid(f"variants.{number}", f"is the same as variants.{earlier}; each variant is one")
             if other.name == name:
                 raise Invalid(f"variants.{number}.name", f"{name!r} is that of variants.{earlier}; name each otherwise")
-        variants.append(Variant(name=name, values=values))
+        variants.append(Variant(name=name, is_named="name" in wanted, values=values))
     return variants
 
 

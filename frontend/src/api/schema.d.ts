@@ -4137,6 +4137,12 @@ export interface components {
             /** Name */
             name: string;
             /**
+             * Is Named
+             * @description Whether the name was given with the request; else it is made of the values.
+             * @default false
+             */
+            is_named: boolean;
+            /**
              * Values
              * @description Of every field that any variant of the experiment names.
              */

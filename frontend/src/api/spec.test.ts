@@ -25,14 +25,18 @@ test("what the form holds survives the way through its address", () => {
 });
 
 test("a clone opens the form with what was trained", () => {
-  const path = formPath({ epochs: 8, pooling: "mean" }, { seed: [1, 2] }, "Again");
+  const variants = [
+    { name: "quick mean", is_named: true, values: { pooling: "mean", lr: 0.0005 } },
+    { name: "gem, lr 0.002", is_named: false, values: { pooling: "gem", lr: 0.002 } },
+  ];
+  const path = formPath({ epochs: 8, pooling: "mean" }, { seed: [1, 2] }, "Again", null, variants);
   const params = new URL(path, "http://board").searchParams;
   expect(draftFromParams(params, fields)).toEqual({
     name: "Again",
     values: { epochs: 8, pooling: "mean" },
     axes: { seed: [1, 2] },
     priority: 0,
-    variants: "",
+    variants: "quick mean: pooling=mean lr=0.0005\npooling=gem lr=0.002",
     tune: null,
     plan: null,
   });
@@ -53,12 +57,12 @@ test("fields that vary make an experiment of all combinations; an axis of one va
     path: "/experiments",
     body: { name: "seed", spec: { pooling: "mean" }, axes: { seed: [0, 1, 2] }, priority: 5 },
   });
-  const variants = "pooling=gem lr=0.002\n\npooling=mean lr=fast";
+  const variants = "my own: it: pooling=gem lr=0.002\n\npooling=mean lr=fast";
   expect(requestOf({ ...draft, axes: { seed: [0, 1] }, variants }, fields)).toMatchObject({
     runs: 4,
     body: {
       variants: [
-        { pooling: "gem", lr: 0.002 },
+        { name: "my own: it", pooling: "gem", lr: 0.002 },
         { pooling: "mean", lr: "fast" },
       ],
     },

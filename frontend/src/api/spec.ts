@@ -25,7 +25,7 @@ export type Draft = {
   axes: Record<string, Value[]>;
   /** Higher is trained earlier. */
   priority: number;
-  /** Variants of several fields that go together, one a line: `pooling=gem lr=0.002`. */
+  /** Variants of several fields that go together, one a line: `pooling=gem lr=0.002`, or `mine: pooling=gem lr=0.002`. */
   variants: string;
   /** What is searched for each variant before they are compared; null: nothing. */
   tune: DraftOfSearch | null;
@@ -86,30 +86,31 @@ export function settledValue(field: SpecField, catalog: Catalog, spec: Run["spec
 /** Before the fields of a plan in the address of the form. */
 const PLAN = "plan.";
 
-/** Variants from text: one a line, as `pooling=gem lr=0.002`. What is no field or no value is for the server to explain. */
+/** A line of a variant, with the name that stands before its fields. */
+const NAMED_LINE = /^(.+):\s+(\w+=.*)$/;
+
+/** Variants from text, one a line. What is no field or no value is for the server to explain. */
 export function variantsFromText(text: string, fields: SpecField[]): Record<string, Value>[] {
   const lines = text.split("\n").filter((line) => line.trim() !== "");
-  return lines.map((line) =>
-    Object.fromEntries(
-      line
-        .trim()
-        .split(/[\s,]+/)
-        .map((part) => {
-          const [name = "", value = ""] = part.split("=", 2);
-          return [name, parsed(fields, name, value)];
-        }),
-    ),
-  );
+  return lines.map((line) => {
+    const [, name, given = line.trim()] = NAMED_LINE.exec(line.trim()) ?? [];
+    const values = given.split(/[\s,]+/).map((part) => {
+      const [field = "", value = ""] = part.split("=", 2);
+      return [field, parsed(fields, field, value)];
+    });
+    return { ...(name && { name }), ...Object.fromEntries(values) };
+  });
 }
 
-const textOfVariants = (variants: Record<string, unknown>[]) =>
+type Variants = Pick<Experiment["variants"][number], "name" | "is_named" | "values">[];
+
+/** A name that was made of the values is left out, for it would no longer fit them once they are changed. */
+const textOfVariants = (variants: Variants) =>
   variants
-    .map((values) =>
-      Object.entries(values)
-        .filter(([name]) => name !== "name")
-        .map(([name, value]) => `${name}=${String(value)}`)
-        .join(" "),
-    )
+    .map(({ name, is_named, values }) => {
+      const fields = Object.entries(values).map(([field, value]) => `${field}=${String(value)}`);
+      return (is_named ? `${name}: ` : "") + fields.join(" ");
+    })
     .join("\n");
 
 /** Text as the field's type wants it; what is no number stays as it is, for the server to explain. */
@@ -171,7 +172,7 @@ export function formPath(
   axes: Record<string, unknown[]> = {},
   name = "",
   plan: Draft["plan"] = null,
-  variants: { values: Record<string, unknown> }[] = [],
+  variants: Variants = [],
   tune: Experiment["tune"] = null,
 ): string {
   const draft = {
@@ -180,7 +181,7 @@ export function formPath(
     axes: axes as Draft["axes"],
     priority: 0,
     plan,
-    variants: textOfVariants(variants.map(({ values }) => values)),
+    variants: textOfVariants(variants),
     tune: tune && {
       fields: textOfSearch(tune.fields),
       trials: tune.trials ?? USUAL_SEARCH.trials,

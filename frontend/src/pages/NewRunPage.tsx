@@ -146,7 +146,7 @@ function SpecForm({ catalog }: { catalog: Catalog }) {
                 {!draft.plan && (
                   <Textarea
                     label="Variants of several fields"
-                    description="One a line, such as pooling=gem lr=0.002: values that go together, which no combination of axes has."
+                    description="One a line, such as pooling=gem lr=0.002, or mine: pooling=gem lr=0.002 with a name: values that go together, which no combination of axes has."
                     placeholder={"pooling=gem lr=0.002\npooling=mean lr=0.0005"}
                     autosize
                     minRows={1}
