@@ -18,7 +18,7 @@ class Variant(BaseModel):
 
     name: str
     is_named: bool = False
-    """Whether the name was given with the request; else it is made of the values."""
+    """Whether the name says something else than the values, of which it is made where none is given."""
     values: dict[str, Any]
     """Of every field that any variant of the experiment names."""
 

@@ -30,7 +30,8 @@ def named_variants(
     ordered = sorted(varying, key=lambda name: name != "pooling")
     variants: list[Variant] = []
     for number, (values, wanted) in enumerate(zip(values_of, given, strict=True)):
-        name = wanted.get("name", _label(values, ordered))
+        label = _label(values, ordered)
+        name = wanted.get("name", label)
         if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH:
             raise Invalid(f"variants.{number}.name", f"{name!r} is not a name of 1 to {NAME_LENGTH} characters")
         for earlier, other in enumerate(variants):
@@ -38,7 +39,7 @@ def named_variants(
                 raise Invalid(f"variants.{number}", f"is the same as variants.{earlier}; each variant is one")
             if other.name == name:
                 raise Invalid(f"variants.{number}.name", f"{name!r} is that of variants.{earlier}; name each otherwise")
-        variants.append(Variant(name=name, is_named="name" in wanted, values=values))
+        variants.append(Variant(name=name, is_named=name != label, values=values))
     return variants
 
 

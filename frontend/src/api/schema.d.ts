@@ -4138,7 +4138,7 @@ export interface components {
             name: string;
             /**
              * Is Named
-             * @description Whether the name was given with the request; else it is made of the values.
+             * @description Whether the name says something else than the values, of which it is made where none is given.
              * @default false
              */
             is_named: boolean;

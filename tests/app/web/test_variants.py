@@ -38,6 +38,10 @@ def test_variants_are_queued_and_compared_by_their_names(client: TestClient, sto
     names = ["seqpool, lr 0.0005, epochs 3", "gem, lr 0.002, epochs 3", "quick mean"]
     assert [one["name"] for one in experiment["variants"]] == names
     assert [one["is_named"] for one in experiment["variants"]] == [False, False, True]
+    again = [{"name": one["name"], **one["values"]} for one in experiment["variants"]]
+    assert queued(client, variants=again)["variants"] == experiment["variants"], (
+        "a name of the values is none of its own"
+    )
     runs = store.experiment_runs(experiment["id"])
     assert [(run.variant, run.spec.seed) for run in runs] == [(name, seed) for seed in (0, 1) for name in names]
     assert [(run.spec.pooling, run.spec.lr, run.spec.epochs) for run in runs[:3]] == [
